@@ -1,0 +1,1 @@
+"""Run Microsoft LISA test suites inside containers on remote nodes."""
