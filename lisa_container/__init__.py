@@ -1,1 +1,49 @@
 """Run Microsoft LISA test suites inside containers on remote nodes."""
+
+from lisa_container.command import CommandResult, RunningCommand
+from lisa_container.config import ContainerTestConfig, PullPolicy, Scope
+from lisa_container.docker_advanced import DockerAdvanced
+from lisa_container.errors import (
+    CommandTimeoutError,
+    ConfigError,
+    ContainerDiedError,
+    ContainerError,
+    CopyError,
+    EngineError,
+    EngineNotFoundError,
+    ImageNotFoundError,
+    KillError,
+    NameTakenError,
+    NoSpaceError,
+    SshLostError,
+    SudoError,
+)
+from lisa_container.executor import ContainerExecutor
+from lisa_container.node import ContainerNode
+from lisa_container.suite import ContainerTestSuite, container_test
+
+__all__ = [
+    "CommandResult",
+    "CommandTimeoutError",
+    "ConfigError",
+    "ContainerDiedError",
+    "ContainerError",
+    "ContainerExecutor",
+    "ContainerNode",
+    "ContainerTestConfig",
+    "ContainerTestSuite",
+    "CopyError",
+    "DockerAdvanced",
+    "EngineError",
+    "EngineNotFoundError",
+    "ImageNotFoundError",
+    "KillError",
+    "NameTakenError",
+    "NoSpaceError",
+    "PullPolicy",
+    "RunningCommand",
+    "Scope",
+    "SshLostError",
+    "SudoError",
+    "container_test",
+]

@@ -15,3 +15,159 @@ class ContainerError(LisaException):
 
 class ConfigError(ContainerError):
     """A value the user gave is wrong. Raised before anything is created on a node."""
+
+
+class EngineError(ContainerError):
+    """The container engine of a node refused, failed or could not be reached."""
+
+
+class EngineNotFoundError(EngineError):
+    """No container engine answers on the node."""
+
+
+class SshLostError(EngineError, ConnectionError):
+    """The SSH connection to the node broke while it was needed.
+
+    Args:
+        node: the node's name or address.
+        cause: what paramiko or the system said.
+    """
+
+    def __init__(self, node: str, cause: BaseException) -> None:
+        super().__init__(
+            f"the SSH connection to {node} was lost: {cause.__class__.__name__}: {cause}. A command "
+            "that was running may still run on the node. Check that the node is up and reachable."
+        )
+
+
+class SudoError(EngineError):
+    """sudo on the node refused.
+
+    Args:
+        reason: what sudo said.
+    """
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            f"sudo on the node failed: {reason}. Give the node's user a password in the runbook "
+            "('password:'), allow it sudo without one, or add it to the engine's group (docker)."
+        )
+
+
+class ImageNotFoundError(EngineError):
+    """The image is not on the node and could not be had.
+
+    Args:
+        image: the reference asked for.
+        node: the node's name.
+        said: what the engine said.
+    """
+
+    def __init__(self, image: str, node: str, said: str) -> None:
+        super().__init__(
+            f"image '{image}' is not on node '{node}' and could not be had: {said}. Check the name "
+            "and tag, the node's way to the registry, and 'pull_policy' ('always', 'missing' or "
+            "'never')."
+        )
+
+
+class NameTakenError(EngineError):
+    """A container of this name is on the node already.
+
+    Args:
+        container: the name.
+        node: the node's name.
+        said: what the engine said.
+    """
+
+    def __init__(self, container: str, node: str, said: str) -> None:
+        super().__init__(
+            f"the container name '{container}' is taken on node '{node}': {said} Choose another, or "
+            f"remove that container: DockerAdvanced.remove_container('{container}', force=True)."
+        )
+
+
+class NoSpaceError(EngineError):
+    """The node's disk is full.
+
+    Args:
+        node: the node's name.
+        said: what the engine said.
+    """
+
+    def __init__(self, node: str, said: str) -> None:
+        super().__init__(
+            f"no space is left on node '{node}': {said}. Free some there, say with 'docker system "
+            "df' and 'docker system prune', or give the node a larger disk."
+        )
+
+
+class ContainerDiedError(EngineError):
+    """The container does not run (any more).
+
+    Args:
+        container: its name.
+        node: the node's name.
+        reason: exit code and what else is known.
+    """
+
+    def __init__(self, container: str, node: str, reason: str) -> None:
+        super().__init__(
+            f"container '{container}' on node '{node}' does not run: {reason}. Its logs tell more: "
+            f"executor.logs(), or 'docker logs {container}' on the node."
+        )
+
+
+class CommandTimeoutError(ContainerError, TimeoutError):
+    """A command in a container took longer than allowed; its process group was killed.
+
+    Args:
+        command: as given.
+        timeout: seconds allowed.
+        stdout: what it had printed so far.
+        stderr: the same of stderr.
+    """
+
+    def __init__(self, command: str, timeout: float, stdout: str, stderr: str) -> None:
+        self.stdout = stdout
+        self.stderr = stderr
+        super().__init__(
+            f"command '{command}' did not end in {timeout:g} seconds and was killed with its "
+            f"process group. So far on stdout:\n{stdout}\non stderr:\n{stderr}"
+        )
+
+
+class KillError(ContainerError):
+    """A command in a container could not be signalled and may still run.
+
+    Args:
+        container: its name.
+        number: the signal.
+        reason: why not.
+    """
+
+    def __init__(self, container: str, number: int, reason: str) -> None:
+        super().__init__(
+            f"signal {number} did not reach a command in container '{container}': {reason}. It may "
+            "still run; 'docker kill' of the container ends it."
+        )
+
+
+class CopyError(ContainerError):
+    """A file could not be copied into or out of a container.
+
+    Args:
+        path: the path the trouble is about.
+        reason: what is wrong with it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"cannot copy '{path}': {reason}")
+
+
+class SandboxError(ContainerError):
+    """A sandbox, throw-away nodes on this very machine, could not be made, used or undone."""
+
+
+class SandboxMachineError(SandboxError):
+    """This machine cannot have a sandbox as it is; the message says what mends it."""

@@ -1,0 +1,490 @@
+"""The LISA tool `DockerAdvanced`: containers on a node through the engine's API."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import time
+from pathlib import Path, PurePath
+from typing import Any, Dict, List, Mapping, Optional, Tuple, Union, cast
+
+import docker
+from lisa.operating_system import CentOs, Redhat
+from lisa.tools import Docker
+from lisa.util.process import ExecutableResult, Process
+
+from lisa_container.command import Command, CommandResult, RunningCommand, to_argv
+from lisa_container.config import ContainerTestConfig
+from lisa_container.engine.client import Engine
+from lisa_container.engine.labels import run_labels
+from lisa_container.engine.options import create_body
+from lisa_container.engine.service import install_podman, start_engine
+from lisa_container.errors import CommandTimeoutError, EngineError, EngineNotFoundError
+from lisa_container.images import ensure_image, pull_image
+from lisa_container.transfer import copy_from, copy_to
+
+# Seconds a container has to end by itself before it is killed, docker-stop(1).
+_STOP_TIMEOUT = 10
+
+
+class DockerAdvanced(Docker):
+    """LISA's `Docker`, and all else a user of Docker expects, through the engine's API.
+
+        docker = node.tools[DockerAdvanced]
+        docker.run_in_container("debian:12", "uname -r").stdout
+
+    A `Docker` user can take it unchanged. Nothing is cached, stdout and stderr are apart, nothing
+    is pasted into a shell's command line, and what fails raises an error that says what to do.
+    """
+
+    @property
+    def engine(self) -> Engine:
+        """The node's engine: its kind, version and what it can grant."""
+        return Engine.of(self.node)
+
+    @property
+    def client(self) -> docker.DockerClient:
+        """The Docker SDK's own client, over the node's connection, for all not wrapped here."""
+        return self.engine.client
+
+    # --- running commands -----------------------------------------------------------------------
+
+    def run_in_container(
+        self,
+        image: str,
+        command: Optional[Command] = None,
+        privileged: bool = False,
+        volumes: Optional[Mapping[str, str]] = None,
+        environment: Optional[Mapping[str, str]] = None,
+        working_dir: Optional[str] = None,
+        network_mode: Optional[str] = None,
+        remove: bool = True,
+        detach: bool = False,
+        name: Optional[str] = None,
+        timeout: Optional[float] = 600,
+        expected_exit_code: Optional[int] = None,
+        **options: Any,
+    ) -> ExecutableResult:
+        """Run a command in a new container, as `docker run`.
+
+        Args:
+            image: pulled if the node does not have it.
+            command: a string for the container's `sh -c`, or a sequence run without any shell; None
+                runs the image's own. For an image with an entrypoint a string is split into words,
+                as `docker run` does, and given to that.
+            privileged: as far as the engine can.
+            volumes: host path to container path, with an optional `:ro`.
+            environment: variables.
+            working_dir: absolute path in the container.
+            network_mode: `bridge`, `host`, `none`, `container:<name>` or a network's name.
+            remove: remove the container when it ended (with its anonymous volumes).
+            detach: return at once; stdout is then the container's id, exit code 0.
+            name: of the container; the engine makes one up by default.
+            timeout: seconds for the command; then the container is killed.
+            expected_exit_code: fail unless the command ends with it.
+            options: any other field of `ContainerTestConfig` (memory, user, cap_add, …).
+
+        Raises:
+            ConfigError: a wrong value; nothing was created.
+            ImageNotFoundError, NameTakenError, EngineError: the engine refused.
+            CommandTimeoutError: time was up.
+            AssertionError: the exit code was not the expected one.
+        """
+        started = time.monotonic()
+        config = ContainerTestConfig(image=image).merged(
+            privileged=privileged,
+            volumes=volumes,
+            environment=environment,
+            working_dir=working_dir,
+            network_mode=network_mode,
+            **options,
+        )
+        container, text = self._create(config, command, name, auto_remove=detach and remove)
+        finished = False
+        try:
+            with self.engine.errors(name or container, image):
+                self.engine.api.start(container)
+            if detach:
+                finished = True
+                return CommandResult(container, "", 0, text, container[:12], 0.0)
+            result = self._wait(container, text, timeout, started)
+            finished = True
+        finally:
+            if not finished or (remove and not detach):
+                with contextlib.suppress(EngineError):
+                    self.remove_container(container, force=True)
+        if expected_exit_code is not None:
+            result.assert_exit_code(expected_exit_code, f"'{text}' in a container of '{image}'")
+        return result
+
+    def exec_in_container(
+        self,
+        container: str,
+        command: Command,
+        working_dir: Optional[str] = None,
+        environment: Optional[Mapping[str, str]] = None,
+        user: str = "",
+        stdin: Union[bytes, str, None] = None,
+        timeout: Optional[float] = 600,
+        expected_exit_code: Optional[int] = None,
+    ) -> ExecutableResult:
+        """Run a command in a running container, as `docker exec`.
+
+        Args:
+            container: name or id.
+            command: a string for the container's `sh -c`, or a sequence run without any shell.
+            working_dir: absolute path in the container.
+            environment: variables, added to the container's.
+            user: `name`, `uid` or `uid:gid`.
+            stdin: what to feed it.
+            timeout: seconds; then its process group in the container is killed.
+            expected_exit_code: fail unless the command ends with it.
+
+        Raises:
+            ContainerDiedError: the container does not run.
+            CommandTimeoutError: time was up.
+        """
+        running = RunningCommand(
+            self.engine,
+            container,
+            command,
+            cwd=working_dir or "",
+            environment=environment,
+            user=user,
+            stdin=stdin,
+        )
+        result = running.wait(timeout)
+        if expected_exit_code is not None:
+            result.assert_exit_code(expected_exit_code)
+        return result
+
+    # --- containers -----------------------------------------------------------------------------
+
+    def create_container(
+        self,
+        image: str,
+        command: Optional[Command] = None,
+        name: Optional[str] = None,
+        **options: Any,
+    ) -> str:
+        """Create a container without starting it; its id. See `run_in_container` for arguments.
+
+        On a tool of a node, `create` is the same.
+        """
+        config = ContainerTestConfig(image=image).merged(**options)
+        return self._create(config, command, name)[0]
+
+    def start(self, container: Optional[str] = None) -> None:
+        """Start a container. Without one, start the engine, as LISA's `Docker.start` does.
+
+        Raises:
+            EngineNotFoundError: the engine did not start; the end of its log is in the message.
+        """
+        if container is None:
+            start_engine(self.node)
+            return
+        with self.engine.errors(container):
+            self.engine.api.start(container)
+
+    def stop(self, container: str, timeout: int = _STOP_TIMEOUT) -> None:
+        """Stop a container: its process is asked to end, and killed after `timeout` seconds."""
+        with self.engine.errors(container):
+            self.engine.api.stop(container, timeout=timeout)
+
+    def restart(self, container: str, timeout: int = _STOP_TIMEOUT) -> None:
+        """Stop and start a container; `timeout` (seconds) as for `stop`."""
+        with self.engine.errors(container):
+            self.engine.api.restart(container, timeout=timeout)
+
+    def kill(self, container: str, signal: Union[str, int] = "SIGKILL") -> None:
+        """Send a signal to a container's first process."""
+        with self.engine.errors(container):
+            self.engine.api.kill(container, signal)
+
+    def pause(self, container: str) -> None:
+        """Freeze all processes of a container."""
+        with self.engine.errors(container):
+            self.engine.api.pause(container)
+
+    def unpause(self, container: str) -> None:
+        """Let a paused container go on."""
+        with self.engine.errors(container):
+            self.engine.api.unpause(container)
+
+    def wait(self, container: str, timeout: Optional[float] = None) -> int:
+        """Wait until a container ends; its exit code. `timeout` in seconds, none by default."""
+        with self.engine.errors(container):
+            return int(self.engine.api.wait(container, timeout=timeout)["StatusCode"])
+
+    def remove_container(self, container_name: str, force: bool = False) -> None:
+        """Remove a container and its anonymous volumes.
+
+        Args:
+            container_name: name or id.
+            force: also while it runs.
+
+        Raises:
+            EngineError: it is not there, or runs and force was not given.
+        """
+        with self.engine.errors(container_name):
+            self.engine.api.remove_container(container_name, v=True, force=force)
+
+    def logs(self, container: str, tail: Optional[int] = None) -> str:
+        """What a container's first process wrote, stdout and stderr as they came."""
+        with self.engine.errors(container):
+            data: bytes = self.engine.api.logs(container, tail="all" if tail is None else tail)
+        return data.decode("utf-8", errors="replace")
+
+    def inspect(self, container: str) -> Dict[str, Any]:
+        """All the engine knows of a container."""
+        with self.engine.errors(container):
+            return dict(self.engine.api.inspect_container(container))
+
+    def list(self, all: bool = False, **filters: Any) -> List[Dict[str, Any]]:
+        """Containers of the node, as `docker ps`.
+
+        Args:
+            all: also those that do not run.
+            filters: as `docker ps --filter`: `name=…`, `label=…`, `status=…`.
+        """
+        with self.engine.errors():
+            return [dict(x) for x in self.engine.api.containers(all=all, filters=filters or None)]
+
+    def stats(self, container: str) -> Dict[str, Any]:
+        """One sample of a container's CPU, memory, network and I/O use (Docker API, "stats")."""
+        with self.engine.errors(container):
+            return dict(self.engine.api.stats(container, stream=False))
+
+    def copy_to(self, container: str, local: Union[str, PurePath], target: str) -> None:
+        """Copy a file or folder of this machine into a container; see `ContainerExecutor`."""
+        copy_to(self.engine, container, Path(local), target)
+
+    def copy_from(self, container: str, source: str, local: Union[str, PurePath]) -> None:
+        """Copy a file or folder of a container to this machine; see `ContainerExecutor`."""
+        copy_from(self.engine, container, source, Path(local))
+
+    # --- images ---------------------------------------------------------------------------------
+
+    def pull_image(  # type: ignore[override]  # a superset of LISA's, see below
+        self,
+        image: str,
+        registry: Union[str, int, None] = None,
+        username: Optional[str] = None,
+        password: Optional[str] = None,
+        timeout: int = 600,
+    ) -> None:
+        """Pull an image.
+
+        Args:
+            image: its name.
+            registry: `host[:port]`, where the name has none.
+            username: for the registry.
+            password: for the registry; it is sent to the engine in a header of the request.
+            timeout: seconds without any progress.
+
+        Raises:
+            ConfigError: a name the grammar does not allow.
+            ImageNotFoundError: it could not be pulled; the message says why.
+        """
+        if isinstance(registry, int):  # LISA's Docker has the timeout in this place
+            timeout, registry = registry, None
+        config = ContainerTestConfig(image=image, registry=registry or "")
+        credential = {"username": username, "password": password or ""} if username else None
+        pull_image(self.engine, config.image_reference, credential, timeout)
+
+    def remove_image(self, image_name: str) -> None:
+        """Remove an image. LISA's callers may name several, with spaces between."""
+        for image in image_name.split():
+            with self.engine.errors(image=image):
+                self.engine.api.remove_image(image)
+
+    def info(self) -> str:
+        """What `docker info` prints."""
+        result = self.run("info", sudo=True, expected_exit_code=0)
+        return result.stdout
+
+    # --- networks and volumes -------------------------------------------------------------------
+
+    def create_network(self, name: str, driver: str = "bridge", **options: Any) -> str:
+        """Create a network; its id. Options are those of the SDK's `create_network`."""
+        labels = {**options.pop("labels", {}), **run_labels()}
+        with self.engine.errors():
+            created = self.engine.api.create_network(name, driver, labels=labels, **options)
+        return str(created["Id"])
+
+    def remove_network(self, name: str) -> None:
+        """Remove a network no container is on."""
+        with self.engine.errors():
+            self.engine.api.remove_network(name)
+
+    def list_networks(self) -> List[Dict[str, Any]]:
+        """The networks of the node."""
+        with self.engine.errors():
+            return [dict(network) for network in self.engine.api.networks()]
+
+    def connect_network(self, network: str, container: str, **options: Any) -> None:
+        """Put a container on a network. Options are those of the SDK."""
+        with self.engine.errors(container):
+            self.engine.api.connect_container_to_network(container, network, **options)
+
+    def disconnect_network(self, network: str, container: str, force: bool = False) -> None:
+        """Take a container off a network."""
+        with self.engine.errors(container):
+            self.engine.api.disconnect_container_from_network(container, network, force=force)
+
+    def create_volume(self, name: str, **options: Any) -> str:
+        """Create a volume; its name. Options are those of the SDK's `create_volume`."""
+        labels = {**options.pop("labels", {}), **run_labels()}
+        with self.engine.errors():
+            return str(self.engine.api.create_volume(name, labels=labels, **options)["Name"])
+
+    def remove_volume(self, name: str, force: bool = False) -> None:
+        """Remove a volume no container uses."""
+        with self.engine.errors():
+            self.engine.api.remove_volume(name, force=force)
+
+    def list_volumes(self) -> List[Dict[str, Any]]:
+        """The volumes of the node."""
+        with self.engine.errors():
+            return [dict(volume) for volume in self.engine.api.volumes()["Volumes"] or []]
+
+    # --- the promises of LISA's Docker ------------------------------------------------------------
+
+    def exec_command(self, container_name: str, command: str) -> str:
+        """As LISA's: run a command, split as a shell splits words; its stdout.
+
+        Raises:
+            AssertionError: it failed. (LISA's returns what there was.)
+        """
+        return self.exec_in_container(
+            container_name, shlex.split(command), expected_exit_code=0
+        ).stdout
+
+    def run_container(
+        self,
+        image_name: str,
+        ephemeral: bool = True,
+        container_name: Optional[str] = None,
+        command: Optional[str] = None,
+        extra_args: Optional[str] = None,
+        expected_exit_code: Optional[int] = 0,
+    ) -> ExecutableResult:
+        """As LISA's. Only with `extra_args`, which are words for the docker command, is that used."""
+        if extra_args:
+            return super().run_container(
+                image_name, ephemeral, container_name, command, extra_args, expected_exit_code
+            )
+        return self.run_in_container(
+            image_name,
+            shlex.split(command) if command else None,
+            name=container_name,
+            remove=ephemeral,
+            expected_exit_code=expected_exit_code,
+        )
+
+    def build_image(self, image_name: str, dockerfile: str) -> None:
+        """As LISA's: build from a Dockerfile that lies in the node's working path.
+
+        Raises:
+            AssertionError: it failed; the build's output is in the message. (LISA's tries a failed
+            build ten times.)
+        """
+        path = self.node.working_path
+        words = ["build", "-t", image_name, "-f", f"{path}/{dockerfile}", str(path)]
+        result = self.run(shlex.join([*words, "--network", "host"]), sudo=True)
+        result.assert_exit_code(0, f"building image '{image_name}' failed", include_output=True)
+
+    def run_async(
+        self, parameters: str = "", force_run: bool = True, *args: Any, **kwargs: Any
+    ) -> Process:
+        """As LISA's, for the docker command itself, but never a result of an earlier run."""
+        return super().run_async(parameters, True, *args, **kwargs)
+
+    # --- existence ------------------------------------------------------------------------------
+
+    def _initialize(self, *args: Any, **kwargs: Any) -> None:
+        super()._initialize(*args, **kwargs)
+        # On the class, LISA's `Tool.create` makes the tool; on a tool, users of Docker expect
+        # `create` to make a container. So the name is given to the object only.
+        self.create = self.create_container  # type: ignore[assignment,method-assign]
+
+    def _check_exists(self) -> bool:
+        """It exists if an engine answers; one that is installed but does not run is started."""
+        try:
+            return self.engine.ping()
+        except EngineNotFoundError as error:
+            self._log.debug(str(error))
+        try:
+            start_engine(self.node)
+            return self.engine.ping()
+        except EngineNotFoundError as error:
+            self._log.debug(str(error))
+            return False
+
+    def _install(self) -> bool:
+        os = self.node.os
+        if isinstance(os, Redhat) and not isinstance(os, CentOs) and os.information.version >= "8.0.0":
+            # LISA's way for these would switch SELinux off; podman runs under it.
+            install_podman(self.node)
+            self.start()
+            return self._check_exists()
+        return super()._install()
+
+    # --- inner ----------------------------------------------------------------------------------
+
+    def _create(
+        self,
+        config: ContainerTestConfig,
+        command: Optional[Command],
+        name: Optional[str],
+        auto_remove: bool = False,
+    ) -> Tuple[str, str]:
+        """The id of a new container, and its command as text."""
+        ensure_image(self.engine, config)
+        body = create_body(self.engine, config)
+        body["HostConfig"]["AutoRemove"] = auto_remove
+        words = self._words(config.image_reference, command)
+        if words:
+            body["Cmd"] = words
+        with self.engine.errors(name or "", config.image):
+            container = self.engine.api.create_container_from_config(body, name)["Id"]
+        return str(container), shlex.join(words or [config.image])
+
+    def _words(self, image: str, command: Optional[Command]) -> List[str]:
+        if not isinstance(command, str):
+            return to_argv(command or [])
+        with self.engine.errors(image=image):
+            entrypoint = self.engine.api.inspect_image(image)["Config"].get("Entrypoint")
+        return shlex.split(command) if entrypoint else to_argv(command)
+
+    def _wait(
+        self, container: str, text: str, timeout: Optional[float], started: float
+    ) -> CommandResult:
+        api = self.engine.api
+        timed_out = False
+        with self.engine.errors(container):
+            deadline = None if timeout is None else started + timeout
+            while True:
+                state = api.inspect_container(container)["State"]
+                if not state["Running"] and state.get("Status") != "created":
+                    break
+                if deadline is not None and time.monotonic() > deadline:
+                    api.kill(container)
+                    timed_out, deadline = True, None
+                time.sleep(0.02)
+            stdout: bytes = api.logs(container, stdout=True, stderr=False)
+            stderr: bytes = api.logs(container, stdout=False, stderr=True)
+        out, err = (x.decode("utf-8", errors="replace").strip() for x in (stdout, stderr))
+        if timed_out:
+            raise CommandTimeoutError(text, cast(float, timeout), out, err)
+        return CommandResult(
+            out,
+            err,
+            int(state["ExitCode"]),
+            text,
+            container[:12],
+            time.monotonic() - started,
+            stdout_bytes=stdout,
+            stderr_bytes=stderr,
+            oom_killed=bool(state.get("OOMKilled")),
+        )

@@ -1,0 +1,70 @@
+"""The image of a config, on the node: there already, pulled, or made on the spot."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from typing import Dict
+
+from lisa_container.config import LOCAL_REPOSITORY, ContainerTestConfig, PullPolicy
+from lisa_container.engine.client import Engine
+from lisa_container.errors import ConfigError, ImageNotFoundError
+from lisa_container.images.local import MAKERS
+from lisa_container.images.pull import pull_image
+
+# Two suites that ask for one image at once get it once.
+_locks: "weakref.WeakKeyDictionary[Engine, Dict[str, threading.Lock]]" = (
+    weakref.WeakKeyDictionary()
+)
+_locks_lock = threading.Lock()
+
+
+def ensure_image(engine: Engine, config: ContainerTestConfig) -> None:
+    """Bring the config's image onto the node, as its pull policy says.
+
+    Args:
+        engine: of the node.
+        config: names the image and the policy.
+
+    Raises:
+        ImageNotFoundError: it is not there and could not be pulled, or may not be.
+        ConfigError: an image of ours that we do not know how to make.
+        EngineError: making it failed.
+    """
+    reference = config.image_reference
+    with _locks_lock:
+        lock = _locks.setdefault(engine, {}).setdefault(reference, threading.Lock())
+    with lock:
+        present = has_image(engine, reference)
+        if config.is_local_image:
+            if not present:
+                _make(engine, reference)
+        elif config.pull_policy is PullPolicy.ALWAYS:
+            pull_image(engine, reference)
+        elif not present:
+            if config.pull_policy is PullPolicy.NEVER:
+                raise ImageNotFoundError(reference, engine.node.name, "pull_policy is 'never'")
+            pull_image(engine, reference)
+
+
+def has_image(engine: Engine, reference: str) -> bool:
+    """Whether the node has an image of this name."""
+    try:
+        with engine.errors(image=reference):
+            engine.api.inspect_image(reference)
+        return True
+    except ImageNotFoundError:
+        return False
+
+
+def _make(engine: Engine, reference: str) -> None:
+    name, _, tag = reference[len(LOCAL_REPOSITORY) :].partition(":")
+    maker = MAKERS.get(name)
+    if maker is None:
+        known = ", ".join(f"'{LOCAL_REPOSITORY}{x}'" for x in MAKERS)
+        raise ConfigError(
+            f"image: '{reference}' is neither on node '{engine.node.name}' nor can be made there; "
+            f"what can be made is {known}"
+        )
+    engine.node.log.info(f"making image '{reference}' on node '{engine.node.name}'")
+    maker(engine, reference, tag)

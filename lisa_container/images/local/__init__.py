@@ -1,0 +1,17 @@
+"""Images made on a node, for nodes without a registry: `lisa_container/<name>[:tag]`."""
+
+from __future__ import annotations
+
+from typing import Callable, Dict
+
+from lisa_container.engine.client import Engine
+from lisa_container.images.local.busybox import make_busybox
+from lisa_container.images.local.debian import make_debian
+
+# Name behind `lisa_container/` -> what makes it: called with the engine, reference and tag.
+MAKERS: Dict[str, Callable[[Engine, str, str], None]] = {
+    "busybox": make_busybox,
+    "debian": make_debian,
+}
+
+__all__ = ["MAKERS"]

@@ -1,0 +1,192 @@
+"""How this machine gets its packages: from where, and by which way.
+
+The nodes get theirs the same way, and no address is written down in this project.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from lisa_container.errors import SandboxMachineError
+from lisa_container.platforms.sandbox.keeper.commands import KeeperError, run
+
+_ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<rest>.+)$")
+# What says how to reach a mirror, and how much to trust its clock.
+_CONNECTION = re.compile(
+    r"^Acquire::(?:https?|ftp|Check-Valid-Until|Check-Date|Max-ValidTime|Retries|ForceIPv[46]|Languages)\b"
+)
+# The archives' own keyrings, by distribution. A vendor's repository is signed with something else.
+_KEYRINGS = {
+    "debian": Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
+    "ubuntu": Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg"),
+}
+_COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
+_POCKETS = ("", "-updates", "-security")
+
+
+@dataclass(frozen=True)
+class Source:
+    """One place for packages, of one release.
+
+    Attributes:
+        uri: of the archive.
+        suite: "bookworm", "bookworm-updates", …
+        components: "main", …
+    """
+
+    uri: str
+    suite: str
+    components: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class PackageSources:
+    """Where a rootfs's packages come from.
+
+    Attributes:
+        suite: the release.
+        lines: for sources.list.
+        options: of apt, as mmdebstrap takes them.
+    """
+
+    suite: str
+    lines: tuple[str, ...]
+    options: tuple[str, ...]
+
+
+def package_sources(suite: str = "", mirror: str = "") -> PackageSources:
+    """What to build a rootfs from.
+
+    Args:
+        suite: the release; when empty, the machine's.
+        mirror: the only source; when empty, the machine's own sources of that release.
+
+    Raises:
+        SandboxMachineError: this machine's configuration of apt does not tell.
+    """
+    distribution, machine_suite = _machine()
+    suite = suite or machine_suite
+    keyring = _KEYRINGS.get(distribution)
+    if not suite or keyring is None:
+        raise SandboxMachineError(
+            "sandbox: this machine is neither Debian nor Ubuntu, so it does not tell where to get packages"
+            " from; give a `rootfs`"
+        )
+    components = _COMPONENTS[distribution]
+    if mirror:
+        sources = [Source(mirror, suite, components)]
+    else:
+        sources = _of_release(_sources(), distribution, suite, machine_suite)
+    if not sources:
+        raise SandboxMachineError(
+            f"sandbox: /etc/apt has no source for {distribution} {suite}; add one, or give `mirror`"
+            " or `rootfs`"
+        )
+    signed = f"[signed-by={keyring}] " if keyring.exists() else ""
+    lines = [f"deb {signed}{each.uri} {each.suite} {' '.join(each.components)}" for each in sources]
+    return PackageSources(suite, tuple(lines), tuple(_options()))
+
+
+def _of_release(
+    sources: list[Source], distribution: str, suite: str, machine_suite: str
+) -> list[Source]:
+    """The distribution's own sources of a release.
+
+    Another release than the machine's is taken from the machine's main archive.
+    """
+    wanted = [f"{machine_suite}{pocket}" for pocket in _POCKETS]
+    found = []
+    for source in sources:
+        components = tuple(c for c in source.components if c in _COMPONENTS[distribution])
+        if source.suite in wanted and components:
+            if suite == machine_suite:
+                found.append(Source(source.uri, source.suite, components))
+            elif source.suite == machine_suite:
+                found.append(Source(source.uri, suite, components))
+    return found
+
+
+def _machine() -> tuple[str, str]:
+    """The machine's distribution and release: ("debian", "bookworm"); empty where unknown."""
+    values = {}
+    for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
+        name, _, value = line.partition("=")
+        values[name] = "".join(shlex.split(value))
+    return values.get("ID", ""), values.get("VERSION_CODENAME", "")
+
+
+def _sources() -> list[Source]:
+    """Everything below /etc/apt that apt takes binary packages from."""
+    folder = Path("/etc/apt/sources.list.d")
+    files = [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list"))]
+    found = [source for file in files for source in one_line_sources(_text(file))]
+    for file in sorted(folder.glob("*.sources")):
+        found += deb822_sources(_text(file))
+    return found
+
+
+def one_line_sources(text: str) -> list[Source]:
+    """Read sources.list(5) in its one-line form; those signed with a key of their own are left out."""
+    found = []
+    for line in text.splitlines():
+        match = _ONE_LINE.match(line.partition("#")[0].strip())
+        if match and _is_archive_key(_option(match["options"] or "", "signed-by")):
+            found.append(Source(match["uri"], match["suite"], tuple(match["rest"].split())))
+    return found
+
+
+def deb822_sources(text: str) -> list[Source]:
+    """Read sources.list(5) in its deb822 form; those signed with a key of their own are left out."""
+    found = []
+    for stanza in re.split(r"\n\s*\n", text):
+        fields: dict[str, str] = {}
+        name = ""
+        for line in stanza.splitlines():
+            if line.startswith("#"):
+                continue
+            if line[:1].isspace():
+                fields[name] = f"{fields.get(name, '')} {line.strip()}"
+                continue
+            name, _, value = line.partition(":")
+            name = name.strip().lower()
+            fields[name] = value.strip()
+        if "deb" not in fields.get("types", "").split():
+            continue
+        if fields.get("enabled", "yes").lower() in ("no", "false", "0"):
+            continue
+        if not _is_archive_key(fields.get("signed-by", "")):
+            continue
+        components = tuple(fields.get("components", "").split())
+        for uri in fields.get("uris", "").split():
+            found += [Source(uri, suite, components) for suite in fields.get("suites", "").split()]
+    return found
+
+
+def _is_archive_key(signed_by: str) -> bool:
+    # Without Signed-By, apt trusts its own keyring, which is the archive's.
+    return not signed_by or signed_by in {str(path) for path in _KEYRINGS.values()}
+
+
+def _option(options: str, name: str) -> str:
+    for option in options.split():
+        key, _, value = option.partition("=")
+        if key.lower() == name:
+            return value
+    return ""
+
+
+def _text(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _options() -> list[str]:
+    """The machine's settings for reaching a mirror: proxies, certificates, clocks."""
+    try:
+        dump: str | None = run("apt-config", "dump")
+    except KeeperError:
+        dump = None
+    lines = (dump or "").splitlines()
+    return [line.rstrip(";") for line in lines if _CONNECTION.match(line) and '""' not in line]

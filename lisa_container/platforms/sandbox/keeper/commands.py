@@ -1,0 +1,54 @@
+"""Running a command of the machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+
+# A user's PATH may lack the folders of ip, nft and the like.
+_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+class KeeperError(Exception):
+    """Something the keeper could not do; the message is meant for the user."""
+
+
+def environment() -> dict[str, str]:
+    """The environment for commands of the machine: plain messages, and every system folder searched."""
+    path = os.environ.get("PATH", "").split(os.pathsep)
+    path += [folder for folder in _SYSTEM_FOLDERS if folder not in path]
+    return {**os.environ, "PATH": os.pathsep.join(filter(None, path)), "LC_ALL": "C"}
+
+
+def run(*command: str, stdin: str | None = None, timeout: float = 30) -> str:
+    """Run a command and return what it printed.
+
+    Args:
+        command: the program and its arguments, no shell in between.
+        stdin: what the command reads; nothing when None.
+        timeout: in seconds.
+
+    Raises:
+        KeeperError: it failed, took too long, or is not there.
+    """
+    shown = shlex.join(command)
+    try:
+        done = subprocess.run(
+            command,
+            input=stdin if stdin is not None else "",
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=timeout,
+            env=environment(),
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise KeeperError(f"`{shown}` could not run: {command[0]} is not installed") from error
+    except subprocess.TimeoutExpired as error:
+        raise KeeperError(f"`{shown}` did not end within {timeout:g} s") from error
+    if done.returncode != 0:
+        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
+        raise KeeperError(f"`{shown}` failed with {done.returncode}: {' / '.join(said[-5:])}")
+    return done.stdout

@@ -1,0 +1,202 @@
+"""What a node's root file system gets on top of the common one.
+
+Written into the overlay's upper folder before it is mounted, so a node boots with its own name and keys
+and no command has to run for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shlex
+import shutil
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from .spec import Spec
+
+# First value wins in sshd_config, so these are put in front of what the rootfs has.
+_SSHD_CONFIG = """\
+# Of the sandbox. Without this, every login waits for a DNS server to say nothing.
+UseDNS no
+# One kind of host key; it is made when the node boots.
+HostKey /etc/ssh/ssh_host_ed25519_key
+PermitRootLogin prohibit-password
+PasswordAuthentication yes
+
+"""
+# Keeps /etc/init.d/docker from mounting the cgroup hierarchies that the machine has not.
+_FSTAB = "cgroup /sys/fs/cgroup tmpfs noauto 0 0\n"
+# /etc/init.d/docker raises limits, and gives up where that is forbidden: on a machine that is itself
+# confined, without CAP_SYS_RESOURCE. dockerd itself does without.
+_DOCKER_DEFAULT = """
+# Of the sandbox: raise limits where the machine allows it, and start the engine in any case.
+ulimit() { command ulimit "$@" 2>/dev/null || :; }
+"""
+_CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
+_CA_FOLDER = "usr/local/share/ca-certificates"
+_RESOLVER_FILES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
+_PROXIES = ("http_proxy", "https_proxy", "ftp_proxy", "no_proxy")
+_LOOPBACK = ("127.", "::1", "localhost")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What is a node's own.
+
+    Attributes:
+        name: its host name.
+        address: its own address.
+        mtu: of its interface, in bytes.
+        authorized_key: the public key that root and both users accept.
+        neighbours: address by name, of all nodes including itself.
+    """
+
+    name: str
+    address: str
+    mtu: int
+    authorized_key: str
+    neighbours: dict[str, str]
+
+
+class Upper:
+    """The upper folder of an overlay: files put here hide those of the lower one.
+
+    Args:
+        folder: the upper folder.
+        lower: the common root file system.
+    """
+
+    def __init__(self, folder: Path, lower: Path) -> None:
+        self._folder = folder
+        self._lower = lower
+
+    def read(self, path: str) -> str:
+        """What the lower file says; nothing when it is not there."""
+        with suppress(OSError):
+            return (self._lower / path).read_text(encoding="utf-8", errors="replace")
+        return ""
+
+    def has(self, path: str) -> bool:
+        """Whether the lower one has this file or folder."""
+        return os.path.lexists(self._lower / path)
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Put a file, and its folders as the lower one has them."""
+        file = self._place(path)
+        file.write_text(text, encoding="utf-8")
+        file.chmod(mode)
+
+    def copy(self, path: str, source: Path) -> None:
+        """Put a copy of a file of the machine."""
+        shutil.copyfile(source, self._place(path))
+
+    def _place(self, path: str) -> Path:
+        folder, lower = self._folder, self._lower
+        for part in Path(path).parent.parts:
+            folder, lower = folder / part, lower / part
+            if not folder.exists():
+                folder.mkdir(mode=0o755)
+                # The merged folder looks like the upper one; it has to look like the lower one.
+                with suppress(FileNotFoundError):
+                    status = lower.stat()
+                    os.chown(folder, status.st_uid, status.st_gid)
+                    folder.chmod(status.st_mode & 0o7777)
+        return self._folder / path
+
+
+def populate(upper: Upper, spec: Spec, identity: Identity) -> None:
+    """Write a node's own files."""
+    upper.write("etc/hostname", f"{identity.name}\n")
+    upper.write("etc/hosts", _hosts(identity))
+    upper.write("etc/resolv.conf", _resolver())
+    upper.write("etc/machine-id", f"{secrets.token_hex(16)}\n", 0o444)
+    upper.write("etc/ssh/sshd_config", _SSHD_CONFIG + upper.read("etc/ssh/sshd_config"))
+    upper.write("etc/sudoers.d/sandbox", _sudoers(spec), 0o440)
+    upper.write("root/.ssh/authorized_keys", f"{identity.authorized_key}\n", 0o600)
+    upper.write("etc/docker/daemon.json", _engine_config(upper, identity))
+    if upper.has("etc/init.d/docker"):
+        upper.write("etc/fstab", upper.read("etc/fstab") + _FSTAB)
+        upper.write("etc/default/docker", upper.read("etc/default/docker") + _DOCKER_DEFAULT)
+    _trust_as_the_machine(upper)
+    proxies = _proxies()
+    if proxies:
+        lines = "".join(f"{name}={shlex.quote(value)}\n" for name, value in proxies.items())
+        upper.write("etc/environment", upper.read("etc/environment") + lines)
+
+
+def init_settings(spec: Spec, identity: Identity) -> str:
+    """What init.sh has to know, as shell assignments."""
+    values = {
+        "USER_NAME": spec.user,
+        "PASSWORD_USER_NAME": spec.password_user,
+        "PASSWORD": spec.password,
+        "AUTHORIZED_KEY": identity.authorized_key,
+        "START_DOCKER": "yes" if spec.docker else "",
+        "DOCKER_GROUP": "yes" if spec.docker_group else "",
+    }
+    return "".join(f"{name}={shlex.quote(value)}\n" for name, value in values.items())
+
+
+def _hosts(identity: Identity) -> str:
+    # Without its own name here, each sudo on the node waits 20 s for DNS.
+    lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
+    lines += [f"{address} {name}" for name, address in identity.neighbours.items()]
+    return "\n".join(lines) + "\n"
+
+
+def _resolver() -> str:
+    """The machine's DNS servers, as far as they can be reached from somewhere else than itself."""
+    text = ""
+    for file in _RESOLVER_FILES:
+        with suppress(OSError):
+            lines = Path(file).read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if not _is_loopback_server(line)]
+            text = "".join(f"{line}\n" for line in kept if not line.startswith("#"))
+            if "nameserver" in text:
+                break
+    return text
+
+
+def _is_loopback_server(line: str) -> bool:
+    words = line.split()
+    return len(words) > 1 and words[0] == "nameserver" and words[1].startswith(_LOOPBACK)
+
+
+def _sudoers(spec: Spec) -> str:
+    return f"{spec.user} ALL=(ALL) NOPASSWD: ALL\n{spec.password_user} ALL=(ALL) ALL\n"
+
+
+def _engine_config(upper: Upper, identity: Identity) -> str:
+    # Here and not on dockerd's command line, so that it holds whoever starts the engine, and how.
+    text = upper.read("etc/docker/daemon.json")
+    config = {"mtu": identity.mtu, **(json.loads(text) if text.strip() else {})}
+    return json.dumps(config, indent=2) + "\n"
+
+
+def _trust_as_the_machine(upper: Upper) -> None:
+    """Let the node trust whom the machine trusts: its way out may pass a proxy with its own authority."""
+    bundle = Path("/") / _CA_BUNDLE
+    if bundle.is_file() and upper.has(_CA_BUNDLE):
+        upper.copy(_CA_BUNDLE, bundle)
+        for authority in (Path("/") / _CA_FOLDER).glob("*.crt"):
+            upper.copy(f"{_CA_FOLDER}/{authority.name}", authority)
+
+
+def _proxies() -> dict[str, str]:
+    """The runner's proxy settings, except those that only the machine itself can use."""
+    proxies = {}
+    for name in _PROXIES:
+        value = os.environ.get(name) or os.environ.get(name.upper(), "")
+        host = value.rpartition("@")[2].rpartition("//")[2]
+        if value and (name == "no_proxy" or not host.startswith(_LOOPBACK)):
+            proxies[name] = value
+    return proxies
+
+
+def folder_names() -> Sequence[str]:
+    """The folders of one node's data."""
+    return ("upper", "work", "docker", "root", "run")

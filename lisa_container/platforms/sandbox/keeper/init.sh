@@ -1,0 +1,45 @@
+#!/bin/sh
+# pid 1 of a node, with the node's own root: makes its users, starts its daemons, and buries the dead.
+set -u
+
+cd /run/sandbox || exit 1
+. ./settings
+rm settings
+
+# First, because it takes longest. By its init script where there is one: `service docker` then knows of it.
+start_docker() {
+	if [ -x /etc/init.d/docker ]; then
+		/etc/init.d/docker start
+	else
+		setsid dockerd >>/var/log/docker.log 2>&1 &
+	fi
+}
+[ -z "$START_DOCKER" ] || start_docker
+
+make_user() {
+	id "$1" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$1"
+	[ -z "$DOCKER_GROUP" ] || usermod --append --groups docker "$1"
+	home=$(eval "echo ~$1")
+	mkdir -p -m 700 "$home/.ssh"
+	echo "$AUTHORIZED_KEY" >"$home/.ssh/authorized_keys"
+	chown -R "$1:" "$home/.ssh"
+}
+make_user "$USER_NAME"
+make_user "$PASSWORD_USER_NAME"
+echo "$PASSWORD_USER_NAME:$PASSWORD" | chpasswd
+unset PASSWORD
+
+rm -f /etc/ssh/ssh_host_*
+ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
+mkdir -p -m 755 /run/sshd
+if [ -x /etc/init.d/ssh ]; then
+	/etc/init.d/ssh start
+else
+	"$(command -v sshd)"
+fi
+
+# Orphans become children of pid 1; the shell's wait buries them.
+while :; do
+	sleep 86400 &
+	wait
+done

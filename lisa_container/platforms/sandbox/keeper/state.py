@@ -1,0 +1,195 @@
+"""Which sandboxes are on this machine, and what the dead ones left behind.
+
+Every sandbox has a folder below `ROOT`, locked as long as its keeper lives. A folder without a lock
+belongs to a keeper that was killed; whoever comes next undoes what is left of it. All names on the machine
+derive from the sandbox's id, so that the id is all one needs to know for that.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Callable
+
+from . import cgroups, network
+from .commands import KeeperError, run
+
+# One place per machine, whatever cache folders its sandboxes use, and gone after a reboot.
+ROOT = Path("/run/lisa_container")
+_RECORD = "sandbox.json"
+_SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What is to be known for undoing a sandbox.
+
+    Attributes:
+        id: names everything that it makes on the machine.
+        data: folder with the nodes' files, on a real file system.
+    """
+
+    id: str
+    data: str
+
+
+class Claim:
+    """A sandbox's folder below `ROOT`, locked by this process."""
+
+    def __init__(self, folder: Path, lock: int) -> None:
+        self.folder = folder
+        self._lock = lock
+
+    def release(self) -> None:
+        """Remove the folder and with it the sandbox's last trace."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        os.close(self._lock)
+
+
+@contextmanager
+def machine_lock() -> Iterator[None]:
+    """One keeper at a time on this machine."""
+    while True:
+        ROOT.mkdir(mode=0o711, exist_ok=True)
+        with suppress(FileNotFoundError):
+            lock = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            # The last one out removes the folder. A lock on a removed folder guards nothing.
+            with suppress(FileNotFoundError):
+                if os.stat(ROOT).st_ino == os.fstat(lock).st_ino:
+                    break
+            os.close(lock)
+    try:
+        yield
+    finally:
+        with suppress(OSError):
+            ROOT.rmdir()
+        os.close(lock)
+
+
+def claim(record: Record) -> Claim:
+    """Enter a new sandbox.
+
+    Raises:
+        KeeperError: there is one with this id.
+    """
+    with machine_lock():
+        folder = ROOT / record.id
+        try:
+            folder.mkdir(mode=0o700)
+        except FileExistsError as error:
+            raise KeeperError(f"there is a sandbox {record.id} on this machine already") from error
+        lock = _try_lock(folder)
+        assert lock is not None, "nobody else knows this folder yet"
+        (folder / _RECORD).write_text(json.dumps(asdict(record)), encoding="utf-8")
+    return Claim(folder, lock)
+
+
+def sweep(data_root: Path) -> None:
+    """Undo what killed keepers left on this machine.
+
+    Args:
+        data_root: a folder for the data of sandboxes; those that no record tells of (the machine was
+            rebooted) are removed from it.
+
+    Raises:
+        KeeperError: something could not be undone; the next sweep tries again.
+    """
+    dead: list[tuple[Claim, Record]] = []
+    with machine_lock():
+        known = set()
+        for folder in ROOT.iterdir():
+            if not folder.is_dir():
+                continue
+            known.add(folder.name)
+            lock = _try_lock(folder)
+            if lock is None:
+                continue
+            dead.append((Claim(folder, lock), _record(folder)))
+        if data_root.is_dir():
+            for folder in data_root.iterdir():
+                if folder.name not in known:
+                    _remove_tree(folder)
+    for claimed, record in dead:
+        undo(claimed, record)
+
+
+def undo(claimed: Claim, record: Record) -> None:
+    """Undo what a sandbox made on the machine; its processes must be dead. Can be repeated.
+
+    To be called in the machine's network namespace.
+
+    Raises:
+        KeeperError: something could not be undone. The rest was; a sweep can try again.
+    """
+    problems = []
+    steps: tuple[Callable[[], None], ...] = (
+        partial(network.remove_rules, record.id),
+        partial(cgroups.remove_all, f"lisa_container.{record.id}."),
+        partial(_remove_tree, Path(record.data)),
+    )
+    for step in steps:
+        try:
+            step()
+        except (KeeperError, OSError) as error:
+            problems.append(str(error))
+    if problems:
+        raise KeeperError("; ".join(problems))
+    with machine_lock():
+        claimed.release()
+        if not any(folder.is_dir() for folder in ROOT.iterdir()):
+            _restore_settings()
+
+
+def change_settings(wanted: dict[Path, str]) -> None:
+    """Note that settings of the machine are about to be changed; the last sandbox to end restores them.
+
+    Args:
+        wanted: what restores each, by the file it is written to.
+    """
+    with machine_lock():
+        file = ROOT / _SETTINGS
+        noted = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        # What a former sandbox noted is the older, so the true value.
+        noted = {**{str(path): value for path, value in wanted.items()}, **noted}
+        file.write_text(json.dumps(noted), encoding="utf-8")
+
+
+def _restore_settings() -> None:
+    file = ROOT / _SETTINGS
+    if file.exists():
+        for path, value in json.loads(file.read_text(encoding="utf-8")).items():
+            # The interface may be gone by now.
+            with suppress(FileNotFoundError):
+                Path(path).write_text(value, encoding="ascii")
+        file.unlink()
+
+
+def _record(folder: Path) -> Record:
+    with suppress(OSError, ValueError, TypeError):
+        return Record(**json.loads((folder / _RECORD).read_text(encoding="utf-8")))
+    # Killed between making the folder and filling it: nothing else was made by then.
+    return Record(id=folder.name, data=str(folder))
+
+
+def _try_lock(folder: Path) -> int | None:
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
+
+
+def _remove_tree(folder: Path) -> None:
+    if folder.exists():
+        # Never across a mount: whatever is mounted there is not ours to empty.
+        run("rm", "-rf", "--one-file-system", "--", str(folder), timeout=300)

@@ -1,0 +1,248 @@
+"""The nodes' common root file system: made once from packages, or unpacked once from a tarball, then kept.
+
+Kept below a key of everything that goes into it, so a change of any of that makes a new one. To make one
+anew, for newer packages say, remove its folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Callable
+
+from lisa_container.errors import SandboxError, SandboxMachineError
+from lisa_container.platforms.sandbox.apt import PackageSources, package_sources
+from lisa_container.platforms.sandbox.config import DockerMode, SandboxConfig
+from lisa_container.platforms.sandbox.keeper.commands import environment
+
+Report = Callable[[str], None]
+
+# To be raised when what this module does to a rootfs changes.
+_VERSION = "1"
+_PACKAGES = (
+    # what makes it a node
+    "openssh-server",
+    "sudo",
+    "iproute2",
+    "iptables",
+    "procps",
+    "psmisc",
+    "mount",
+    "kmod",
+    "iputils-ping",
+    # what tests reach for
+    "ca-certificates",
+    "curl",
+    "busybox-static",
+    # for making images on the node, where none can be pulled
+    "debootstrap",
+    "mmdebstrap",
+)
+_DOCKER_PACKAGES = ("docker.io",)
+# Nobody reads them here; leaving them out saves a tenth of the time.
+_UNREAD = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
+# Each node has its own.
+_NOT_SHARED = ("etc/ssh/ssh_host_*", "etc/machine-id", "var/lib/dbus/machine-id", "etc/resolv.conf")
+_BUILD_SECONDS = 1200
+# What a rootfs needs, by the package that has it.
+_NEEDED = {
+    "sh": "dash",
+    "umount": "mount",
+    "useradd": "passwd",
+    "chpasswd": "passwd",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
+    "sudo": "sudo",
+}
+_NEEDED_FOR_DOCKER = {"dockerd": "docker.io", "iptables": "iptables"}
+_BIN_FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin", "bin")
+
+
+def cache_folder(config: SandboxConfig) -> Path:
+    """Where the rootfs and the nodes' files are kept."""
+    if config.cache_dir:
+        return Path(config.cache_dir).absolute()
+    home = os.environ.get("XDG_CACHE_HOME", "")
+    return Path(home or "/var/cache", "lisa_container")
+
+
+def is_ready(config: SandboxConfig) -> bool:
+    """Whether the rootfs is there already, so that nothing has to be made or unpacked."""
+    if config.rootfs:
+        return Path(config.rootfs).is_dir() or _unpacked_folder(config).is_dir()
+    return _made_folder(config, package_sources(config.suite, config.mirror)).is_dir()
+
+
+def provide(config: SandboxConfig, report: Report) -> Path:
+    """Make the rootfs, unless it is there.
+
+    Args:
+        config: says which.
+        report: told about the progress, line by line.
+
+    Returns:
+        Its folder, which must not be written to.
+
+    Raises:
+        SandboxError: it could not be made, or lacks something.
+    """
+    if config.rootfs:
+        given = Path(config.rootfs).absolute()
+        folder = given if given.is_dir() else _unpacked_folder(config)
+        if folder != given:
+            with _missing(folder) as temporary:
+                if temporary:
+                    report(f"unpacking {given}")
+                    _unpack(given, temporary)
+    else:
+        sources = package_sources(config.suite, config.mirror)
+        folder = _made_folder(config, sources)
+        with _missing(folder) as temporary:
+            if temporary:
+                report(f"making a root file system of {sources.suite}, once; this takes some 20 s")
+                _make(config, sources, temporary, report)
+    _check(folder, config)
+    return folder
+
+
+def _packages(config: SandboxConfig) -> list[str]:
+    docker = () if config.docker_mode is DockerMode.ABSENT else _DOCKER_PACKAGES
+    return sorted({*_PACKAGES, *docker, *config.packages})
+
+
+def _made_folder(config: SandboxConfig, sources: PackageSources) -> Path:
+    parts = (_VERSION, sources.suite, sources.lines, sources.options, _packages(config), _UNREAD)
+    return cache_folder(config) / "rootfs" / f"{sources.suite}-{_key(parts)}"
+
+
+def _unpacked_folder(config: SandboxConfig) -> Path:
+    tarball = Path(config.rootfs).absolute()
+    status = tarball.stat()
+    parts = (_VERSION, str(tarball), status.st_size, status.st_mtime_ns)
+    return cache_folder(config) / "rootfs" / f"tarball-{_key(parts)}"
+
+
+def _key(parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+@contextmanager
+def _missing(folder: Path) -> Iterator[Path | None]:
+    """Make a folder that others may want to make at the same time.
+
+    Yields:
+        Where to make it; it gets its name when that has succeeded. None when it is there.
+    """
+    if folder.is_dir():
+        yield None
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if folder.is_dir():
+            yield None
+            return
+        temporary = folder.with_name(f"{folder.name}.unfinished")
+        # Of somebody who was killed over it.
+        _remove(temporary)
+        try:
+            yield temporary
+            temporary.rename(folder)
+        finally:
+            _remove(temporary)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _make(config: SandboxConfig, sources: PackageSources, folder: Path, report: Report) -> None:
+    options = [
+        'APT::Install-Recommends "false"',
+        *sources.options,
+    ]
+    hooks = "; ".join(f'rm -f "$1"/{path}' for path in _NOT_SHARED)
+    command = [
+        "mmdebstrap",
+        "--mode=root",
+        "--variant=apt",
+        "--format=directory",
+        f"--include={','.join(_packages(config))}",
+        *(f"--aptopt={option}" for option in options),
+        "--dpkgopt=force-unsafe-io",
+        *(f"--dpkgopt=path-exclude={path}" for path in _UNREAD),
+        # Nothing may be started while installing.
+        "--setup-hook=mkdir -p \"$1/usr/sbin\"",
+        f"--customize-hook={hooks}",
+        sources.suite,
+        str(folder),
+        "-",
+    ]
+    # In a pid namespace, so that apt and dpkg end with the runner too.
+    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
+    said: list[str] = []
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**environment(), "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": str(folder.parent)},
+    ) as process:
+        assert process.stdin and process.stderr
+        with suppress(BrokenPipeError):
+            process.stdin.write("".join(f"{line}\n" for line in sources.lines))
+            process.stdin.close()
+        for line in process.stderr:
+            said.append(line.rstrip())
+            if line.startswith("I: "):
+                report(line[3:].rstrip())
+    if process.returncode != 0:
+        raise SandboxError(
+            f"sandbox: mmdebstrap could not make a root file system of {sources.suite}, it failed with"
+            f" {process.returncode}. Check that this machine can install packages (`apt-get update`). The"
+            " end of what it said:\n" + "\n".join(said[-15:])
+        )
+
+
+def _unpack(tarball: Path, folder: Path) -> None:
+    folder.mkdir()
+    done = subprocess.run(
+        ["tar", "--extract", "--preserve-permissions", "--numeric-owner", "--file", str(tarball)],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env=environment(),
+        timeout=_BUILD_SECONDS,
+        check=False,
+    )
+    if done.returncode != 0:
+        raise SandboxError(f"sandbox: {tarball} could not be unpacked: {done.stderr.strip()[-500:]}")
+
+
+def _check(folder: Path, config: SandboxConfig) -> None:
+    needed = dict(_NEEDED)
+    if config.docker_mode is DockerMode.RUNNING:
+        needed.update(_NEEDED_FOR_DOCKER)
+    missing = [name for name in needed if not _has(folder, name)]
+    if missing:
+        packages = " ".join(sorted({needed[name] for name in missing}))
+        raise SandboxMachineError(
+            f"sandbox: the root file system {folder} has no {', '.join(missing)};"
+            f" install in it what Debian calls: {packages}"
+        )
+
+
+def _has(folder: Path, program: str) -> bool:
+    # lexists: an absolute symbolic link points somewhere else from here.
+    return any(os.path.lexists(folder / place / program) for place in _BIN_FOLDERS)

@@ -1,0 +1,229 @@
+"""Suites whose cases run with, or in, a container: `ContainerTestSuite` and `@container_test`."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from typing import Any, Callable, Dict, List, Mapping, Optional, Union
+
+from lisa import Environment, Node, TestSuite
+from lisa.testsuite import TestResult
+from lisa.util.parallel import run_in_parallel
+
+from lisa_container.command import Command, CommandResult
+from lisa_container.config import ContainerTestConfig, Scope
+from lisa_container.errors import ConfigError
+from lisa_container.executor import ContainerExecutor
+from lisa_container.sharing import fresh_executor, keep_if_asked, release, shared_executor
+
+Case = Callable[..., None]
+
+# Marks a decorated case; functools.wraps carries it through LISA's own decorator.
+_MARK = "_is_container_test"
+
+
+class ContainerTestSuite(TestSuite):
+    """A suite with a container on each node. Its cases can take it as a parameter.
+
+        @TestSuiteMetadata(area="demo", category="functional", description="…")
+        class Demo(ContainerTestSuite):
+            def _get_container_config(self) -> ContainerTestConfig:
+                return ContainerTestConfig(image="debian:12", mount_host_root=True)
+
+            @TestCaseMetadata(description="…")
+            def verify_host_root(self, container: ContainerExecutor, host: Node) -> None:
+                container.run("cat /host/etc/hostname", expected_exit_code=0)
+
+    Beside what LISA gives, a case can name `container` (the one on its node), `containers` (one on
+    each node of the environment, in order) and `host` (its node); `before_case` and `after_case`
+    get them in their keyword arguments. The container is made for the first case that needs it and
+    serves the suite's other cases on that node too; with `scope: case` in the config each case has
+    a fresh one. It is removed with the environment.
+    """
+
+    def _get_container_config(self) -> ContainerTestConfig:
+        """What the suite's container shall be. Override it."""
+        raise ConfigError(
+            f"suite '{type(self).__name__}' names no container: override _get_container_config() "
+            "and return ContainerTestConfig(image=…)"
+        )
+
+    @functools.cached_property
+    def container_config(self) -> ContainerTestConfig:
+        """The suite's config."""
+        return self._get_container_config()
+
+    def _prepare_container(self, node: Node) -> ContainerExecutor:
+        """The suite's container on a node, started where it is not yet. Override to add to it.
+
+        Args:
+            node: of the environment.
+
+        Raises:
+            ConfigError, EngineError: it cannot be had; nothing stays behind.
+        """
+        if self.container_config.scope is Scope.SUITE:
+            return shared_executor(node, type(self).__qualname__, self.container_config)
+        if node not in self._of_this_case:
+            self._of_this_case[node] = fresh_executor(node, self.container_config)
+        return self._of_this_case[node]
+
+    def _run_in_container(self, node: Node, command: Command, **kwargs: Any) -> CommandResult:
+        """Run a command in the suite's container on a node.
+
+        Args:
+            node: of the environment.
+            command: as for `ContainerExecutor.run`.
+            kwargs: likewise.
+        """
+        return self._prepare_container(node).run(command, **kwargs)
+
+    @functools.cached_property
+    def _of_this_case(self) -> Dict[Node, ContainerExecutor]:
+        return {}
+
+    def start(
+        self,
+        environment: Environment,
+        case_results: List[TestResult],
+        case_variables: Dict[str, Any],
+    ) -> None:
+        """LISA's entry to the suite. Methods are wrapped for this run, on the object, so that a
+        user's own `before_case` and `after_case` need not call ours."""
+        own: Any = self
+        for result in case_results:
+            name = result.runtime_data.name
+            own.__dict__.setdefault(name, self._with_container(getattr(self, name)))
+        own.before_case = self._with_container(self.before_case)
+        own.after_case = self._then_release(self._with_container(self.after_case))
+        try:
+            super().start(environment, case_results, case_variables)
+        finally:
+            self._release_case()  # after_case may not have come to its end
+
+    def _with_container(self, method: Case) -> Case:
+        """The method with the suite's containers among its keyword arguments."""
+
+        @functools.wraps(method)
+        def wrapper(**kwargs: Any) -> None:
+            if self._is_decorated(kwargs["result"]):
+                method(**kwargs)  # the decorator brings a container of its own
+                return
+            node: Node = kwargs["node"]
+            nodes = list(kwargs["environment"].nodes.list())
+            containers = self._prepare_all(nodes)
+            try:
+                method(
+                    **kwargs,
+                    container=containers[nodes.index(node)],
+                    containers=containers,
+                    host=node,
+                )
+            except BaseException as error:
+                for each, container in zip(nodes, containers):
+                    keep_if_asked(each, container, error)
+                raise
+
+        return wrapper
+
+    def _then_release(self, method: Case) -> Case:
+        @functools.wraps(method)
+        def wrapper(**kwargs: Any) -> None:
+            try:
+                method(**kwargs)
+            finally:
+                self._release_case()
+
+        return wrapper
+
+    def _prepare_all(self, nodes: List[Node]) -> List[ContainerExecutor]:
+        if len(nodes) == 1:
+            return [self._prepare_container(nodes[0])]
+        return run_in_parallel([functools.partial(self._prepare_container, x) for x in nodes])
+
+    def _release_case(self) -> None:
+        while self._of_this_case:
+            release(*self._of_this_case.popitem())
+
+    def _is_decorated(self, result: TestResult) -> bool:
+        return hasattr(getattr(type(self), result.runtime_data.name), _MARK)
+
+
+def container_test(
+    image: Union[str, Case, None] = None,
+    privileged: Optional[bool] = None,
+    mount_host_root: Optional[bool] = None,
+    volumes: Optional[Mapping[str, str]] = None,
+    environment: Optional[Mapping[str, str]] = None,
+    **options: Any,
+) -> Any:
+    """Make a case of any suite run inside a container.
+
+        @TestCaseMetadata(description="…")
+        @container_test(image="alpine:3", environment={"MODE": "kernel"})
+        def verify_inside(self, node: Node, host: Node) -> None:
+            node.execute("cat /proc/1/status")
+
+    The `node` of the case is the container as a LISA node; a `host` is the machine underneath, and
+    a `container` the `ContainerExecutor`. It goes above or below `@TestCaseMetadata`, bare or with
+    arguments. In a `ContainerTestSuite` what it does not name comes from the suite's config.
+
+    Args:
+        image: of the container.
+        privileged: as far as the engine can.
+        mount_host_root: the node's `/` at `/host`.
+        volumes: host path to container path, with an optional `:ro`.
+        environment: variables.
+        options: any other field of `ContainerTestConfig`.
+
+    Raises:
+        ConfigError: a wrong value, at once.
+    """
+    if callable(image):
+        return _decorate(image, {})
+    overrides = {
+        "image": image,
+        "privileged": privileged,
+        "mount_host_root": mount_host_root,
+        "volumes": volumes,
+        "environment": environment,
+        **options,
+    }
+    ContainerTestConfig().merged(**overrides)
+    return functools.partial(_decorate, overrides=overrides)
+
+
+def _decorate(case: Case, overrides: Dict[str, Any]) -> Case:
+    parameters = inspect.signature(case).parameters
+
+    @functools.wraps(case)
+    def wrapper(suite: TestSuite, **kwargs: Any) -> None:
+        node: Node = kwargs["node"]
+        config = _base_config(suite).merged(**overrides).require_image()
+        if config.scope is Scope.CASE:
+            executor = fresh_executor(node, config)
+        else:
+            executor = shared_executor(node, type(suite).__qualname__, config)
+        try:
+            kwargs.update(node=executor.node, container=executor, host=node)
+            case(suite, **{name: kwargs[name] for name in parameters if name in kwargs})
+        except BaseException as error:
+            keep_if_asked(node, executor, error)
+            raise
+        finally:
+            if config.scope is Scope.CASE:
+                release(node, executor)
+
+    # LISA gives a case only what it annotates, and we need the node also where the case does not.
+    wrapper.__annotations__ = {"node": Node, **case.__annotations__}
+    setattr(wrapper, _MARK, True)
+    return wrapper
+
+
+def _base_config(suite: TestSuite) -> ContainerTestConfig:
+    if (
+        isinstance(suite, ContainerTestSuite)
+        and type(suite)._get_container_config is not ContainerTestSuite._get_container_config
+    ):
+        return suite.container_config
+    return ContainerTestConfig()
