@@ -5,8 +5,9 @@ from __future__ import annotations
 import shlex
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any, Callable, List, Mapping, Optional, Sequence, Union
+from typing import IO, Any, Callable, Union
 
 from lisa.util.process import ExecutableResult
 
@@ -37,7 +38,7 @@ class CommandResult(ExecutableResult):
 
     def assert_exit_code(
         self,
-        expected_exit_code: Union[int, List[int]] = 0,
+        expected_exit_code: int | list[int] = 0,
         message: str = "",
         include_output: bool = True,
     ) -> Any:
@@ -47,7 +48,7 @@ class CommandResult(ExecutableResult):
         return super().assert_exit_code(expected_exit_code, message, include_output)
 
 
-def to_argv(command: Command) -> List[str]:
+def to_argv(command: Command) -> list[str]:
     """A string goes to the container's `sh`, a sequence is run as it is."""
     return ["sh", "-c", command] if isinstance(command, str) else [str(x) for x in command]
 
@@ -74,12 +75,12 @@ class RunningCommand:
         container: str,
         command: Command,
         cwd: str = "",
-        environment: Optional[Mapping[str, str]] = None,
+        environment: Mapping[str, str] | None = None,
         user: str = "",
         stdin: Stdin = None,
         interactive: bool = False,
-        on_stdout: Optional[Callable[[bytes], None]] = None,
-        on_stderr: Optional[Callable[[bytes], None]] = None,
+        on_stdout: Callable[[bytes], None] | None = None,
+        on_stderr: Callable[[bytes], None] | None = None,
     ) -> None:
         self.argv = to_argv(command)
         self.text = command if isinstance(command, str) else shlex.join(self.argv)
@@ -87,7 +88,7 @@ class RunningCommand:
         self._container = container
         self._stdout, self._stderr = bytearray(), bytearray()
         self._started = time.monotonic()
-        self._result: Optional[CommandResult] = None
+        self._result: CommandResult | None = None
         self._exec = Exec(
             engine,
             container,
@@ -128,7 +129,7 @@ class RunningCommand:
         """Kill its whole process group and see it gone; see `Exec.kill`."""
         self._exec.kill()
 
-    def wait(self, timeout: Optional[float] = 600) -> CommandResult:
+    def wait(self, timeout: float | None = 600) -> CommandResult:
         """Wait for its end.
 
         Args:
@@ -185,7 +186,7 @@ class RunningCommand:
             )
             return any(True for _ in events)
 
-    def _feed(self, stdin: Union[bytes, str, IO[bytes]]) -> None:
+    def _feed(self, stdin: bytes | str | IO[bytes]) -> None:
         try:
             if isinstance(stdin, str):
                 stdin = stdin.encode()
@@ -202,9 +203,7 @@ class RunningCommand:
             pass  # it ended without reading all of it, as `head` does
 
 
-def _tee(
-    buffer: bytearray, sink: Optional[Callable[[bytes], None]]
-) -> Callable[[bytes], None]:
+def _tee(buffer: bytearray, sink: Callable[[bytes], None] | None) -> Callable[[bytes], None]:
     if sink is None:
         return buffer.extend
     given = sink
@@ -216,5 +215,5 @@ def _tee(
     return both
 
 
-def _decode(data: Union[bytes, bytearray]) -> str:
+def _decode(data: bytes | bytearray) -> str:
     return bytes(data).decode("utf-8", errors="replace")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import shlex
 import time
+from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any, Dict, List, Mapping, Optional, Tuple, Union, cast
+from typing import Any, cast
 
 import docker
 from lisa.operating_system import CentOs, Redhat
@@ -16,6 +18,7 @@ from lisa.util.process import ExecutableResult, Process
 from lisa_container.command import Command, CommandResult, RunningCommand, to_argv
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.client import Engine
+from lisa_container.engine.create import create_container
 from lisa_container.engine.labels import run_labels
 from lisa_container.engine.options import create_body
 from lisa_container.engine.service import install_podman, start_engine
@@ -52,17 +55,17 @@ class DockerAdvanced(Docker):
     def run_in_container(
         self,
         image: str,
-        command: Optional[Command] = None,
+        command: Command | None = None,
         privileged: bool = False,
-        volumes: Optional[Mapping[str, str]] = None,
-        environment: Optional[Mapping[str, str]] = None,
-        working_dir: Optional[str] = None,
-        network_mode: Optional[str] = None,
+        volumes: Mapping[str, str] | None = None,
+        environment: Mapping[str, str] | None = None,
+        working_dir: str | None = None,
+        network_mode: str | None = None,
         remove: bool = True,
         detach: bool = False,
-        name: Optional[str] = None,
-        timeout: Optional[float] = 600,
-        expected_exit_code: Optional[int] = None,
+        name: str | None = None,
+        timeout: float | None = 600,
+        expected_exit_code: int | None = None,
         **options: Any,
     ) -> ExecutableResult:
         """Run a command in a new container, as `docker run`.
@@ -121,12 +124,12 @@ class DockerAdvanced(Docker):
         self,
         container: str,
         command: Command,
-        working_dir: Optional[str] = None,
-        environment: Optional[Mapping[str, str]] = None,
+        working_dir: str | None = None,
+        environment: Mapping[str, str] | None = None,
         user: str = "",
-        stdin: Union[bytes, str, None] = None,
-        timeout: Optional[float] = 600,
-        expected_exit_code: Optional[int] = None,
+        stdin: bytes | str | None = None,
+        timeout: float | None = 600,
+        expected_exit_code: int | None = None,
     ) -> ExecutableResult:
         """Run a command in a running container, as `docker exec`.
 
@@ -163,8 +166,8 @@ class DockerAdvanced(Docker):
     def create_container(
         self,
         image: str,
-        command: Optional[Command] = None,
-        name: Optional[str] = None,
+        command: Command | None = None,
+        name: str | None = None,
         **options: Any,
     ) -> str:
         """Create a container without starting it; its id. See `run_in_container` for arguments.
@@ -174,7 +177,7 @@ class DockerAdvanced(Docker):
         config = ContainerTestConfig(image=image).merged(**options)
         return self._create(config, command, name)[0]
 
-    def start(self, container: Optional[str] = None) -> None:
+    def start(self, container: str | None = None) -> None:
         """Start a container. Without one, start the engine, as LISA's `Docker.start` does.
 
         Raises:
@@ -196,7 +199,7 @@ class DockerAdvanced(Docker):
         with self.engine.errors(container):
             self.engine.api.restart(container, timeout=timeout)
 
-    def kill(self, container: str, signal: Union[str, int] = "SIGKILL") -> None:
+    def kill(self, container: str, signal: str | int = "SIGKILL") -> None:
         """Send a signal to a container's first process."""
         with self.engine.errors(container):
             self.engine.api.kill(container, signal)
@@ -211,7 +214,7 @@ class DockerAdvanced(Docker):
         with self.engine.errors(container):
             self.engine.api.unpause(container)
 
-    def wait(self, container: str, timeout: Optional[float] = None) -> int:
+    def wait(self, container: str, timeout: float | None = None) -> int:
         """Wait until a container ends; its exit code. `timeout` in seconds, none by default."""
         with self.engine.errors(container):
             return int(self.engine.api.wait(container, timeout=timeout)["StatusCode"])
@@ -229,18 +232,18 @@ class DockerAdvanced(Docker):
         with self.engine.errors(container_name):
             self.engine.api.remove_container(container_name, v=True, force=force)
 
-    def logs(self, container: str, tail: Optional[int] = None) -> str:
+    def logs(self, container: str, tail: int | None = None) -> str:
         """What a container's first process wrote, stdout and stderr as they came."""
         with self.engine.errors(container):
             data: bytes = self.engine.api.logs(container, tail="all" if tail is None else tail)
         return data.decode("utf-8", errors="replace")
 
-    def inspect(self, container: str) -> Dict[str, Any]:
+    def inspect(self, container: str) -> dict[str, Any]:
         """All the engine knows of a container."""
         with self.engine.errors(container):
             return dict(self.engine.api.inspect_container(container))
 
-    def list(self, all: bool = False, **filters: Any) -> List[Dict[str, Any]]:
+    def list(self, all: bool = False, **filters: Any) -> builtins.list[dict[str, Any]]:
         """Containers of the node, as `docker ps`.
 
         Args:
@@ -250,16 +253,16 @@ class DockerAdvanced(Docker):
         with self.engine.errors():
             return [dict(x) for x in self.engine.api.containers(all=all, filters=filters or None)]
 
-    def stats(self, container: str) -> Dict[str, Any]:
+    def stats(self, container: str) -> dict[str, Any]:
         """One sample of a container's CPU, memory, network and I/O use (Docker API, "stats")."""
         with self.engine.errors(container):
             return dict(self.engine.api.stats(container, stream=False))
 
-    def copy_to(self, container: str, local: Union[str, PurePath], target: str) -> None:
+    def copy_to(self, container: str, local: str | PurePath, target: str) -> None:
         """Copy a file or folder of this machine into a container; see `ContainerExecutor`."""
         copy_to(self.engine, container, Path(local), target)
 
-    def copy_from(self, container: str, source: str, local: Union[str, PurePath]) -> None:
+    def copy_from(self, container: str, source: str, local: str | PurePath) -> None:
         """Copy a file or folder of a container to this machine; see `ContainerExecutor`."""
         copy_from(self.engine, container, source, Path(local))
 
@@ -268,9 +271,9 @@ class DockerAdvanced(Docker):
     def pull_image(  # type: ignore[override]  # a superset of LISA's, see below
         self,
         image: str,
-        registry: Union[str, int, None] = None,
-        username: Optional[str] = None,
-        password: Optional[str] = None,
+        registry: str | int | None = None,
+        username: str | None = None,
+        password: str | None = None,
         timeout: int = 600,
     ) -> None:
         """Pull an image.
@@ -317,7 +320,7 @@ class DockerAdvanced(Docker):
         with self.engine.errors():
             self.engine.api.remove_network(name)
 
-    def list_networks(self) -> List[Dict[str, Any]]:
+    def list_networks(self) -> builtins.list[dict[str, Any]]:
         """The networks of the node."""
         with self.engine.errors():
             return [dict(network) for network in self.engine.api.networks()]
@@ -343,7 +346,7 @@ class DockerAdvanced(Docker):
         with self.engine.errors():
             self.engine.api.remove_volume(name, force=force)
 
-    def list_volumes(self) -> List[Dict[str, Any]]:
+    def list_volumes(self) -> builtins.list[dict[str, Any]]:
         """The volumes of the node."""
         with self.engine.errors():
             return [dict(volume) for volume in self.engine.api.volumes()["Volumes"] or []]
@@ -364,10 +367,10 @@ class DockerAdvanced(Docker):
         self,
         image_name: str,
         ephemeral: bool = True,
-        container_name: Optional[str] = None,
-        command: Optional[str] = None,
-        extra_args: Optional[str] = None,
-        expected_exit_code: Optional[int] = 0,
+        container_name: str | None = None,
+        command: str | None = None,
+        extra_args: str | None = None,
+        expected_exit_code: int | None = 0,
     ) -> ExecutableResult:
         """As LISA's. Only with `extra_args`, which are words for the docker command, is that used."""
         if extra_args:
@@ -423,7 +426,11 @@ class DockerAdvanced(Docker):
 
     def _install(self) -> bool:
         os = self.node.os
-        if isinstance(os, Redhat) and not isinstance(os, CentOs) and os.information.version >= "8.0.0":
+        if (
+            isinstance(os, Redhat)
+            and not isinstance(os, CentOs)
+            and os.information.version >= "8.0.0"
+        ):
             # LISA's way for these would switch SELinux off; podman runs under it.
             install_podman(self.node)
             self.start()
@@ -435,10 +442,10 @@ class DockerAdvanced(Docker):
     def _create(
         self,
         config: ContainerTestConfig,
-        command: Optional[Command],
-        name: Optional[str],
+        command: Command | None,
+        name: str | None,
         auto_remove: bool = False,
-    ) -> Tuple[str, str]:
+    ) -> tuple[str, str]:
         """The id of a new container, and its command as text."""
         ensure_image(self.engine, config)
         body = create_body(self.engine, config)
@@ -446,11 +453,9 @@ class DockerAdvanced(Docker):
         words = self._words(config.image_reference, command)
         if words:
             body["Cmd"] = words
-        with self.engine.errors(name or "", config.image):
-            container = self.engine.api.create_container_from_config(body, name)["Id"]
-        return str(container), shlex.join(words or [config.image])
+        return create_container(self.engine, body, name), shlex.join(words or [config.image])
 
-    def _words(self, image: str, command: Optional[Command]) -> List[str]:
+    def _words(self, image: str, command: Command | None) -> builtins.list[str]:
         if not isinstance(command, str):
             return to_argv(command or [])
         with self.engine.errors(image=image):
@@ -458,7 +463,7 @@ class DockerAdvanced(Docker):
         return shlex.split(command) if entrypoint else to_argv(command)
 
     def _wait(
-        self, container: str, text: str, timeout: Optional[float], started: float
+        self, container: str, text: str, timeout: float | None, started: float
     ) -> CommandResult:
         api = self.engine.api
         timed_out = False

@@ -7,8 +7,9 @@ import secrets
 import tarfile
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any, Callable, Dict, Mapping, Optional, Set, Union
+from typing import TYPE_CHECKING, Any, Callable
 
 from lisa.node import Node
 from lisa.util import constants
@@ -17,10 +18,12 @@ from lisa_container.command import Command, CommandResult, RunningCommand, Stdin
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.archive import pack_bytes
 from lisa_container.engine.client import Engine
+from lisa_container.engine.create import create_container, soften
+from lisa_container.engine.dial import is_reachable
 from lisa_container.engine.exec import death_of
 from lisa_container.engine.keepalive import ENTRYPOINTS, PAUSE, PAUSE_PATH, SHELL, pause_program
-from lisa_container.engine.dial import is_reachable
-from lisa_container.engine.options import changes, create_body
+from lisa_container.engine.naming import node_name
+from lisa_container.engine.options import create_body
 from lisa_container.errors import ContainerDiedError, EngineError
 from lisa_container.images import ensure_image
 from lisa_container.transfer import copy_from, copy_to
@@ -55,21 +58,21 @@ class ContainerExecutor:
         self.keep = False
         """Set to leave the container behind at the end, to look into it."""
         self._id = ""
-        self._engine: Optional[Engine] = None
-        self._node: Optional[ContainerNode] = None
+        self._engine: Engine | None = None
+        self._node: ContainerNode | None = None
         self._lock = threading.RLock()
         # On the container as a label: tells ours from one of the same name, also where the answer
         # to the creation was lost.
         self._token = secrets.token_hex(8)
 
-    def __enter__(self) -> "ContainerExecutor":
+    def __enter__(self) -> ContainerExecutor:
         return self.start()
 
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"container '{self.name}' ({self.config.image}) on '{self.host.name}'"
+        return f"container '{self.name}' ({self.config.image}) on '{self.engine.name}'"
 
     @property
     def id(self) -> str:
@@ -85,7 +88,7 @@ class ContainerExecutor:
         return self._engine
 
     @property
-    def node(self) -> "ContainerNode":
+    def node(self) -> ContainerNode:
         """The container as a LISA node: `execute`, tools, package installs, file copies."""
         self._require_started()
         with self._lock:
@@ -96,7 +99,7 @@ class ContainerExecutor:
             return self._node
 
     @property
-    def node_or_none(self) -> Optional["ContainerNode"]:
+    def node_or_none(self) -> ContainerNode | None:
         """The node, if anybody has asked for it."""
         return self._node
 
@@ -112,7 +115,7 @@ class ContainerExecutor:
         """Whether the container runs now."""
         return bool(self._id) and death_of(self.engine, self.name) is None
 
-    def start(self) -> "ContainerExecutor":
+    def start(self) -> ContainerExecutor:
         """Get the image, create the container and start it. Nothing stays behind where one fails.
 
         Raises:
@@ -157,15 +160,15 @@ class ContainerExecutor:
     def run(
         self,
         command: Command,
-        cwd: Union[str, PurePath, None] = None,
-        update_envs: Optional[Mapping[str, str]] = None,
+        cwd: str | PurePath | None = None,
+        update_envs: Mapping[str, str] | None = None,
         user: str = "",
         stdin: Stdin = None,
-        timeout: Optional[float] = 600,
-        expected_exit_code: Optional[int] = None,
+        timeout: float | None = 600,
+        expected_exit_code: int | None = None,
         expected_exit_code_failure_message: str = "",
-        on_stdout: Optional[Callable[[bytes], None]] = None,
-        on_stderr: Optional[Callable[[bytes], None]] = None,
+        on_stdout: Callable[[bytes], None] | None = None,
+        on_stderr: Callable[[bytes], None] | None = None,
     ) -> CommandResult:
         """Run a command in the container and wait for it.
 
@@ -207,13 +210,13 @@ class ContainerExecutor:
     def run_async(
         self,
         command: Command,
-        cwd: Union[str, PurePath, None] = None,
-        update_envs: Optional[Mapping[str, str]] = None,
+        cwd: str | PurePath | None = None,
+        update_envs: Mapping[str, str] | None = None,
         user: str = "",
         stdin: Stdin = None,
         interactive: bool = False,
-        on_stdout: Optional[Callable[[bytes], None]] = None,
-        on_stderr: Optional[Callable[[bytes], None]] = None,
+        on_stdout: Callable[[bytes], None] | None = None,
+        on_stderr: Callable[[bytes], None] | None = None,
     ) -> RunningCommand:
         """Start a command and return at once; see `run` for the arguments.
 
@@ -234,7 +237,7 @@ class ContainerExecutor:
             on_stderr=on_stderr,
         )
 
-    def copy_to(self, local: Union[str, PurePath], target: Union[str, PurePath]) -> None:
+    def copy_to(self, local: str | PurePath, target: str | PurePath) -> None:
         """Copy a file or folder into the container, a chunk at a time.
 
         Modes and symbolic links are kept; the owner is the container's user. Folders on the way are
@@ -250,7 +253,7 @@ class ContainerExecutor:
         self._require_started()
         copy_to(self.engine, self.name, Path(local), target, self.config.user)
 
-    def copy_from(self, source: Union[str, PurePath], local: Union[str, PurePath]) -> None:
+    def copy_from(self, source: str | PurePath, local: str | PurePath) -> None:
         """Copy a file or folder out of the container, a chunk at a time.
 
         Modes and symbolic links are kept. An existing folder receives the copy under its own name.
@@ -265,7 +268,7 @@ class ContainerExecutor:
         self._require_started()
         copy_from(self.engine, self.name, source, Path(local))
 
-    def logs(self, tail: Optional[int] = None) -> str:
+    def logs(self, tail: int | None = None) -> str:
         """What the container's first process wrote.
 
         Args:
@@ -276,13 +279,13 @@ class ContainerExecutor:
             data: bytes = self.engine.api.logs(self.name, tail="all" if tail is None else tail)
         return data.decode("utf-8", errors="replace")
 
-    def inspect(self) -> Dict[str, Any]:
+    def inspect(self) -> dict[str, Any]:
         """All the engine knows of the container."""
         self._require_started()
         with self.engine.errors(self.name):
             return dict(self.engine.api.inspect_container(self.name))
 
-    def kill(self, signal: Union[str, int] = "SIGKILL") -> None:
+    def kill(self, signal: str | int = "SIGKILL") -> None:
         """Send a signal to the container's first process; by default it and all in it end."""
         self._require_started()
         with self.engine.errors(self.name):
@@ -298,7 +301,7 @@ class ContainerExecutor:
     def _require_started(self) -> None:
         if not self._id:
             raise ContainerDiedError(
-                self.name, self.host.name, "it was not started (use 'with' or start())"
+                self.name, node_name(self.host), "it was not started (use 'with' or start())"
             )
 
     def _create_and_start(self) -> str:
@@ -311,9 +314,8 @@ class ContainerExecutor:
             body["Entrypoint"], body["Cmd"] = entrypoints[0], []
             body["OpenStdin"] = entrypoints[0] == SHELL
             try:
+                container = create_container(self.engine, body, self.name)
                 with self.engine.errors(self.name, self.config.image):
-                    created = self.engine.api.create_container_from_config(body, self.name)
-                    container: str = created["Id"]
                     if entrypoints[0] == PAUSE:
                         self._put_pause()
                     self.engine.api.start(container)
@@ -321,14 +323,13 @@ class ContainerExecutor:
                 self._wait_running()
                 return container
             except EngineError as error:
-                given_up = changes(host, str(error))
-                for note in given_up:
-                    self.engine.note_once(note)
-                if not given_up:
-                    if not any(x in str(error).lower() for x in _NO_PROGRAM) or not entrypoints[1:]:
-                        raise
-                    entrypoints.pop(0)  # the image lacks this program: try the next
+                lacks_program = any(words in str(error).lower() for words in _NO_PROGRAM)
                 self._remove()
+                if soften(self.engine, host, error):
+                    continue
+                if not lacks_program or len(entrypoints) == 1:
+                    raise
+                entrypoints.pop(0)  # the image has no such program: try the next
 
     def _put_pause(self) -> None:
         architecture = str(self.engine.api.info()["Architecture"])
@@ -351,11 +352,11 @@ class ContainerExecutor:
                 return
             if state.get("Status") in ("exited", "dead"):
                 reason = f"it ended at once with exit code {state.get('ExitCode')}"
-                raise ContainerDiedError(self.name, self.host.name, reason)
+                raise ContainerDiedError(self.name, self.engine.name, reason)
             if time.monotonic() > deadline:
                 raise ContainerDiedError(
                     self.name,
-                    self.host.name,
+                    self.engine.name,
                     f"it did not start in {self.config.startup_timeout:g} seconds "
                     f"(startup_timeout); its state is {state}",
                 )
@@ -377,7 +378,7 @@ class ContainerExecutor:
 
 
 # Executors whose container may exist. What LISA did not clean up is removed when the process ends.
-_live: Set[ContainerExecutor] = set()
+_live: set[ContainerExecutor] = set()
 
 
 @atexit.register

@@ -1,12 +1,12 @@
 """A container as a LISA node: the guest `type: container`, and what `executor.node` gives."""
 
-from __future__ import annotations
+# No `from __future__ import annotations`: dataclasses-json reads the schema's annotations.
 
 import copy
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from random import randint
-from typing import Any, Callable, Dict, List, Optional, Type, cast
+from typing import Any, Callable, Optional, cast
 
 from dataclasses_json import dataclass_json
 from lisa import schema
@@ -30,10 +30,10 @@ _SSH_PORT = 22
 class ContainerNodeSchema(schema.GuestNode, ConfigFields):
     """The runbook of a guest of type `container`: all fields of `ContainerTestConfig`.
 
-        guests:
-          - type: container
-            image: debian:12
-            privileged: true
+    guests:
+      - type: container
+        image: debian:12
+        privileged: true
     """
 
     type: str = "container"
@@ -90,7 +90,7 @@ class ContainerNode(GuestNode):
         return "container"
 
     @classmethod
-    def type_schema(cls) -> Type[schema.TypedSchema]:
+    def type_schema(cls) -> type[schema.TypedSchema]:
         return ContainerNodeSchema
 
     @classmethod
@@ -136,7 +136,7 @@ class ContainerNode(GuestNode):
         return True
 
     @property
-    def connection_info(self) -> Dict[str, Any]:
+    def connection_info(self) -> dict[str, Any]:
         """As a remote node's: the container's address on its network, for what connects to it."""
         address = self.address
         return {
@@ -204,9 +204,9 @@ class ContainerNode(GuestNode):
         no_info_log: bool = False,
         no_debug_log: bool = False,
         cwd: Optional[PurePath] = None,
-        update_envs: Optional[Dict[str, str]] = None,
+        update_envs: Optional[dict[str, str]] = None,
         encoding: str = "",
-        command_splitter: Callable[..., List[str]] = process_command,
+        command_splitter: Callable[..., list[str]] = process_command,
     ) -> Process:
         process = Process(
             str(randint(0, 10000)),

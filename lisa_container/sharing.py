@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Dict, Tuple
 
 from lisa.node import Node
 from lisa.util import PassedException, SkippedException, constants
@@ -17,12 +16,12 @@ from lisa.util import PassedException, SkippedException, constants
 from lisa_container.config import ContainerTestConfig
 from lisa_container.executor import ContainerExecutor
 
-_Key = Tuple[str, str]
+_Key = tuple[str, str]
 
-_shared: "weakref.WeakKeyDictionary[Node, Dict[_Key, ContainerExecutor]]" = (
+_shared: weakref.WeakKeyDictionary[Node, dict[_Key, ContainerExecutor]] = (
     weakref.WeakKeyDictionary()
 )
-_locks: "weakref.WeakKeyDictionary[Node, threading.RLock]" = weakref.WeakKeyDictionary()
+_locks: weakref.WeakKeyDictionary[Node, threading.RLock] = weakref.WeakKeyDictionary()
 _locks_lock = threading.Lock()
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import codecs
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Callable, List, Mapping, Optional, Sequence, Union
+from typing import Any, Callable
 
 import spur.results
 from lisa.util import InitializableMixin, LisaException
@@ -55,15 +56,15 @@ class ContainerShell(InitializableMixin):
     def spawn(
         self,
         command: Sequence[str],
-        update_env: Optional[Mapping[str, str]] = None,
+        update_env: Mapping[str, str] | None = None,
         store_pid: bool = False,
-        cwd: Optional[Union[str, Path]] = None,
+        cwd: str | Path | None = None,
         stdout: Any = None,
         stderr: Any = None,
         encoding: str = "utf-8",
         use_pty: bool = False,
         allow_error: bool = False,
-    ) -> "ContainerProcess":
+    ) -> ContainerProcess:
         """Start a command; the arguments are those of LISA's `SshShell.spawn`."""
         self.initialize()
         return ContainerProcess(
@@ -134,7 +135,7 @@ class ContainerShell(InitializableMixin):
         self.initialize()
         return self._execute(["test", option, str(path)]).exit_code == 0
 
-    def _run(self, argv: List[str]) -> CommandResult:
+    def _run(self, argv: list[str]) -> CommandResult:
         self.initialize()
         result = self._execute(argv)
         if result.exit_code != 0:
@@ -142,7 +143,7 @@ class ContainerShell(InitializableMixin):
             raise kind(f"{' '.join(argv)} failed in {self.executor!r}: {result.stderr}")
         return result
 
-    def _execute(self, argv: List[str]) -> CommandResult:
+    def _execute(self, argv: list[str]) -> CommandResult:
         return self.executor.run(argv, user=self.user, timeout=_TIMEOUT)
 
 
@@ -152,7 +153,7 @@ class ContainerProcess:
     def __init__(
         self,
         shell: ContainerShell,
-        argv: List[str],
+        argv: list[str],
         environment: Mapping[str, str],
         cwd: str,
         stdout: Any,
@@ -203,7 +204,7 @@ class ContainerProcess:
             stderr_output=stderr.decode(self._encoding, errors="replace"),
         )
 
-    def _keep(self, sink: Optional[Callable[[bytes], None]]) -> Callable[[bytes], None]:
+    def _keep(self, sink: Callable[[bytes], None] | None) -> Callable[[bytes], None]:
         def both(data: bytes) -> None:
             if self._merge:
                 self._merged.extend(data)
@@ -223,7 +224,7 @@ class _Channel:
         """A local engine's socket needs none."""
 
 
-def _text_sink(writer: Any, encoding: str) -> Optional[Callable[[bytes], None]]:
+def _text_sink(writer: Any, encoding: str) -> Callable[[bytes], None] | None:
     """Feed bytes to a writer of text; a character may come in two pieces."""
     if writer is None:
         return None

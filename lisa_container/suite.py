@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from typing import Any, Callable, Dict, List, Mapping, Optional, Union
+from collections.abc import Mapping
+from typing import Any, Callable
 
 from lisa import Environment, Node, TestSuite
 from lisa.testsuite import TestResult
@@ -79,14 +80,19 @@ class ContainerTestSuite(TestSuite):
         return self._prepare_container(node).run(command, **kwargs)
 
     @functools.cached_property
-    def _of_this_case(self) -> Dict[Node, ContainerExecutor]:
+    def _of_this_case(self) -> dict[Node, ContainerExecutor]:
         return {}
+
+    @functools.cached_property
+    def _containers(self) -> list[ContainerExecutor]:
+        """Those given to the present case, one for each node."""
+        return []
 
     def start(
         self,
         environment: Environment,
-        case_results: List[TestResult],
-        case_variables: Dict[str, Any],
+        case_results: list[TestResult],
+        case_variables: dict[str, Any],
     ) -> None:
         """LISA's entry to the suite. Methods are wrapped for this run, on the object, so that a
         user's own `before_case` and `after_case` need not call ours."""
@@ -95,7 +101,7 @@ class ContainerTestSuite(TestSuite):
             name = result.runtime_data.name
             own.__dict__.setdefault(name, self._with_container(getattr(self, name)))
         own.before_case = self._with_container(self.before_case)
-        own.after_case = self._then_release(self._with_container(self.after_case))
+        own.after_case = self._then_release(self.after_case)
         try:
             super().start(environment, case_results, case_variables)
         finally:
@@ -109,39 +115,44 @@ class ContainerTestSuite(TestSuite):
             if self._is_decorated(kwargs["result"]):
                 method(**kwargs)  # the decorator brings a container of its own
                 return
-            node: Node = kwargs["node"]
             nodes = list(kwargs["environment"].nodes.list())
-            containers = self._prepare_all(nodes)
+            self._containers = self._prepare_all(nodes)
             try:
-                method(
-                    **kwargs,
-                    container=containers[nodes.index(node)],
-                    containers=containers,
-                    host=node,
-                )
+                method(**kwargs, **self._container_arguments(kwargs))
             except BaseException as error:
-                for each, container in zip(nodes, containers):
+                for each, container in zip(nodes, self._containers):
                     keep_if_asked(each, container, error)
                 raise
 
         return wrapper
 
     def _then_release(self, method: Case) -> Case:
+        """`after_case` with the containers there are; those of the case go after it."""
+
         @functools.wraps(method)
         def wrapper(**kwargs: Any) -> None:
             try:
-                method(**kwargs)
+                method(**kwargs, **self._container_arguments(kwargs))
             finally:
                 self._release_case()
 
         return wrapper
 
-    def _prepare_all(self, nodes: List[Node]) -> List[ContainerExecutor]:
+    def _container_arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        node: Node = kwargs["node"]
+        arguments: dict[str, Any] = {"host": node}
+        if self._containers:
+            index = list(kwargs["environment"].nodes.list()).index(node)
+            arguments.update(container=self._containers[index], containers=self._containers)
+        return arguments
+
+    def _prepare_all(self, nodes: list[Node]) -> list[ContainerExecutor]:
         if len(nodes) == 1:
             return [self._prepare_container(nodes[0])]
         return run_in_parallel([functools.partial(self._prepare_container, x) for x in nodes])
 
     def _release_case(self) -> None:
+        self._containers = []
         while self._of_this_case:
             release(*self._of_this_case.popitem())
 
@@ -150,11 +161,11 @@ class ContainerTestSuite(TestSuite):
 
 
 def container_test(
-    image: Union[str, Case, None] = None,
-    privileged: Optional[bool] = None,
-    mount_host_root: Optional[bool] = None,
-    volumes: Optional[Mapping[str, str]] = None,
-    environment: Optional[Mapping[str, str]] = None,
+    image: str | Case | None = None,
+    privileged: bool | None = None,
+    mount_host_root: bool | None = None,
+    volumes: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Any:
     """Make a case of any suite run inside a container.
@@ -193,7 +204,7 @@ def container_test(
     return functools.partial(_decorate, overrides=overrides)
 
 
-def _decorate(case: Case, overrides: Dict[str, Any]) -> Case:
+def _decorate(case: Case, overrides: dict[str, Any]) -> Case:
     parameters = inspect.signature(case).parameters
 
     @functools.wraps(case)

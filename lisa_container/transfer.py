@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any, Iterable, Iterator, List, Tuple, Union
+from typing import Any
 
 from lisa_container.command import RunningCommand
 from lisa_container.engine.archive import pack, unpack
@@ -17,7 +18,7 @@ _HIDDEN = ["/dev", "/proc", "/sys"]
 
 
 def copy_to(
-    engine: Engine, container: str, local: Path, target: Union[str, PurePath], user: str = ""
+    engine: Engine, container: str, local: Path, target: str | PurePath, user: str = ""
 ) -> None:
     """Copy a file or folder into a container.
 
@@ -50,9 +51,7 @@ def copy_to(
         engine.api.put_archive(container, "/", chunks)
 
 
-def copy_from(
-    engine: Engine, container: str, source: Union[str, PurePath], local: Path
-) -> None:
+def copy_from(engine: Engine, container: str, source: str | PurePath, local: Path) -> None:
     """Copy a file or folder out of a container.
 
     Modes and symbolic links are kept. An existing folder receives the copy under its own name.
@@ -85,7 +84,7 @@ def copy_from(
         raise
 
 
-def _absolute(path: Union[str, PurePath]) -> PurePosixPath:
+def _absolute(path: str | PurePath) -> PurePosixPath:
     result = PurePosixPath(str(path))
     if not result.is_absolute():
         raise CopyError(str(path), "a path in the container must be absolute")
@@ -102,7 +101,7 @@ def _is_hidden(engine: Engine, container: str, path: PurePosixPath) -> bool:
     )
 
 
-def _ids(engine: Engine, container: str, user: str) -> Tuple[int, int]:
+def _ids(engine: Engine, container: str, user: str) -> tuple[int, int]:
     if not user:
         return 0, 0
     ids = []
@@ -112,7 +111,7 @@ def _ids(engine: Engine, container: str, user: str) -> Tuple[int, int]:
     return (int(ids[0]), int(ids[1])) if all(x.isdigit() for x in ids) else (0, 0)
 
 
-def _run(engine: Engine, container: str, argv: List[str]) -> int:
+def _run(engine: Engine, container: str, argv: list[str]) -> int:
     with engine.errors(container):
         if not engine.api.inspect_container(container)["State"]["Running"]:
             return 1  # created or stopped: nothing can be asked of it
@@ -121,7 +120,7 @@ def _run(engine: Engine, container: str, argv: List[str]) -> int:
 
 
 def _checked(
-    engine: Engine, container: str, path: PurePosixPath, argv: List[str], stdin: Any = None
+    engine: Engine, container: str, path: PurePosixPath, argv: list[str], stdin: Any = None
 ) -> bytes:
     result = RunningCommand(engine, container, argv, user="0", stdin=stdin).wait(timeout=None)
     if result.exit_code != 0:

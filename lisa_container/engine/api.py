@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import queue
-from typing import Any, Optional
+from typing import Any
 
 import docker
 import urllib3
@@ -45,7 +45,9 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
     def _negotiate(self) -> str:
         """The newest API version that both the engine and this SDK know."""
         answer = self._get(self._url("/_ping", versioned_api=False))
-        offered: str = answer.headers.get("Api-Version") or self.version(api_version=False)["ApiVersion"]
+        offered: str = (
+            answer.headers.get("Api-Version") or self.version(api_version=False)["ApiVersion"]
+        )
         known: str = docker.constants.DEFAULT_DOCKER_API_VERSION
         return min(offered, known, key=lambda x: [int(part) for part in x.split(".")])
 
@@ -82,7 +84,7 @@ class _Connection(urllib3.connection.HTTPConnection):
     def connect(self) -> None:
         stream = self._dialer.dial()
         stream.settimeout(self.timeout if isinstance(self.timeout, (int, float)) else None)
-        self.sock = stream  # type: ignore[assignment]
+        self.sock = stream
 
 
 class _Pool(urllib3.connectionpool.HTTPConnectionPool):
@@ -94,7 +96,7 @@ class _Pool(urllib3.connectionpool.HTTPConnectionPool):
     def _new_conn(self) -> Any:
         return _Connection(self._dialer, self._seconds)
 
-    def _get_conn(self, timeout: Optional[float] = None) -> Any:
+    def _get_conn(self, timeout: float | None = None) -> Any:
         # urllib3 asks the descriptor of an idle connection whether it was closed; for a channel
         # that would make a pipe each time. A channel knows by itself.
         assert self.pool is not None

@@ -11,8 +11,9 @@ import os
 import shutil
 import stat
 import tarfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Iterable, Iterator, List, Tuple, cast
+from typing import IO, Any, cast
 
 from lisa_container.errors import CopyError
 
@@ -35,7 +36,7 @@ def pack(local: Path, target: PurePosixPath, uid: int = 0, gid: int = 0) -> Iter
     yield b"\0" * (2 * tarfile.BLOCKSIZE)
 
 
-def pack_bytes(entries: Iterable[Tuple[tarfile.TarInfo, bytes]]) -> bytes:
+def pack_bytes(entries: Iterable[tuple[tarfile.TarInfo, bytes]]) -> bytes:
     """A whole tar archive of small entries made in memory."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
@@ -57,8 +58,8 @@ def unpack(stream: Iterable[bytes], local: Path) -> None:
     Raises:
         CopyError: an entry points outside, or cannot be written.
     """
-    links: List[Tuple[Path, str]] = []
-    folders: List[Tuple[Path, int]] = []
+    links: list[tuple[Path, str]] = []
+    folders: list[tuple[Path, int]] = []
     root = ""
     try:
         with tarfile.open(fileobj=cast(IO[bytes], _Reader(stream)), mode="r|") as archive:
@@ -149,7 +150,7 @@ class _Reader:
         self._left = b""
 
     def read(self, size: int) -> bytes:
-        pieces: List[Any] = []
+        pieces: list[Any] = []
         while size > 0:
             if not self._left:
                 self._left = next(self._chunks, b"")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import weakref
-from typing import Any, Dict, Iterator, List, Optional, Set
+from collections.abc import Iterator
+from typing import Any
 
 import docker
 import docker.errors
@@ -14,6 +15,7 @@ from lisa.node import Node
 
 from lisa_container.engine.api import EngineAPI
 from lisa_container.engine.dial import Dialer, choose_dialer
+from lisa_container.engine.naming import node_name
 from lisa_container.engine.privileges import grantable_capabilities
 from lisa_container.errors import (
     EngineError,
@@ -23,7 +25,7 @@ from lisa_container.errors import (
     NoSpaceError,
 )
 
-_engines: "weakref.WeakKeyDictionary[Node, Engine]" = weakref.WeakKeyDictionary()
+_engines: weakref.WeakKeyDictionary[Node, Engine] = weakref.WeakKeyDictionary()
 _engines_lock = threading.Lock()
 
 
@@ -40,10 +42,12 @@ class Engine:
 
     def __init__(self, node: Node) -> None:
         self.node = node
+        self.name = node_name(node)
+        """The node's name, for messages."""
         self.dialer: Dialer = choose_dialer(node)
         with errors_of(node):
             self.api = EngineAPI(self.dialer)
-            version: Dict[str, Any] = self.api.version()
+            version: dict[str, Any] = self.api.version()
         components = " ".join(x.get("Name", "") for x in version.get("Components") or [])
         self.kind = "podman" if "podman" in components.lower() else "docker"
         """`docker` or `podman`."""
@@ -51,16 +55,16 @@ class Engine:
         """The engine's own version, such as `20.10.24`."""
         self.client = docker.DockerClient.__new__(docker.DockerClient)
         self.client.api = self.api
-        self._capabilities: Optional[List[str]] = None
-        self._noted: Set[str] = set()
+        self._capabilities: list[str] | None = None
+        self._noted: set[str] = set()
         self._lock = threading.Lock()
         node.log.debug(
-            f"{self.kind} {self.version} on '{node.name}' through {self.dialer.name}, "
+            f"{self.kind} {self.version} on '{self.name}' through {self.dialer.name}, "
             f"API {self.api.api_version}"
         )
 
     @classmethod
-    def of(cls, node: Node) -> "Engine":
+    def of(cls, node: Node) -> Engine:
         """The engine of this node, found once and kept.
 
         Raises:
@@ -95,7 +99,7 @@ class Engine:
         return errors_of(self.node, container, image)
 
     @property
-    def capabilities(self) -> List[str]:
+    def capabilities(self) -> list[str]:
         """What the engine can grant (`CAP_…`), as the bounding set of its own process says."""
         with self._lock:
             if self._capabilities is None:
@@ -133,35 +137,33 @@ def errors_of(node: Node, container: str = "", image: str = "") -> Iterator[None
     except EngineError:
         raise
     except docker.errors.ImageNotFound as error:
-        raise ImageNotFoundError(image or _said(error), node.name, _said(error)) from error
+        raise ImageNotFoundError(image or _said(error), node_name(node), _said(error)) from error
     except docker.errors.APIError as error:
         raise _from_api(error, node, container, image) from error
     except docker.errors.DockerException as error:
-        raise EngineError(f"the engine of node '{node.name}' failed: {error}") from error
+        raise EngineError(f"the engine of node '{node_name(node)}' failed: {error}") from error
     except (requests.exceptions.RequestException, OSError) as error:
         cause = _root_cause(error)
         if isinstance(cause, EngineError):
             raise cause from error
         raise EngineError(
-            f"the engine of node '{node.name}' does not answer: {cause}. Check that it runs "
+            f"the engine of node '{node_name(node)}' does not answer: {cause}. Check that it runs "
             "(for Docker: 'systemctl status docker', or its log)."
         ) from error
 
 
-def _from_api(
-    error: docker.errors.APIError, node: Node, container: str, image: str
-) -> EngineError:
+def _from_api(error: docker.errors.APIError, node: Node, container: str, image: str) -> EngineError:
     said = _said(error)
     lower = said.lower()
     status = error.response.status_code if error.response is not None else 0
     if "no space left on device" in lower:
-        return NoSpaceError(node.name, said)
+        return NoSpaceError(node_name(node), said)
     if status == 409 and ("already in use" in lower or "name is in use" in lower):
-        return NameTakenError(container, node.name, said)
+        return NameTakenError(container, node_name(node), said)
     if status == 404 and "no such image" in lower:
-        return ImageNotFoundError(image or said, node.name, said)
+        return ImageNotFoundError(image or said, node_name(node), said)
     about = f" (container '{container}')" if container else f" (image '{image}')" if image else ""
-    return EngineError(f"the engine of node '{node.name}' refused{about}: {said}")
+    return EngineError(f"the engine of node '{node_name(node)}' refused{about}: {said}")
 
 
 def _said(error: docker.errors.APIError) -> str:

@@ -6,7 +6,8 @@ import re
 import struct
 import threading
 import time
-from typing import Callable, Dict, List, Mapping, Optional, Sequence
+from collections.abc import Mapping, Sequence
+from typing import Callable
 
 from lisa_container.engine.client import Engine
 from lisa_container.engine.sockets import EngineFile
@@ -48,20 +49,20 @@ class Exec:
         container: str,
         argv: Sequence[str],
         cwd: str = "",
-        environment: Optional[Mapping[str, str]] = None,
+        environment: Mapping[str, str] | None = None,
         user: str = "",
         privileged: bool = False,
         stdin: bool = False,
-        on_stdout: Optional[Sink] = None,
-        on_stderr: Optional[Sink] = None,
+        on_stdout: Sink | None = None,
+        on_stderr: Sink | None = None,
     ) -> None:
         self.started = time.time()
         self._engine = engine
         self._container = container
-        self._sinks: Dict[int, Optional[Sink]] = {_STDOUT: on_stdout, _STDERR: on_stderr}
+        self._sinks: dict[int, Sink | None] = {_STDOUT: on_stdout, _STDERR: on_stderr}
         self._finished = threading.Event()
-        self._error: Optional[BaseException] = None
-        self.exit_code: Optional[int] = None
+        self._error: BaseException | None = None
+        self.exit_code: int | None = None
         try:
             with engine.errors(container):
                 self._id: str = engine.api.exec_create(
@@ -94,7 +95,7 @@ class Exec:
         """End the command's stdin."""
         self._socket.shutdown(1)
 
-    def wait(self, timeout: Optional[float] = None) -> bool:
+    def wait(self, timeout: float | None = None) -> bool:
         """Wait until the command ended and its output was passed on.
 
         Args:
@@ -134,7 +135,7 @@ class Exec:
         host_pid = self.host_pid()
         if not host_pid:
             return  # it has ended
-        reasons: List[str] = []
+        reasons: list[str] = []
         if self._signal_inside(number, host_pid, reasons) or self._signal_from_node(
             number, host_pid, reasons
         ):
@@ -166,7 +167,7 @@ class Exec:
             return 0  # engine and container are gone, and the command with them
         return int(state.get("Pid") or 0) if state.get("Running") else 0
 
-    def _signal_inside(self, number: int, host_pid: int, reasons: List[str]) -> bool:
+    def _signal_inside(self, number: int, host_pid: int, reasons: list[str]) -> bool:
         """By the container's own shell, as root, so that no right on the node is needed."""
         status = self._engine.node.execute(
             f"cat /proc/{host_pid}/status", no_info_log=True, no_error_log=True
@@ -188,7 +189,7 @@ class Exec:
         reasons.append(f"the container's shell could not (exit code {killer.exit_code})")
         return False
 
-    def _signal_from_node(self, number: int, host_pid: int, reasons: List[str]) -> bool:
+    def _signal_from_node(self, number: int, host_pid: int, reasons: list[str]) -> bool:
         """From the node, as root: the way for images without a shell."""
         result = self._engine.node.execute(
             f"kill -{number} -- -{host_pid}", shell=True, sudo=True, no_info_log=True
@@ -248,14 +249,14 @@ class Exec:
         return int(state["ExitCode"])
 
 
-def death_of(engine: Engine, container: str) -> Optional[ContainerDiedError]:
+def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
     """Why a container does not run, or None if it does or cannot be asked."""
     try:
         with engine.errors(container):
             state = engine.api.inspect_container(container)["State"]
     except EngineError as error:
         if "No such container" in str(error) or "no such container" in str(error):
-            return ContainerDiedError(container, engine.node.name, "it was removed")
+            return ContainerDiedError(container, engine.name, "it was removed")
         return None
     if state.get("Running"):
         return None
@@ -264,7 +265,7 @@ def death_of(engine: Engine, container: str) -> Optional[ContainerDiedError]:
         reason += ", out of memory"
     if state.get("Error"):
         reason += f", {state['Error']}"
-    return ContainerDiedError(container, engine.node.name, reason)
+    return ContainerDiedError(container, engine.name, reason)
 
 
 def _exactly(stream: EngineFile, count: int) -> bytes:

@@ -7,7 +7,6 @@ this order; the last one needs nothing of the image.
 from __future__ import annotations
 
 import struct
-from typing import Dict, List, Optional
 
 PAUSE_PATH = "/.lisa_container_pause"
 
@@ -17,10 +16,10 @@ SLEEP = ["sleep", "2147483647"]
 SHELL = ["sh", "-c", "while :; do read -r _ || exit; done"]
 PAUSE = [PAUSE_PATH]
 
-ENTRYPOINTS: List[List[str]] = [SLEEP, SHELL, PAUSE]
+ENTRYPOINTS: list[list[str]] = [SLEEP, SHELL, PAUSE]
 
 # Machine code of "for (;;) pause();" by the engine's name of the architecture, with ELF's e_machine.
-_CODE: Dict[str, "tuple[int, bytes]"] = {
+_CODE: dict[str, tuple[int, bytes]] = {
     # mov eax, 34 (pause); syscall; jmp back
     "x86_64": (62, b"\xb8\x22\x00\x00\x00\x0f\x05\xeb\xf7"),
     # mov x0..x4, 0; mov x8, 73 (ppoll); svc 0; b back
@@ -42,7 +41,7 @@ _CODE: Dict[str, "tuple[int, bytes]"] = {
 _BASE = 0x400000
 
 
-def pause_program(architecture: str) -> Optional[bytes]:
+def pause_program(architecture: str) -> bytes | None:
     """A static ELF program that sleeps for ever, or None for an architecture we have none for.
 
     Args:

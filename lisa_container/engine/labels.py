@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from typing import Dict
 
 from lisa.util import constants
 
@@ -18,6 +17,6 @@ def run_id() -> str:
     return str(getattr(constants, "RUN_ID", "") or _fallback)
 
 
-def run_labels() -> Dict[str, str]:
+def run_labels() -> dict[str, str]:
     """Labels for anything this run creates."""
     return {RUN_LABEL: run_id()}

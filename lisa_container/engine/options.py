@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import run_labels
 from lisa_container.engine.privileges import missing_capabilities, privileged_options
+from lisa_container.errors import ConfigError
 
 
-def create_body(engine: Engine, config: ContainerTestConfig) -> Dict[str, Any]:
+def create_body(engine: Engine, config: ContainerTestConfig) -> dict[str, Any]:
     """What to send to `POST /containers/create` for this config.
 
     Args:
         engine: of the node; what "privileged" means depends on it.
         config: a checked config that names an image.
     """
-    body: Dict[str, Any] = {
+    body: dict[str, Any] = {
         "Image": config.image_reference,
         "Env": [f"{name}={value}" for name, value in config.environment.items()],
         "Labels": {**config.labels, **run_labels()},
@@ -32,8 +36,8 @@ def create_body(engine: Engine, config: ContainerTestConfig) -> Dict[str, Any]:
     return body
 
 
-def _host_config(engine: Engine, config: ContainerTestConfig) -> Dict[str, Any]:
-    host: Dict[str, Any] = {
+def _host_config(engine: Engine, config: ContainerTestConfig) -> dict[str, Any]:
+    host: dict[str, Any] = {
         "Binds": list(config.binds),
         "CapAdd": list(config.cap_add),
         "CapDrop": list(config.cap_drop),
@@ -44,8 +48,8 @@ def _host_config(engine: Engine, config: ContainerTestConfig) -> Dict[str, Any]:
             for item in config.parsed_ulimits
         ],
         "ReadonlyRootfs": config.read_only,
-        "SecurityOpt": list(config.security_opt),
     }
+    _security_options(host, config.security_opt)
     if config.network_mode:
         host["NetworkMode"] = config.network_mode
     if config.memory_bytes:
@@ -60,12 +64,12 @@ def _host_config(engine: Engine, config: ContainerTestConfig) -> Dict[str, Any]:
     return host
 
 
-def _add_privileges(engine: Engine, host: Dict[str, Any]) -> None:
+def _add_privileges(engine: Engine, host: dict[str, Any]) -> None:
     granted = engine.capabilities
     missing = missing_capabilities(engine.node, granted)
     if missing:
         engine.note_once(
-            f"privileged containers on node '{engine.node.name}' lack {', '.join(missing)}: its "
+            f"privileged containers on node '{engine.name}' lack {', '.join(missing)}: its "
             "engine does not have them to give"
         )
     dropped = set(host["CapDrop"])
@@ -74,26 +78,29 @@ def _add_privileges(engine: Engine, host: Dict[str, Any]) -> None:
     host["CapAdd"] = [name for name in dict.fromkeys(host["CapAdd"]) if name not in dropped]
 
 
-def _device(item: str) -> Dict[str, str]:
+def _security_options(host: dict[str, Any], options: Iterable[str]) -> None:
+    """What docker's command line makes of `--security-opt`; the API does not know these two."""
+    host["SecurityOpt"] = []
+    for option in options:
+        name, _, value = option.replace(":", "=", 1).partition("=")
+        if option in ("systempaths=unconfined", "systempaths:unconfined"):
+            host["MaskedPaths"], host["ReadonlyPaths"] = [], []
+        elif name == "seccomp" and value not in ("unconfined", "builtin"):
+            host["SecurityOpt"].append(f"seccomp={_seccomp_profile(value)}")
+        else:
+            host["SecurityOpt"].append(option)
+
+
+def _seccomp_profile(path: str) -> str:
+    try:
+        return json.dumps(json.loads(Path(path).read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"security_opt: given 'seccomp={path}'; legal: 'seccomp=unconfined' or a seccomp "
+            f"profile in JSON on this machine, and it cannot be read: {error}"
+        ) from error
+
+
+def _device(item: str) -> dict[str, str]:
     on_host, in_container, access = item.split(":")
     return {"PathOnHost": on_host, "PathInContainer": in_container, "CgroupPermissions": access}
-
-
-def changes(host: Dict[str, Any], said: str) -> List[str]:
-    """Adapt a HostConfig the engine refused, where something lesser still serves.
-
-    Args:
-        host: changed in place.
-        said: the engine's words.
-
-    Returns:
-        What was given up, for the log; empty where nothing can be done.
-    """
-    lower = said.lower()
-    if "not a shared or slave mount" in lower and any("rslave" in x for x in host["Binds"]):
-        host["Binds"] = [bind.replace(":rslave", "") for bind in host["Binds"]]
-        return ["the node's root is a private mount: what is mounted later is not seen in /host"]
-    if "init" in lower and "not found" in lower and host.get("Init") and "docker-init" in lower:
-        host["Init"] = False
-        return ["the engine has no docker-init: zombie processes are not reaped"]
-    return []

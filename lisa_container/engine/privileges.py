@@ -9,7 +9,7 @@ and AppArmor unconfined, no masked or read-only paths, all devices.
 from __future__ import annotations
 
 import re
-from typing import Any, Dict, List
+from typing import Any
 
 from lisa.node import Node
 
@@ -20,7 +20,7 @@ from lisa_container.config.privileges import CAPABILITIES
 _PROCESSES = {"docker": "dockerd", "podman": "podman"}
 
 
-def grantable_capabilities(node: Node, kind: str) -> List[str]:
+def grantable_capabilities(node: Node, kind: str) -> list[str]:
     """The capabilities that the engine of a node can give to a container.
 
     Args:
@@ -40,7 +40,7 @@ def grantable_capabilities(node: Node, kind: str) -> List[str]:
     return [name for bit, name in enumerate(CAPABILITIES) if bits >> bit & 1]
 
 
-def missing_capabilities(node: Node, granted: List[str]) -> List[str]:
+def missing_capabilities(node: Node, granted: list[str]) -> list[str]:
     """Capabilities this node's kernel knows and the engine cannot give.
 
     Args:
@@ -52,7 +52,7 @@ def missing_capabilities(node: Node, granted: List[str]) -> List[str]:
     return [name for name in CAPABILITIES[: last + 1] if name not in granted]
 
 
-def privileged_options(granted: List[str], missing: List[str]) -> Dict[str, Any]:
+def privileged_options(granted: list[str], missing: list[str]) -> dict[str, Any]:
     """Options of the engine's HostConfig that make a container as privileged as can be.
 
     Args:
@@ -70,8 +70,6 @@ def privileged_options(granted: List[str], missing: List[str]) -> Dict[str, Any]
         "MaskedPaths": [],
         "ReadonlyPaths": [],
         # A folder here means every device in it, as --privileged has it.
-        "Devices": [
-            {"PathOnHost": "/dev", "PathInContainer": "/dev", "CgroupPermissions": "rwm"}
-        ],
+        "Devices": [{"PathOnHost": "/dev", "PathInContainer": "/dev", "CgroupPermissions": "rwm"}],
         "DeviceCgroupRules": ["a *:* rwm"],
     }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import List
 
 from lisa.node import Node
 from lisa.operating_system import Posix
 
 from lisa_container.engine.client import Engine
+from lisa_container.engine.naming import node_name
 from lisa_container.errors import EngineError, EngineNotFoundError
 
 LOG_PATH = "/var/log/lisa_container_engine.log"
@@ -18,7 +18,7 @@ LOG_PATH = "/var/log/lisa_container_engine.log"
 _WAIT = 30.0
 
 # One attempt a line, as root, tried in order until the engine answers.
-_ATTEMPTS: List[str] = [
+_ATTEMPTS: list[str] = [
     "[ -d /run/systemd/system ] && systemctl start docker",
     "[ -d /run/systemd/system ] && systemctl start podman.socket",
     "[ ! -d /run/systemd/system ] && [ -x /etc/init.d/docker ] && service docker start",
@@ -47,17 +47,17 @@ def start_engine(node: Node) -> None:
         deadline = time.monotonic() + _WAIT
         while time.monotonic() < deadline:
             if _answers(node):
-                node.log.debug(f"engine started on '{node.name}' by: {attempt}")
+                node.log.debug(f"engine started on '{node_name(node)}' by: {attempt}")
                 return
             time.sleep(0.2)
     if not tried:
         raise EngineNotFoundError(
-            f"no container engine is installed on node '{node.name}', or nothing there starts it. "
+            f"no container engine is installed on node '{node_name(node)}', or nothing there starts it. "
             "Install Docker or podman; node.tools[DockerAdvanced] does so where LISA knows how."
         )
     log = node.execute(f"tail -n 20 {LOG_PATH}", sudo=True, no_info_log=True).stdout
     raise EngineNotFoundError(
-        f"the engine of node '{node.name}' was started but does not answer. The end of its log "
+        f"the engine of node '{node_name(node)}' was started but does not answer. The end of its log "
         f"({LOG_PATH}):\n{log}"
     )
 
@@ -69,7 +69,7 @@ def install_podman(node: Node) -> None:
         EngineError: the node's distribution has no packages LISA can install.
     """
     if not isinstance(node.os, Posix):
-        raise EngineError(f"LISA cannot install packages on node '{node.name}'")
+        raise EngineError(f"LISA cannot install packages on node '{node_name(node)}'")
     node.os.install_packages("podman")
 
 

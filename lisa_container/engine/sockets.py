@@ -12,7 +12,8 @@ import io
 import select
 import socket
 import threading
-from typing import Any, Iterator, Optional
+from collections.abc import Iterator
+from typing import Any
 
 import paramiko
 
@@ -73,11 +74,11 @@ class EngineSocket:
         """As `socket.shutdown`; a channel's write side ends with SSH's own end-of-file message."""
         self._endpoint.shutdown(how)
 
-    def settimeout(self, timeout: Optional[float]) -> None:
+    def settimeout(self, timeout: float | None) -> None:
         """As `socket.settimeout` (seconds)."""
         self._endpoint.settimeout(timeout)
 
-    def gettimeout(self) -> Optional[float]:
+    def gettimeout(self) -> float | None:
         """As `socket.gettimeout` (seconds)."""
         return self._endpoint.gettimeout()  # type: ignore[no-any-return]
 
@@ -99,7 +100,7 @@ class EngineSocket:
         poll.register(self._endpoint, select.POLLIN)
         return not poll.poll(0)
 
-    def makefile(self, mode: str = "rb", buffering: Optional[int] = None) -> io.BufferedReader:
+    def makefile(self, mode: str = "rb", buffering: int | None = None) -> io.BufferedReader:
         """A buffered reader over this stream; the stream stays open until it too is closed."""
         self._files += 1
         return io.BufferedReader(EngineFile(self), buffering or io.DEFAULT_BUFFER_SIZE)
@@ -134,7 +135,7 @@ class EngineFile(io.RawIOBase):
         """Always."""
         return True
 
-    def readinto(self, buffer: Any) -> Optional[int]:
+    def readinto(self, buffer: Any) -> int | None:
         """As `io.RawIOBase.readinto`."""
         if self._hold:
             return None

@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import time
-from typing import Any, Optional
+from typing import Any
 
 import paramiko
 from lisa.util.shell import SshShell
@@ -115,7 +115,7 @@ def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Chann
 
 
 def open_command(
-    transport: paramiko.Transport, command: str, sudo: bool, password: Optional[str]
+    transport: paramiko.Transport, command: str, sudo: bool, password: str | None
 ) -> paramiko.Channel:
     """Start a shell command in a session channel whose stdin and stdout are then the command's own.
 
@@ -151,7 +151,9 @@ def open_command(
             if prompt in stderr:
                 if asked or not password:
                     raise SudoError(
-                        "the password was refused" if asked else "it needs a password, none is known"
+                        "the password was refused"
+                        if asked
+                        else "it needs a password, none is known"
                     )
                 asked, stderr = True, stderr.replace(prompt, "", 1)
                 channel.sendall(f"{password}\n".encode())
@@ -168,7 +170,7 @@ def open_command(
     return channel
 
 
-def _live_transport(shell: SshShell) -> Optional[paramiko.Transport]:
+def _live_transport(shell: SshShell) -> paramiko.Transport | None:
     shell.initialize()
     inner = shell._inner_shell
     assert inner is not None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import weakref
-from typing import Dict
 
 from lisa_container.config import LOCAL_REPOSITORY, ContainerTestConfig, PullPolicy
 from lisa_container.engine.client import Engine
@@ -13,9 +12,7 @@ from lisa_container.images.local import MAKERS
 from lisa_container.images.pull import pull_image
 
 # Two suites that ask for one image at once get it once.
-_locks: "weakref.WeakKeyDictionary[Engine, Dict[str, threading.Lock]]" = (
-    weakref.WeakKeyDictionary()
-)
+_locks: weakref.WeakKeyDictionary[Engine, dict[str, threading.Lock]] = weakref.WeakKeyDictionary()
 _locks_lock = threading.Lock()
 
 
@@ -43,7 +40,7 @@ def ensure_image(engine: Engine, config: ContainerTestConfig) -> None:
             pull_image(engine, reference)
         elif not present:
             if config.pull_policy is PullPolicy.NEVER:
-                raise ImageNotFoundError(reference, engine.node.name, "pull_policy is 'never'")
+                raise ImageNotFoundError(reference, engine.name, "pull_policy is 'never'")
             pull_image(engine, reference)
 
 
@@ -63,8 +60,8 @@ def _make(engine: Engine, reference: str) -> None:
     if maker is None:
         known = ", ".join(f"'{LOCAL_REPOSITORY}{x}'" for x in MAKERS)
         raise ConfigError(
-            f"image: '{reference}' is neither on node '{engine.node.name}' nor can be made there; "
+            f"image: '{reference}' is neither on node '{engine.name}' nor can be made there; "
             f"what can be made is {known}"
         )
-    engine.node.log.info(f"making image '{reference}' on node '{engine.node.name}'")
+    engine.node.log.info(f"making image '{reference}' on node '{engine.name}'")
     maker(engine, reference, tag)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Dict, Optional
-
 from lisa_container.engine.client import Engine
 from lisa_container.errors import ImageNotFoundError, NoSpaceError
 
 
 def pull_image(
-    engine: Engine, reference: str, credential: Optional[Dict[str, str]] = None, timeout: float = 600
+    engine: Engine,
+    reference: str,
+    credential: dict[str, str] | None = None,
+    timeout: float = 600,
 ) -> None:
     """Have the engine pull an image.
 
@@ -24,7 +25,7 @@ def pull_image(
         ImageNotFoundError: it could not be pulled; the message says why.
         NoSpaceError: the node's disk is full.
     """
-    engine.node.log.info(f"pulling image '{reference}' on node '{engine.node.name}'")
+    engine.node.log.info(f"pulling image '{reference}' on node '{engine.name}'")
     with engine.errors(image=reference):
         # Without a tag the engine would pull every tag there is.
         progress = engine.api.pull(reference, stream=True, decode=True, auth_config=credential)
@@ -36,11 +37,11 @@ def pull_image(
             raise
         except Exception as error:
             if "no space left" in str(error):
-                raise NoSpaceError(engine.node.name, str(error)) from error
-            raise ImageNotFoundError(reference, engine.node.name, str(error)) from error
+                raise NoSpaceError(engine.name, str(error)) from error
+            raise ImageNotFoundError(reference, engine.name, str(error)) from error
 
 
 def _fail(engine: Engine, reference: str, said: str) -> None:
     if "no space left" in said:
-        raise NoSpaceError(engine.node.name, said)
-    raise ImageNotFoundError(reference, engine.node.name, said)
+        raise NoSpaceError(engine.name, said)
+    raise ImageNotFoundError(reference, engine.name, said)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, List
+from typing import Any
 
 from typing_extensions import Protocol
 
@@ -36,7 +36,7 @@ class Dialer(Protocol):
         """Give back what the way itself holds on the node. Streams end on their own."""
 
 
-def socket_candidates(uid: int) -> List[str]:
+def socket_candidates(uid: int) -> list[str]:
     """The paths at which an engine may listen for this user.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from typing import List, Optional, Tuple
 
 import paramiko
 from lisa.node import Node
@@ -14,6 +13,7 @@ from lisa_container.engine.dial.local import choose_local
 from lisa_container.engine.dial.relay import RelayDialer
 from lisa_container.engine.dial.remote import StreamlocalDialer
 from lisa_container.engine.dial.stdio import StdioDialer
+from lisa_container.engine.naming import node_name
 from lisa_container.engine.ssh import is_connected, open_command, open_streamlocal, transport_of
 from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError
 
@@ -71,7 +71,7 @@ def _choose_remote(shell: SshShell, node: Node) -> Dialer:
     sockets = _read(transport, tests, sudo, password).split()
     if not sockets or (not sudo and not forbidden):
         raise EngineNotFoundError(
-            f"no container engine answers on node '{node.name}' (tried {', '.join(candidates)}). "
+            f"no container engine answers on node '{node_name(node)}' (tried {', '.join(candidates)}). "
             "Install and start one, or let DockerAdvanced do it: node.tools[DockerAdvanced]."
         )
     if not forbidden:
@@ -84,7 +84,7 @@ def _choose_remote(shell: SshShell, node: Node) -> Dialer:
     return StdioDialer(shell, sockets[0], sudo, password)
 
 
-def _first_open(transport: paramiko.Transport, paths: List[str]) -> Tuple[str, bool]:
+def _first_open(transport: paramiko.Transport, paths: list[str]) -> tuple[str, bool]:
     for path in paths:
         try:
             open_streamlocal(transport, path).close()
@@ -95,9 +95,7 @@ def _first_open(transport: paramiko.Transport, paths: List[str]) -> Tuple[str, b
     return "", False
 
 
-def _read(
-    transport: paramiko.Transport, command: str, sudo: bool, password: Optional[str]
-) -> str:
+def _read(transport: paramiko.Transport, command: str, sudo: bool, password: str | None) -> str:
     with open_command(transport, command, sudo, password) as channel:
         channel.settimeout(30)
         return channel.makefile("rb").read().decode(errors="replace")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
-from typing import Any, List
+from typing import Any
 
 from lisa_container.engine.dial.base import Dialer, socket_candidates
 from lisa_container.engine.sockets import EngineSocket
@@ -96,7 +96,7 @@ def choose_local() -> Dialer:
             f"DOCKER_HOST is '{host}'; a local node is reached through a unix socket only. Unset it "
             "or give 'unix:///path/to.sock'; for another machine use a remote node in the runbook."
         )
-    paths: List[str] = (
+    paths: list[str] = (
         [host[len("unix://") :]] if host else socket_candidates(os.getuid())  # as root: no user's
     )
     denied = ""

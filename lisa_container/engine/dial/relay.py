@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import importlib.resources
 import threading
-from typing import Any, Optional
+from typing import Any
 
 import paramiko
 from lisa.util.shell import SshShell
@@ -44,7 +44,7 @@ class RelayDialer:
     name = "relay"
     pool_size = 10
 
-    def __init__(self, shell: SshShell, path: str, uid: int, password: Optional[str]) -> None:
+    def __init__(self, shell: SshShell, path: str, uid: int, password: str | None) -> None:
         self.path = path
         self._shell = shell
         self._uid = uid

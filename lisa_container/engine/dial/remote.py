@@ -8,8 +8,8 @@ from typing import Any
 import paramiko
 from lisa.util.shell import SshShell
 
-from lisa_container.engine.ssh import is_connected, open_streamlocal, transport_of
 from lisa_container.engine.sockets import EngineSocket
+from lisa_container.engine.ssh import is_connected, open_streamlocal, transport_of
 from lisa_container.errors import EngineNotFoundError, SshLostError
 
 

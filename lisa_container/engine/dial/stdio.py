@@ -8,7 +8,7 @@ connections are opened for the rest.
 from __future__ import annotations
 
 import threading
-from typing import Any, List, Optional
+from typing import Any
 
 import paramiko
 from lisa.util.shell import SshShell
@@ -35,14 +35,14 @@ class StdioDialer:
     name = "stdio"
     pool_size = 2
 
-    def __init__(self, shell: SshShell, path: str, sudo: bool, password: Optional[str]) -> None:
+    def __init__(self, shell: SshShell, path: str, sudo: bool, password: str | None) -> None:
         self.path = path
         self._shell = shell
         self._sudo = sudo
         self._password = password
         self._lock = threading.Lock()
-        self._extra: List[SshShell] = []
-        self._channels: List[paramiko.Channel] = []
+        self._extra: list[SshShell] = []
+        self._channels: list[paramiko.Channel] = []
 
     def dial(self) -> EngineSocket:
         """See `Dialer.dial`."""

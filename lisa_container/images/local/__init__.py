@@ -9,7 +9,7 @@ from lisa_container.images.local.busybox import make_busybox
 from lisa_container.images.local.debian import make_debian
 
 # Name behind `lisa_container/` -> what makes it: called with the engine, reference and tag.
-MAKERS: Dict[str, Callable[[Engine, str, str], None]] = {
+MAKERS: dict[str, Callable[[Engine, str, str], None]] = {
     "busybox": make_busybox,
     "debian": make_debian,
 }

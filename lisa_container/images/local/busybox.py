@@ -5,7 +5,6 @@ from __future__ import annotations
 import tarfile
 import tempfile
 from pathlib import Path
-from typing import List, Tuple
 
 from lisa.node import Node
 from lisa.operating_system import Posix
@@ -13,6 +12,7 @@ from lisa.operating_system import Posix
 from lisa_container.engine.archive import pack_bytes
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import run_labels
+from lisa_container.engine.naming import node_name
 from lisa_container.errors import EngineError
 
 # Debian's busybox-static puts it at /bin/busybox; Fedora's busybox at /usr/sbin/busybox.
@@ -66,13 +66,13 @@ def _find(node: Node) -> str:
         path = node.execute(_FIND, shell=True, no_info_log=True).stdout
     if not path:
         raise EngineError(
-            f"node '{node.name}' has no static busybox to make an image of. Install one there "
+            f"node '{node_name(node)}' has no static busybox to make an image of. Install one there "
             "(Debian and Ubuntu: 'apt-get install busybox-static') or name another image."
         )
     return path
 
 
-def _entries(busybox: bytes, applets: List[str]) -> List[Tuple[tarfile.TarInfo, bytes]]:
+def _entries(busybox: bytes, applets: list[str]) -> list[tuple[tarfile.TarInfo, bytes]]:
     entries = []
     for name, mode in _FOLDERS.items():
         folder = tarfile.TarInfo(name)

@@ -9,6 +9,7 @@ from lisa.node import Node
 from lisa.operating_system import Posix
 
 from lisa_container.engine.client import Engine
+from lisa_container.engine.naming import node_name
 from lisa_container.errors import EngineError
 
 # Seconds for making it: 10 to 20 on an idle machine, more on a slow mirror.
@@ -36,9 +37,7 @@ def make_debian(engine: Engine, reference: str, tag: str) -> None:
     node = engine.node
     release = tag if tag != "latest" else _own_release(node)
     command = _command(node, release)
-    importer = (
-        f"{engine.kind} import --change 'CMD [\"/bin/bash\"]' - {shlex.quote(reference)}"
-    )
+    importer = f"{engine.kind} import --change 'CMD [\"/bin/bash\"]' - {shlex.quote(reference)}"
     # Only the importer's exit code would count in a pipe; a broken tar must not become an image.
     script = (
         f"set -e; archive=$(mktemp); trap 'rm -f $archive' EXIT; ({command}) > $archive; "
@@ -47,7 +46,7 @@ def make_debian(engine: Engine, reference: str, tag: str) -> None:
     result = node.execute(script, shell=True, sudo=True, timeout=_TIMEOUT, no_info_log=True)
     if result.exit_code != 0:
         raise EngineError(
-            f"making image '{reference}' on node '{node.name}' failed: "
+            f"making image '{reference}' on node '{node_name(node)}' failed: "
             f"{(result.stdout + result.stderr)[-2000:]}"
         )
 
@@ -59,7 +58,7 @@ def _own_release(node: Node) -> str:
     if match is None or is_debian is None:
         raise EngineError(
             f"'lisa_container/debian' is made from a node's own package sources, and node "
-            f"'{node.name}' is no Debian: name an image of a registry instead"
+            f"'{node_name(node)}' is no Debian: name an image of a registry instead"
         )
     return match.group(1)
 

@@ -13,6 +13,7 @@ import sys
 import threading
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -110,6 +111,7 @@ class SandboxNode:
             raise SandboxError(
                 f"sandbox: `{shlex.join(words)}` did not end within {timeout:g} s on {self.name}"
             ) from error
+        done.args = words
         if check and done.returncode != 0:
             raise SandboxError(
                 f"sandbox: `{shlex.join(words)}` failed with {done.returncode} on {self.name}:"
@@ -137,7 +139,7 @@ class SandboxNode:
     def _entering(self, words: list[str]) -> list[str]:
         # Into the node's cgroups first: nsenter enters only their namespace.
         join = 'for file in $0; do echo $$ >"$file/cgroup.procs"; done; exec "$@"'
-        enter = ["nsenter", "--target", str(self.pid), "--all", "--wd=/", "env", "--ignore-environment"]
+        enter = ["nsenter", "--target", str(self.pid), "--all", "env", "--ignore-environment"]
         variables = [f"{name}={value}" for name, value in _NODE_ENVIRONMENT.items()]
         return ["/bin/sh", "-c", join, " ".join(self._cgroups), *enter, *variables, *words]
 
@@ -182,7 +184,7 @@ class Sandbox:
         self.stop()
 
     def start(self) -> Sandbox:
-        """Make the nodes and return when all are ready.
+        """Make the nodes and return when all are ready. Does nothing when they are.
 
         Raises:
             SandboxMachineError: this machine lacks something.
@@ -190,7 +192,7 @@ class Sandbox:
         """
         with self._lock:
             if self._keeper:
-                raise SandboxError("sandbox: it is started already")
+                return self
             require(self._config)
             folder = rootfs.provide(self._config, self._log.info)
             _running.add(self)
@@ -236,10 +238,12 @@ class Sandbox:
             # Ctrl-C is for the runner; the keeper ends when the runner has.
             start_new_session=True,
         )
-        assert self._keeper.stdin
-        self._keeper.stdin.write(f"{spec.to_json()}\n")
-        self._keeper.stdin.flush()
-        reply = self._reply()
+        assert self._keeper.stdin and self._keeper.stdout
+        # A keeper that could not start says so on the other pipe.
+        with suppress(BrokenPipeError):
+            self._keeper.stdin.write(f"{spec.to_json()}\n")
+            self._keeper.stdin.flush()
+        reply = _message(self._keeper.stdout.readline())
         if "error" in reply:
             raise SandboxError(f"sandbox: {reply['error']}")
         return [
@@ -264,24 +268,21 @@ class Sandbox:
         if not keeper:
             return
         assert keeper.stdin and keeper.stdout
-        keeper.stdin.close()
+        with suppress(BrokenPipeError):
+            keeper.stdin.close()
         try:
-            said, _ = keeper.communicate(timeout=_STOP_SECONDS)
+            keeper.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired as error:
             raise SandboxError(
                 f"sandbox: the keeper, process {keeper.pid}, did not end within {_STOP_SECONDS} s"
             ) from error
-        last = json.loads(said.splitlines()[-1]) if said.strip() else {"error": "the keeper was killed"}
-        if "error" in last:
+        with keeper.stdout:
+            lines = keeper.stdout.readlines()
+        problem = _message(lines[-1] if lines else "").get("error")
+        if problem:
             raise SandboxError(
-                f"sandbox: not all of it could be undone, the next sandbox will try again: {last['error']}"
+                f"sandbox: not all of it could be undone, the next sandbox will try again: {problem}"
             )
-
-    def _reply(self) -> dict[str, Any]:
-        assert self._keeper and self._keeper.stdout
-        line = self._keeper.stdout.readline()
-        reply: dict[str, Any] = json.loads(line) if line else {"error": "the keeper was killed"}
-        return reply
 
 
 def start_sandbox(count: int = 1, **options: Any) -> Sandbox:
@@ -302,6 +303,12 @@ def start_sandbox(count: int = 1, **options: Any) -> Sandbox:
     ...     print(sandbox.nodes[0].ssh_command())
     """
     return Sandbox(SandboxConfig(count=count, **options)).start()
+
+
+def _message(line: str) -> dict[str, Any]:
+    """What the keeper says in a line; it says nothing when it was killed."""
+    message: dict[str, Any] = json.loads(line) if line else {"error": "the keeper was killed"}
+    return message
 
 
 # Those that nobody has stopped yet, for the end of the process.

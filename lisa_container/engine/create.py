@@ -1,0 +1,73 @@
+"""Creating a container, also where the engine knows or can do a little less than asked."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from lisa_container.config.mounts import HOST_ROOT_BIND
+from lisa_container.engine.client import Engine
+from lisa_container.errors import EngineError
+
+
+def create_container(engine: Engine, body: dict[str, Any], name: str | None) -> str:
+    """Create a container without starting it.
+
+    Args:
+        engine: of the node.
+        body: of `options.create_body`; changed where the engine does not know something of it.
+        name: of the container; None has the engine make one up.
+
+    Returns:
+        Its id.
+
+    Raises:
+        NameTakenError, ImageNotFoundError, NoSpaceError, EngineError: the engine refused.
+    """
+    while True:
+        try:
+            with engine.errors(name or "", body["Image"]):
+                return str(engine.api.create_container_from_config(body, name)["Id"])
+        except EngineError as error:
+            if not _drop_unknown_capability(engine, body["HostConfig"], str(error)):
+                raise
+
+
+def soften(engine: Engine, host: dict[str, Any], error: EngineError) -> bool:
+    """Give up what this engine cannot do in a container that would not start, and say so.
+
+    Args:
+        engine: of the node.
+        host: the HostConfig, changed in place.
+        error: why it did not start.
+
+    Returns:
+        Whether to try again.
+    """
+    said = str(error).lower()
+    if "not a shared or slave mount" in said and HOST_ROOT_BIND in host["Binds"]:
+        private = HOST_ROOT_BIND.replace(":rslave", "")
+        host["Binds"] = [private if bind == HOST_ROOT_BIND else bind for bind in host["Binds"]]
+        engine.note_once(
+            f"the root of node '{engine.name}' is a private mount: what is mounted there later "
+            "does not show in /host ('mount --make-rshared /' on the node changes that)"
+        )
+        return True
+    if host.get("Init") and "docker-init" in said:
+        host["Init"] = False
+        engine.note_once(
+            f"the engine of node '{engine.name}' has no docker-init: zombies are not reaped"
+        )
+        return True
+    return False
+
+
+def _drop_unknown_capability(engine: Engine, host: dict[str, Any], said: str) -> bool:
+    """An engine may be older than its kernel: Docker 20.10 can be built not to know CAP_BPF."""
+    match = re.search(r'unknown capability: "?(CAP_\w+)', said)
+    if match is None or match.group(1) not in engine.capabilities:
+        return False
+    engine.capabilities.remove(match.group(1))
+    host["CapAdd"] = [name for name in host["CapAdd"] if name != match.group(1)]
+    engine.node.log.debug(f"the engine does not know {match.group(1)}")
+    return True
