@@ -1,1 +1,125 @@
-"""Its presence puts this folder on sys.path (pytest's rootdir/conftest rule), for docs_examples."""
+"""Nodes for all tests: real sshd, real Docker Engine, in sandboxes on this machine.
+
+With LISA_CONTAINER_TEST_NODE=user@address[:port] and LISA_CONTAINER_TEST_KEY=/path/to/key the tests
+that need just a node use that one instead (the user being root or having sudo).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Optional
+
+import pytest
+from lisa import schema
+from lisa.node import Node, quick_connect
+from lisa.util import constants
+from lisa.util.logger import init_logger
+
+from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
+
+BUSYBOX = "lisa_container/busybox"
+
+# A session of LISA gives these; here LISA is used as a library.
+init_logger()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lisa_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Where LISA puts logs and files of a run."""
+    root = tmp_path_factory.mktemp("lisa")
+    constants.RUN_ID = "tests"
+    constants.RUN_LOGIC_PATH = Path("tests/run")
+    constants.RUN_LOCAL_LOG_PATH = root / "log"
+    constants.RUN_LOCAL_WORKING_PATH = root / "working"
+    constants.CACHE_PATH = root / "cache"
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """One sandbox node for all tests that leave it as it was."""
+    with start_sandbox(1) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def machine(sandbox: Sandbox) -> SandboxNode:
+    """The sandbox node itself, reached past SSH: to look behind the scenes."""
+    return sandbox.nodes[0]
+
+
+def connect(
+    address: str,
+    username: str,
+    port: int = 22,
+    key: Optional[Path] = None,
+    password: str = "",
+    name: str = "",
+) -> Node:
+    """A connected LISA node."""
+    runbook = schema.RemoteNode(
+        name=name,
+        address=address,
+        public_address=address,
+        port=port,
+        public_port=port,
+        username=username,
+        password=password,
+        private_key_file=str(key or ""),
+    )
+    return quick_connect(runbook, logger_name=name or "node")
+
+
+def connect_as(machine: SandboxNode, user: str) -> Node:
+    """A LISA node for one of a sandbox node's users: `root`, `sudo` or `password`."""
+    name = f"{machine.name}-{user}"
+    if user == "password":
+        return connect(
+            machine.address,
+            machine.password_username,
+            machine.port,
+            password=machine.password,
+            name=name,
+        )
+    username = "root" if user == "root" else machine.username
+    return connect(machine.address, username, machine.port, machine.private_key_file, name=name)
+
+
+@pytest.fixture(scope="session")
+def node(request: pytest.FixtureRequest) -> Iterator[Node]:
+    """A remote node whose user has sudo without a password: the usual LISA user."""
+    given = os.environ.get("LISA_CONTAINER_TEST_NODE", "")
+    if given:
+        username, _, address = given.rpartition("@")
+        host, _, port = address.partition(":")
+        key = Path(os.environ["LISA_CONTAINER_TEST_KEY"])
+        connected = connect(host, username or "root", int(port or 22), key, name="given")
+    else:
+        connected = connect_as(request.getfixturevalue("machine"), "sudo")
+    yield connected
+    connected.close()
+
+
+@pytest.fixture(scope="session")
+def root_node(machine: SandboxNode) -> Iterator[Node]:
+    """The same machine, logged in as root."""
+    connected = connect_as(machine, "root")
+    yield connected
+    connected.close()
+
+
+@pytest.fixture(scope="session")
+def password_node(machine: SandboxNode) -> Iterator[Node]:
+    """The same machine, as a user who logs in with a password and whose sudo asks for it."""
+    connected = connect_as(machine, "password")
+    yield connected
+    connected.close()
+
+
+@pytest.fixture(scope="session", params=["root", "sudo", "password"])
+def each_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Any]:
+    """The node as each kind of user in turn."""
+    connected = connect_as(machine, request.param)
+    yield connected
+    connected.close()

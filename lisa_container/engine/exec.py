@@ -22,6 +22,12 @@ _SLICE = 0.1
 _KILL_WAIT = 10.0
 _STDOUT, _STDERR = 1, 2
 
+# The engine reports on stdout, as if the command had written it, that it could not be run; always
+# with exit code 126. docker-run(1) promises 127 for a command that is not there, as shells do.
+_NOT_RUN = b"OCI runtime exec failed"
+_NOT_FOUND = (b"executable file not found", b"no such file or directory")
+_CODE_NOT_RUN, _CODE_NOT_FOUND = 126, 127
+
 
 class Exec:
     """A command started in a container. Output goes to the sinks as it comes.
@@ -63,6 +69,7 @@ class Exec:
         self._finished = threading.Event()
         self._error: BaseException | None = None
         self.exit_code: int | None = None
+        self._refusal = b""
         try:
             with engine.errors(container):
                 self._id: str = engine.api.exec_create(
@@ -215,6 +222,7 @@ class Exec:
 
         https://docs.docker.com/engine/api/v1.41/#operation/ContainerAttach, "Stream format".
         """
+        first = True
         with self._engine.errors(self._container):
             while True:
                 header = _exactly(self._stream, 8)
@@ -226,6 +234,9 @@ class Exec:
                     if not data:
                         return
                     length -= len(data)
+                    if first and data.startswith(_NOT_RUN):
+                        self._refusal, stream = data, _STDERR
+                    first = False
                     sink = self._sinks.get(stream)
                     if sink is not None:
                         sink(data)
@@ -246,7 +257,10 @@ class Exec:
         died = death_of(self._engine, self._container)
         if died is not None:
             raise died
-        return int(state["ExitCode"])
+        exit_code = int(state["ExitCode"])
+        if exit_code == _CODE_NOT_RUN and any(x in self._refusal for x in _NOT_FOUND):
+            return _CODE_NOT_FOUND
+        return exit_code
 
 
 def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
