@@ -20,6 +20,7 @@ from lisa_container.errors import (
 )
 from lisa_container.executor import ContainerExecutor
 from lisa_container.node import ContainerNode
+from lisa_container.platforms import SandboxPlatform
 from lisa_container.suite import ContainerTestSuite, container_test
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "NoSpaceError",
     "PullPolicy",
     "RunningCommand",
+    "SandboxPlatform",
     "Scope",
     "SshLostError",
     "SudoError",

@@ -80,6 +80,11 @@ class ContainerTestSuite(TestSuite):
         return self._prepare_container(node).run(command, **kwargs)
 
     @functools.cached_property
+    def variables(self) -> dict[str, Any]:
+        """The runbook's variables that are visible to cases (`is_case_visible: true`)."""
+        return {}
+
+    @functools.cached_property
     def _of_this_case(self) -> dict[Node, ContainerExecutor]:
         return {}
 
@@ -97,6 +102,7 @@ class ContainerTestSuite(TestSuite):
         """LISA's entry to the suite. Methods are wrapped for this run, on the object, so that a
         user's own `before_case` and `after_case` need not call ours."""
         own: Any = self
+        own.variables = dict(case_variables)
         for result in case_results:
             name = result.runtime_data.name
             own.__dict__.setdefault(name, self._with_container(getattr(self, name)))

@@ -129,7 +129,8 @@ def _sources() -> list[Source]:
 
 
 def one_line_sources(text: str) -> list[Source]:
-    """Read sources.list(5) in its one-line form; those signed with a key of their own are left out."""
+    """Read sources.list(5) in its one-line form; those signed with a key of their own are left out.
+    """
     found = []
     for line in text.splitlines():
         match = _ONE_LINE.match(line.partition("#")[0].strip())
@@ -139,7 +140,8 @@ def one_line_sources(text: str) -> list[Source]:
 
 
 def deb822_sources(text: str) -> list[Source]:
-    """Read sources.list(5) in its deb822 form; those signed with a key of their own are left out."""
+    """Read sources.list(5) in its deb822 form; those signed with a key of their own are left out.
+    """
     found = []
     for stanza in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}

@@ -39,18 +39,21 @@ class SandboxConfig:
 
     Attributes:
         count: how many nodes, 1 to 64.
-        rootfs: a folder or a tarball with the nodes' root file system; when empty, one is made from Debian
-            packages. Yours needs a shell, sshd, sudo, useradd, and dockerd unless `docker` is not running.
+        rootfs: a folder or a tarball with the nodes' root file system; when empty, one is made from
+            Debian packages. Yours needs a shell, sshd, sudo, useradd, and dockerd unless `docker`
+            is not running.
         suite: the distribution's release, "bookworm" say; when empty, the machine's own.
         mirror: where the packages come from; when empty, from where the machine has its own.
         packages: names of further packages to install.
         docker: Docker Engine on the nodes; True means RUNNING, False means STOPPED.
         docker_group: whether the users may use Docker without sudo.
         user: name of the user who logs in by key and has sudo without a password.
-        password_user: name of the user who logs in by key or password, and needs the password for sudo.
+        password_user: name of the user who logs in by key or password, and needs the password for
+        sudo.
         name: what the nodes' host names start with; a number follows.
-        cache_dir: where the rootfs and the nodes' files are kept, on a real file system; when empty,
-            $XDG_CACHE_HOME/lisa_container, or /var/cache/lisa_container without that variable.
+        cache_dir: where the rootfs and the nodes' files are kept, on a real file system; when
+            empty, $XDG_CACHE_HOME/lisa_container, or /var/cache/lisa_container without that
+            variable.
         ready_seconds: how long the nodes may take to be ready.
 
     Raises:

@@ -122,7 +122,8 @@ def _missing_packages(config: SandboxConfig) -> Iterator[Problem]:
 
 @cache
 def _missing_kernel_features() -> tuple[Problem, ...]:
-    """What the kernel lacks; it does not get it back while this process runs, so looked for once."""
+    """What the kernel lacks; it does not get it back while this process runs, so looked for once.
+    """
     problems = []
     for what, command, stdin, mend in _KERNEL_TRIALS:
         try:
@@ -147,7 +148,8 @@ def _unfit_folder(folder: Path) -> Iterator[Problem]:
             "make room, or set cache_dir to a folder with more",
         )
         return
-    # Tried on the file system itself, for there is no other way to know; the folder is removed again.
+    # Tried on the file system itself, for there is no other way to know; the folder is removed
+    # again.
     trial = existing / f".lisa_container_trial_{os.getpid()}"
     script = (
         'set -e; mkdir "$0" "$0/u" "$0/w" "$0/m"; trap \'umount "$0/m" 2>/dev/null; rm -rf "$0"\' EXIT;'
@@ -160,3 +162,9 @@ def _unfit_folder(folder: Path) -> Iterator[Problem]:
             f"no overlay can be mounted at {existing} ({error})",
             "`modprobe overlay`, or set cache_dir to a folder on ext4 or xfs",
         )
+
+
+def cores_and_memory() -> tuple[int, int]:
+    """How many processor cores and how many MiB of memory a node has: as many as the machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return len(os.sched_getaffinity(0)), memory // 1024**2

@@ -1,7 +1,8 @@
-"""The nodes' common root file system: made once from packages, or unpacked once from a tarball, then kept.
+"""The nodes' common root file system: made once from packages, or unpacked once from a tarball,
+then kept.
 
-Kept below a key of everything that goes into it, so a change of any of that makes a new one. To make one
-anew, for newer packages say, remove its folder.
+Kept below a key of everything that goes into it, so a change of any of that makes a new one. To
+make one anew, for newer packages say, remove its folder.
 """
 
 from __future__ import annotations

@@ -147,8 +147,9 @@ class SandboxNode:
 class Sandbox:
     """Throw-away nodes on this machine, for a `with` block or between `start` and `stop`.
 
-    They end with this process, however it ends. Any number of sandboxes can exist at a time, in one process
-    or in many. It is no security boundary: root on a node can do to this machine what root can.
+    They end with this process, however it ends. Any number of sandboxes can exist at a time, in one
+    process or in many. It is no security boundary: root on a node can do to this machine what root
+    can.
 
     Args:
         config: what is asked for.

@@ -1,4 +1,5 @@
-"""Start of the keeper process: `python -I <this file>`, fed with one line of JSON, see `service`."""
+"""Start of the keeper process: `python -I <this file>`, fed with one line of JSON, see `service`.
+"""
 
 from __future__ import annotations
 

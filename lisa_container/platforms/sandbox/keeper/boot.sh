@@ -111,5 +111,7 @@ pivot_root . run/sandbox/machine
 cd /
 umount -l /run/sandbox/machine
 rmdir /run/sandbox/machine
+# As systemd does: without it, what the node mounts later would not show in a container that has its root.
+mount --make-rshared /
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
 	/bin/sh /run/sandbox/init.sh

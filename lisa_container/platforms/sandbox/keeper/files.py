@@ -1,7 +1,7 @@
 """What a node's root file system gets on top of the common one.
 
-Written into the overlay's upper folder before it is mounted, so a node boots with its own name and keys
-and no command has to run for it.
+Written into the overlay's upper folder before it is mounted, so a node boots with its own name and
+keys and no command has to run for it.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ PasswordAuthentication yes
 """
 # Keeps /etc/init.d/docker from mounting the cgroup hierarchies that the machine has not.
 _FSTAB = "cgroup /sys/fs/cgroup tmpfs noauto 0 0\n"
-# /etc/init.d/docker raises limits, and gives up where that is forbidden: on a machine that is itself
-# confined, without CAP_SYS_RESOURCE. dockerd itself does without.
+# /etc/init.d/docker raises limits, and gives up where that is forbidden: on a machine that is
+# itself confined, without CAP_SYS_RESOURCE. dockerd itself does without.
 _DOCKER_DEFAULT = """
 # Of the sandbox: raise limits where the machine allows it, and start the engine in any case.
 ulimit() { command ulimit "$@" 2>/dev/null || :; }
@@ -178,7 +178,9 @@ def _engine_config(upper: Upper, identity: Identity) -> str:
 
 
 def _trust_as_the_machine(upper: Upper) -> None:
-    """Let the node trust whom the machine trusts: its way out may pass a proxy with its own authority."""
+    """Let the node trust whom the machine trusts: its way out may pass a proxy with its own
+    authority.
+    """
     bundle = Path("/") / _CA_BUNDLE
     if bundle.is_file() and upper.has(_CA_BUNDLE):
         upper.copy(_CA_BUNDLE, bundle)

@@ -1,9 +1,10 @@
 """The machine's own FORWARD chain, where it is closed.
 
-Netfilter drops a packet when any table says so; accepting it in a table of our own does not help. Docker
-sets the policy of FORWARD to DROP, so beside a running Docker a sandbox has no way out unless that very
-chain lets it. Only there two rules are added, which carry the sandbox's id and go with it. A chain that
-lets everything pass is not touched; nor is a table created that was not there.
+Netfilter drops a packet when any table says so; accepting it in a table of our own does not help.
+Docker sets the policy of FORWARD to DROP, so beside a running Docker a sandbox has no way out
+unless that very chain lets it. Only there two rules are added, which carry the sandbox's id and go
+with it. A chain that lets everything pass is not touched; nor is a table created that was not
+there.
 """
 
 from __future__ import annotations

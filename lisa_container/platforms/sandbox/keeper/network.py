@@ -1,16 +1,16 @@
 """The switch between a sandbox's nodes, and their way out.
 
-The switch is a bridge in a network namespace of its own, the keeper's. Each node has one port of it; so
-has the machine: a veth whose end on the machine's side holds the subnet's first address and is the nodes'
-gateway.
+The switch is a bridge in a network namespace of its own, the keeper's. Each node has one port of
+it; so has the machine: a veth whose end on the machine's side holds the subnet's first address and
+is the nodes' gateway.
 
     node0 eth0 ----+
                    +---- switch ---- lcsb<n> on the machine ---- (masquerade) ---- the world
     node1 eth0 ----+
 
-Why a namespace for a bridge: frames between nodes do not pass the machine's firewall (with br_netfilter
-they would, and Docker's FORWARD policy would drop them), and when the keeper dies, however it dies, the
-kernel removes the switch and every veth with it.
+Why a namespace for a bridge: frames between nodes do not pass the machine's firewall (with
+br_netfilter they would, and Docker's FORWARD policy would drop them), and when the keeper dies,
+however it dies, the kernel removes the switch and every veth with it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from . import forwarding
 from .commands import KeeperError, run
 from .kernel import leave_network, network_of
 
-# RFC 2544's range for test networks: no provider routes it, Docker and the clouds do not hand it out.
+# RFC 2544's range for test networks: no provider routes it, Docker and the clouds do not hand it
+# out.
 RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 _PREFIX = 24
 _SWITCH = "switch"
@@ -87,7 +88,8 @@ class Network:
         """Open the way out.
 
         Args:
-            forwarding_files: the kernel's switches for forwarding, of this interface and the uplinks.
+            forwarding_files: the kernel's switches for forwarding, of this interface and the
+                uplinks.
         """
         with network_of(self.machine):
             run("ip", "-batch", "-", stdin=self._machine_commands())
@@ -118,8 +120,8 @@ class Network:
                 run("ip", "link", "delete", self.interface)
 
     def _take_subnet(self) -> None:
-        # Two keepers may want the same subnet at the same time: the interface's name says which one it
-        # is, and the kernel gives a name only once.
+        # Two keepers may want the same subnet at the same time: the interface's name says which one
+        # it is, and the kernel gives a name only once.
         switch = f"/proc/{os.getpid()}/fd/{self._switch}"
         routed = _routed()
         for index, subnet in enumerate(RANGE.subnets(new_prefix=_PREFIX)):
@@ -153,7 +155,8 @@ class Network:
     def _machine_commands(self) -> str:
         return "\n".join(
             (
-                # The nodes are tests' playthings: the machine takes no IPv6 router's word from them.
+                # The nodes are tests' playthings: the machine takes no IPv6 router's word from
+                # them.
                 f"link set {self.interface} addrgenmode none",
                 f"addr add {self.gateway}/{_PREFIX} dev {self.interface}",
                 f"link set {self.interface} up",

@@ -98,8 +98,8 @@ class Node:
         if not line.strip():
             raise self._failure("could not be started")
         self.pid = int(line)
-        # `unshare` stays as the parent of the node's init. Version 2 hands no controllers to a subtree
-        # with a process in its root.
+        # `unshare` stays as the parent of the node's init. Version 2 hands no controllers to a
+        # subtree with a process in its root.
         for each in self._hierarchies:
             if each.is_v2:
                 cgroups.enter(each.mount, self._process.pid)
@@ -143,8 +143,8 @@ class Node:
         """End the node at once, with every process in it; return when all are dead."""
         if not self._process:
             return
-        # The death of a pid namespace's init kills everything in it, and is reported to its parent only
-        # when all of that is gone. Killing the parent first would not let us wait.
+        # The death of a pid namespace's init kills everything in it, and is reported to its parent
+        # only when all of that is gone. Killing the parent first would not let us wait.
         with suppress(ProcessLookupError):
             if self.pid:
                 os.kill(self.pid, signal.SIGKILL)

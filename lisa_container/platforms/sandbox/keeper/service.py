@@ -1,8 +1,9 @@
 """The keeper's loop: build the sandbox, tell the runner, wait for its end, undo everything.
 
-The runner writes one line of JSON, a `Spec`, and reads one: `{"key": "…", "nodes": […]}` or `{"error": "…"}`. From then
-on the sandbox lives until the runner closes the pipe or ends. Then everything is undone, and a last line
-says `{"stopped": true}`, or with `"error"` what could not be undone.
+The runner writes one line of JSON, a `Spec`, and reads one: `{"key": "…", "nodes": […]}` or
+`{"error": "…"}`. From then on the sandbox lives until the runner closes the pipe or ends. Then
+everything is undone, and a last line says `{"stopped": true}`, or with `"error"` what could not be
+undone.
 """
 
 from __future__ import annotations
@@ -107,7 +108,8 @@ class Keeper:
                 state.undo(self._claim, self._record)
 
     def _make_key(self, folder: Path) -> Path:
-        """Make the key pair for all nodes; where only root can read it, and gone with the sandbox."""
+        """Make the key pair for all nodes; where only root can read it, and gone with the sandbox.
+        """
         key = folder / "id_ed25519"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sandbox", "-f", str(key))
         return key

@@ -1,8 +1,8 @@
 """Which sandboxes are on this machine, and what the dead ones left behind.
 
 Every sandbox has a folder below `ROOT`, locked as long as its keeper lives. A folder without a lock
-belongs to a keeper that was killed; whoever comes next undoes what is left of it. All names on the machine
-derive from the sandbox's id, so that the id is all one needs to know for that.
+belongs to a keeper that was killed; whoever comes next undoes what is left of it. All names on the
+machine derive from the sandbox's id, so that the id is all one needs to know for that.
 """
 
 from __future__ import annotations
@@ -96,8 +96,8 @@ def sweep(data_root: Path) -> None:
     """Undo what killed keepers left on this machine.
 
     Args:
-        data_root: a folder for the data of sandboxes; those that no record tells of (the machine was
-            rebooted) are removed from it.
+        data_root: a folder for the data of sandboxes; those that no record tells of (the machine
+            was rebooted) are removed from it.
 
     Raises:
         KeeperError: something could not be undone; the next sweep tries again.
@@ -149,7 +149,8 @@ def undo(claimed: Claim, record: Record) -> None:
 
 
 def change_settings(wanted: dict[Path, str]) -> None:
-    """Note that settings of the machine are about to be changed; the last sandbox to end restores them.
+    """Note that settings of the machine are about to be changed; the last sandbox to end restores
+    them.
 
     Args:
         wanted: what restores each, by the file it is written to.

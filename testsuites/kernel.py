@@ -1,0 +1,59 @@
+"""The node's kernel, tested from a container."""
+
+from __future__ import annotations
+
+from assertpy import assert_that
+from lisa import Node, TestCaseMetadata, TestSuiteMetadata
+from lisa.tools import Dmesg
+from lisa.util import SkippedException
+
+from lisa_container import ContainerExecutor, ContainerTestConfig, ContainerTestSuite
+from .image import container_image
+
+# Runs some of everything for a few seconds: processes, files, memory, pipes.
+_STRESS = """
+set -e
+end=$(($(date +%s) + 5))
+while [ $(date +%s) -lt $end ]; do
+    for i in 1 2 3 4; do
+        (dd if=/dev/zero of=/tmp/stress.$i bs=64k count=64 2>/dev/null
+         cat /tmp/stress.$i | md5sum >/dev/null; rm /tmp/stress.$i) &
+    done
+    wait
+done
+"""
+
+
+@TestSuiteMetadata(
+    area="container",
+    category="stress",
+    description="""
+    The node's kernel from inside a privileged container: modules, load, and its log.
+    """,
+)
+class KernelInContainer(ContainerTestSuite):
+    """The container sees the host's modules read-only."""
+
+    def _get_container_config(self) -> ContainerTestConfig:
+        return ContainerTestConfig(
+            image=container_image(self), privileged=True, mount_host_root=True
+        )
+
+    @TestCaseMetadata(description="A module is loaded and removed from a container.", priority=2)
+    def verify_module(self, container: ContainerExecutor, host: Node) -> None:
+        dry = host.execute("modprobe -n dummy", sudo=True, shell=True)
+        if dry.exit_code != 0:
+            raise SkippedException(f"the node's kernel has no module 'dummy': {dry.stdout}")
+        container.run(["chroot", "/host", "modprobe", "dummy"], expected_exit_code=0)
+        try:
+            assert_that(container.run("cat /proc/modules").stdout).contains("dummy ")
+        finally:
+            container.run(["chroot", "/host", "modprobe", "-r", "dummy"])
+
+    @TestCaseMetadata(description="Load adds no error to the kernel's log.", priority=2)
+    def verify_stress(self, container: ContainerExecutor, host: Node) -> None:
+        dmesg = host.tools[Dmesg]
+        before = dmesg.check_kernel_errors(force_run=True, throw_error=False).splitlines()
+        container.run(_STRESS, timeout=120, expected_exit_code=0)
+        after = dmesg.check_kernel_errors(force_run=True, throw_error=False).splitlines()
+        assert_that([line for line in after if line not in before]).is_empty()
