@@ -16,6 +16,7 @@ from lisa.util import constants
 
 from lisa_container.command import Command, CommandResult, RunningCommand, Stdin
 from lisa_container.config import ContainerTestConfig
+from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.archive import pack_bytes
 from lisa_container.engine.client import Engine
 from lisa_container.engine.create import create_container, soften
@@ -82,9 +83,9 @@ class ContainerExecutor:
 
     @property
     def engine(self) -> Engine:
-        """The engine of the node."""
+        """The engine of the node; installed and started first where LISA knows how."""
         if self._engine is None:
-            self._engine = Engine.of(self.host)
+            self._engine = self.host.tools[DockerAdvanced].engine
         return self._engine
 
     @property

@@ -43,7 +43,8 @@ class KernelInContainer(ContainerTestSuite):
     def verify_module(self, container: ContainerExecutor, host: Node) -> None:
         dry = host.execute("modprobe -n dummy", sudo=True, shell=True)
         if dry.exit_code != 0:
-            raise SkippedException(f"the node's kernel has no module 'dummy': {dry.stdout}")
+            reason = dry.stdout + dry.stderr
+            raise SkippedException(f"the node's kernel has no module 'dummy': {reason}")
         container.run(["chroot", "/host", "modprobe", "dummy"], expected_exit_code=0)
         try:
             assert_that(container.run("cat /proc/modules").stdout).contains("dummy ")

@@ -2,6 +2,8 @@
 
     with start_sandbox(2) as sandbox:
         print(sandbox.nodes[0].run("docker info").stdout)
+
+From a runbook it is the platform `type: sandbox`, see `lisa_platform`.
 """
 
 from lisa_container.platforms.sandbox.config import DockerMode, SandboxConfig

@@ -1,8 +1,10 @@
 """Command line of the sandbox, for a Makefile and for a person.
 
-    python -m lisa_container.platforms.sandbox check      # what this machine lacks; exit code 1 if
-    anything python -m lisa_container.platforms.sandbox packages   # the Debian packages it needs,
-    for apt-get python -m lisa_container.platforms.sandbox up -n 2    # two nodes, until Ctrl-C
+    python -m lisa_container.platforms.sandbox check     # what this machine lacks; 1 if anything
+    python -m lisa_container.platforms.sandbox packages  # the Debian packages that it needs
+    python -m lisa_container.platforms.sandbox up -n 2   # two nodes, until Ctrl-C
+
+`check` and `packages` change nothing.
 """
 
 from __future__ import annotations

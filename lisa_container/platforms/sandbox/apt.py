@@ -13,7 +13,9 @@ from pathlib import Path
 from lisa_container.errors import SandboxMachineError
 from lisa_container.platforms.sandbox.keeper.commands import KeeperError, run
 
-_ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<rest>.+)$")
+_ONE_LINE = re.compile(
+    r"^deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<rest>.+)$"
+)
 # What says how to reach a mirror, and how much to trust its clock.
 _CONNECTION = re.compile(
     r"^Acquire::(?:https?|ftp|Check-Valid-Until|Check-Date|Max-ValidTime|Retries|ForceIPv[46]|Languages)\b"
@@ -72,8 +74,8 @@ def package_sources(suite: str = "", mirror: str = "") -> PackageSources:
     keyring = _KEYRINGS.get(distribution)
     if not suite or keyring is None:
         raise SandboxMachineError(
-            "sandbox: this machine is neither Debian nor Ubuntu, so it does not tell where to get packages"
-            " from; give a `rootfs`"
+            "sandbox: this machine is neither Debian nor Ubuntu, so it does not tell where to get"
+            " packages from; give a `rootfs`"
         )
     components = _COMPONENTS[distribution]
     if mirror:
@@ -129,8 +131,7 @@ def _sources() -> list[Source]:
 
 
 def one_line_sources(text: str) -> list[Source]:
-    """Read sources.list(5) in its one-line form; those signed with a key of their own are left out.
-    """
+    """Read the one-line form of sources.list(5), without those signed with a key of their own."""
     found = []
     for line in text.splitlines():
         match = _ONE_LINE.match(line.partition("#")[0].strip())
@@ -140,8 +141,7 @@ def one_line_sources(text: str) -> list[Source]:
 
 
 def deb822_sources(text: str) -> list[Source]:
-    """Read sources.list(5) in its deb822 form; those signed with a key of their own are left out.
-    """
+    """Read the deb822 form of sources.list(5), without those signed with a key of their own."""
     found = []
     for stanza in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from lisa_container.errors import ConfigError
+from lisa_container.config.checks import illegal
 
 # More is no sandbox but a mistake; the subnet would hold some two hundred.
 MAX_NODES = 64
@@ -49,7 +49,7 @@ class SandboxConfig:
         docker_group: whether the users may use Docker without sudo.
         user: name of the user who logs in by key and has sudo without a password.
         password_user: name of the user who logs in by key or password, and needs the password for
-        sudo.
+            sudo.
         name: what the nodes' host names start with; a number follows.
         cache_dir: where the rootfs and the nodes' files are kept, on a real file system; when
             empty, $XDG_CACHE_HOME/lisa_container, or /var/cache/lisa_container without that
@@ -95,7 +95,8 @@ class SandboxConfig:
             fits = not _NOT_IN_PATHS.search(value)
             _check(name, value, fits, "a path without comma, colon, backslash and blank")
         if self.rootfs:
-            _check("rootfs", self.rootfs, Path(self.rootfs).exists(), "an existing folder or tarball")
+            exists = Path(self.rootfs).exists()
+            _check("rootfs", self.rootfs, exists, "an existing folder or tarball")
             made_here = self.suite or self.mirror or self.packages
             _check("rootfs", self.rootfs, not made_here, "empty beside suite, mirror or packages")
 
@@ -123,4 +124,4 @@ def _match(name: str, value: str, pattern: re.Pattern[str], legal: str) -> None:
 
 def _check(name: str, value: object, is_legal: bool, legal: str) -> None:
     if not is_legal:
-        raise ConfigError(f"sandbox: {name} is {value!r}, legal is {legal}")
+        raise illegal(f"sandbox.{name}", value, legal)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -19,6 +20,7 @@ from lisa.util import NotMeetRequirementException, constants
 from lisa.util.logger import Logger
 from marshmallow import ValidationError
 
+from lisa_container.config.checks import illegal
 from lisa_container.errors import ConfigError, SandboxError
 from lisa_container.platforms.sandbox.config import MAX_NODES, SandboxConfig
 from lisa_container.platforms.sandbox.machine import cores_and_memory, require
@@ -71,18 +73,17 @@ class SandboxPlatform(Platform):
                 f"sandbox: the runbook's platform says {error.messages}; legal fields are {legal}"
             ) from error
         if runbook.login not in LOGINS:
-            raise ConfigError(
-                f"sandbox: login is {runbook.login!r}, legal is {', '.join(LOGINS)}"
-            )
+            raise illegal("sandbox.login", runbook.login, ", ".join(LOGINS))
         self._login = runbook.login
         # Now, and not when the first environment is deployed: a wrong value stops the run at once.
         self._config(count=1)
         require(self._config(count=1))
         if self.runbook.keep_environment != constants.ENVIRONMENT_KEEP_NO:
             self._log.warning(
-                f"keep_environment is '{self.runbook.keep_environment}', but sandbox nodes end with this"
-                " run in any case: they can be looked at only while it lasts. For nodes that stay, start"
-                " `python -m lisa_container.platforms.sandbox up` and use the ready platform."
+                f"keep_environment is '{self.runbook.keep_environment}', but sandbox nodes end with"
+                " this run in any case: they can be looked at only while it lasts. For nodes that"
+                " stay, start `python -m lisa_container.platforms.sandbox up` and use the ready"
+                " platform."
             )
 
     def _prepare_environment(self, environment: Environment, log: Logger) -> bool:
@@ -99,7 +100,10 @@ class SandboxPlatform(Platform):
                 raise NotMeetRequirementException(
                     f"a sandbox node cannot meet the requirement: {check.reasons}"
                 )
-            chosen.append(requirement.choose_value(capability))
+            value = requirement.choose_value(capability)
+            # Choosing takes a count of none for "any".
+            value.disk = copy.deepcopy(capability.disk)
+            chosen.append(value)
         if requirements:
             environment.runbook.nodes_requirement = chosen
             environment.cost = len(chosen)

@@ -44,8 +44,10 @@ _KERNEL_TRIALS = (
     (
         "virtual Ethernet and bridges",
         ("ip", "-batch", "-"),
-        "link add end0 type veth peer name end1\nlink add bridge0 type bridge\nlink set end1 master bridge0\n",
-        "`modprobe veth bridge`, or a kernel with CONFIG_VETH and CONFIG_BRIDGE",
+        "link add end0 type veth peer name end1\n"
+        "link add bridge0 type bridge\n"
+        "link set end1 master bridge0\n",
+        "`modprobe -a veth bridge`, or a kernel with CONFIG_VETH and CONFIG_BRIDGE",
     ),
     (
         "address translation by nftables",
@@ -122,8 +124,7 @@ def _missing_packages(config: SandboxConfig) -> Iterator[Problem]:
 
 @cache
 def _missing_kernel_features() -> tuple[Problem, ...]:
-    """What the kernel lacks; it does not get it back while this process runs, so looked for once.
-    """
+    """What the kernel lacks; looked for once, for that does not change."""
     problems = []
     for what, command, stdin, mend in _KERNEL_TRIALS:
         try:
@@ -144,16 +145,17 @@ def _unfit_folder(folder: Path) -> Iterator[Problem]:
     free = shutil.disk_usage(existing).free
     if free < _FREE_BYTES:
         yield Problem(
-            f"only {free // 1024**2} MiB free at {existing}, some {_FREE_BYTES // 1024**2} are needed",
+            f"only {free // 1024**2} MiB free at {existing}, {_FREE_BYTES // 1024**2} are needed",
             "make room, or set cache_dir to a folder with more",
         )
         return
-    # Tried on the file system itself, for there is no other way to know; the folder is removed
-    # again.
+    # Tried, for there is no other way to know.
     trial = existing / f".lisa_container_trial_{os.getpid()}"
     script = (
-        'set -e; mkdir "$0" "$0/u" "$0/w" "$0/m"; trap \'umount "$0/m" 2>/dev/null; rm -rf "$0"\' EXIT;'
-        ' mount -t overlay -o "lowerdir=/etc,upperdir=$0/u,workdir=$0/w" o "$0/m"; touch "$0/m/x"'
+        'trap \'umount "$0/m" 2>/dev/null; rm -rf "$0"\' EXIT; set -e;'
+        ' mkdir "$0" "$0/u" "$0/w" "$0/m"'
+        '; mount -t overlay -o "lowerdir=/etc,upperdir=$0/u,workdir=$0/w" trial "$0/m"'
+        '; touch "$0/m/file"'
     )
     try:
         run("unshare", "--mount", "/bin/sh", "-c", script, str(trial))

@@ -1,5 +1,4 @@
-"""The nodes' common root file system: made once from packages, or unpacked once from a tarball,
-then kept.
+"""The nodes' common root file system: made or unpacked once, then kept.
 
 Kept below a key of everything that goes into it, so a change of any of that makes a new one. To
 make one anew, for newer packages say, remove its folder.
@@ -166,10 +165,7 @@ def _remove(folder: Path) -> None:
 
 
 def _make(config: SandboxConfig, sources: PackageSources, folder: Path, report: Report) -> None:
-    options = [
-        'APT::Install-Recommends "false"',
-        *sources.options,
-    ]
+    options = ('APT::Install-Recommends "false"', *sources.options)
     hooks = "; ".join(f'rm -f "$1"/{path}' for path in _NOT_SHARED)
     command = [
         "mmdebstrap",
@@ -180,15 +176,14 @@ def _make(config: SandboxConfig, sources: PackageSources, folder: Path, report: 
         *(f"--aptopt={option}" for option in options),
         "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude={path}" for path in _UNREAD),
-        # Nothing may be started while installing.
-        "--setup-hook=mkdir -p \"$1/usr/sbin\"",
         f"--customize-hook={hooks}",
         sources.suite,
         str(folder),
         "-",
     ]
-    # In a pid namespace, so that apt and dpkg end with the runner too.
-    command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *command]
+    # In a pid namespace that ends with this thread, so that apt and dpkg do not outlive the runner.
+    with_us = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]
+    command = [*with_us, "--kill-child", *command]
     said: list[str] = []
     with subprocess.Popen(
         command,
@@ -209,9 +204,9 @@ def _make(config: SandboxConfig, sources: PackageSources, folder: Path, report: 
                 report(line[3:].rstrip())
     if process.returncode != 0:
         raise SandboxError(
-            f"sandbox: mmdebstrap could not make a root file system of {sources.suite}, it failed with"
-            f" {process.returncode}. Check that this machine can install packages (`apt-get update`). The"
-            " end of what it said:\n" + "\n".join(said[-15:])
+            f"sandbox: mmdebstrap could not make a root file system of {sources.suite}, it failed"
+            f" with {process.returncode}. Check that this machine can install packages:"
+            " `apt-get update`. The end of what it said:\n" + "\n".join(said[-15:])
         )
 
 
@@ -228,7 +223,8 @@ def _unpack(tarball: Path, folder: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        raise SandboxError(f"sandbox: {tarball} could not be unpacked: {done.stderr.strip()[-500:]}")
+        said = done.stderr.strip()[-500:]
+        raise SandboxError(f"sandbox: {tarball} could not be unpacked: {said}")
 
 
 def _check(folder: Path, config: SandboxConfig) -> None:

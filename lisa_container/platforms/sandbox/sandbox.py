@@ -282,7 +282,7 @@ class Sandbox:
         problem = _message(lines[-1] if lines else "").get("error")
         if problem:
             raise SandboxError(
-                f"sandbox: not all of it could be undone, the next sandbox will try again: {problem}"
+                f"sandbox: not all could be undone, the next sandbox will try again: {problem}"
             )
 
 

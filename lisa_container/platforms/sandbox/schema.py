@@ -19,8 +19,7 @@ LOGINS = (LOGIN_USER, LOGIN_PASSWORD_USER, LOGIN_ROOT)
 class SandboxPlatformSchema:
     """What stands under `platform: - type: sandbox`, `sandbox:`.
 
-    The user's name is the platform's own `admin_username`. All but `login` is as in
-    `SandboxConfig`.
+    The user's name is the platform's own `admin_username`; the rest is as in `SandboxConfig`.
 
     Attributes:
         login: as whom LISA logs in: "user" (by key, sudo without a password), "password_user" (by

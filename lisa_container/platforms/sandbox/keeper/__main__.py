@@ -1,5 +1,4 @@
-"""Start of the keeper process: `python -I <this file>`, fed with one line of JSON, see `service`.
-"""
+"""Start of the keeper process: `python -I <this file>`, fed with one line, see `service`."""
 
 from __future__ import annotations
 

@@ -40,8 +40,7 @@ class Hierarchy:
 
     @property
     def leaf(self) -> str:
-        """Where below a node's cgroup its processes are; in version 2 that cgroup itself has none.
-        """
+        """Where below a node's cgroup its processes are: version 2 allows none in that itself."""
         return "init" if self.is_v2 else ""
 
 
@@ -71,8 +70,7 @@ def hierarchies() -> list[Hierarchy]:
 
 
 def missing_controllers(hierarchy: Hierarchy) -> list[str]:
-    """The controllers that the machine has, but does not hand to its top-level cgroups (version 2).
-    """
+    """Version 2's controllers that the machine does not hand to its top-level cgroups."""
     if not hierarchy.is_v2:
         return []
     present = (hierarchy.mount / "cgroup.controllers").read_text(encoding="ascii").split()

@@ -15,9 +15,7 @@ class KeeperError(Exception):
 
 
 def environment() -> dict[str, str]:
-    """The environment for commands of the machine: plain messages, and every system folder
-    searched.
-    """
+    """For commands of the machine: plain messages, and every system folder searched."""
     path = os.environ.get("PATH", "").split(os.pathsep)
     path += [folder for folder in _SYSTEM_FOLDERS if folder not in path]
     return {**os.environ, "PATH": os.pathsep.join(filter(None, path)), "LC_ALL": "C"}

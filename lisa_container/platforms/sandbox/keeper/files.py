@@ -178,9 +178,7 @@ def _engine_config(upper: Upper, identity: Identity) -> str:
 
 
 def _trust_as_the_machine(upper: Upper) -> None:
-    """Let the node trust whom the machine trusts: its way out may pass a proxy with its own
-    authority.
-    """
+    """Let the node trust whom the machine trusts, say a proxy with an authority of its own."""
     bundle = Path("/") / _CA_BUNDLE
     if bundle.is_file() and upper.has(_CA_BUNDLE):
         upper.copy(_CA_BUNDLE, bundle)

@@ -104,11 +104,12 @@ class Network:
         Args:
             nodes: pid of a process in the node's network namespace, by the node's number.
         """
+        mtu = f"mtu {self.mtu}"
         lines = []
         for index, pid in nodes.items():
             port = f"port{index}"
             lines += [
-                f"link add {port} mtu {self.mtu} type veth peer name eth0 mtu {self.mtu} netns {pid}",
+                f"link add {port} {mtu} type veth peer name eth0 {mtu} netns {pid}",
                 f"link set {port} master {_SWITCH} up",
             ]
         run("ip", "-batch", "-", stdin="\n".join(lines))
@@ -129,9 +130,9 @@ class Network:
                 continue
             mtu = f"mtu {self.mtu}"
             self.interface, self.subnet = f"lcsb{index}", subnet
-            line = f"link add {self.interface} {mtu} type veth peer name uplink {mtu} netns {switch}"
+            peer = f"peer name uplink {mtu} netns {switch}"
             try:
-                run("ip", *line.split())
+                run("ip", *f"link add {self.interface} {mtu} type veth {peer}".split())
             except KeeperError as error:
                 if "File exists" in str(error):
                     continue
@@ -155,8 +156,7 @@ class Network:
     def _machine_commands(self) -> str:
         return "\n".join(
             (
-                # The nodes are tests' playthings: the machine takes no IPv6 router's word from
-                # them.
+                # The nodes are tests' playthings: the machine is to believe no router among them.
                 f"link set {self.interface} addrgenmode none",
                 f"addr add {self.gateway}/{_PREFIX} dev {self.interface}",
                 f"link set {self.interface} up",
@@ -200,9 +200,7 @@ def _ways_out() -> tuple[list[str], int]:
     """The interfaces of the machine's default routes, and the smallest MTU among them."""
     routes = json.loads(run("ip", "-4", "-json", "route", "show", "default") or "[]")
     names = sorted({route["dev"] for route in routes if "dev" in route})
-    mtus = [
-        int(Path("/sys/class/net", name, "mtu").read_text(encoding="ascii")) for name in names
-    ]
+    mtus = [int(Path("/sys/class/net", name, "mtu").read_text(encoding="ascii")) for name in names]
     return names, min(mtus, default=_DEFAULT_MTU)
 
 

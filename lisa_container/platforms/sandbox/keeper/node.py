@@ -167,8 +167,10 @@ class Node:
         }
 
     def _sshd_answers(self) -> bool:
-        with suppress(OSError), network_of(self._network.machine):
-            with socket.create_connection((self.address, _SSH_PORT), timeout=1) as connection:
+        with suppress(OSError):
+            with network_of(self._network.machine):
+                connection = socket.create_connection((self.address, _SSH_PORT), timeout=1)
+            with connection:
                 return connection.recv(4) == b"SSH-"
         return False
 

@@ -27,7 +27,7 @@ from .node import Node
 from .spec import Spec
 
 
-class _Terminated(Exception):
+class _TerminationError(Exception):
     """Somebody ends the keeper politely."""
 
 
@@ -108,8 +108,7 @@ class Keeper:
                 state.undo(self._claim, self._record)
 
     def _make_key(self, folder: Path) -> Path:
-        """Make the key pair for all nodes; where only root can read it, and gone with the sandbox.
-        """
+        """Make the key pair for all nodes, where only root can read it."""
         key = folder / "id_ed25519"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sandbox", "-f", str(key))
         return key
@@ -174,7 +173,7 @@ def main() -> int:
     try:
         _tell(keeper.start())
         keeper.wait()
-    except _Terminated:
+    except _TerminationError:
         pass
     except (KeeperError, OSError) as error:
         _tell({"error": str(error)})
@@ -190,7 +189,7 @@ def main() -> int:
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:
-    raise _Terminated
+    raise _TerminationError
 
 
 def _tell(message: dict[str, Any]) -> None:

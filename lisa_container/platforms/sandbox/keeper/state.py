@@ -63,7 +63,7 @@ def machine_lock() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             # The last one out removes the folder. A lock on a removed folder guards nothing.
             with suppress(FileNotFoundError):
-                if os.stat(ROOT).st_ino == os.fstat(lock).st_ino:
+                if ROOT.stat().st_ino == os.fstat(lock).st_ino:
                     break
             os.close(lock)
     try:
@@ -149,8 +149,7 @@ def undo(claimed: Claim, record: Record) -> None:
 
 
 def change_settings(wanted: dict[Path, str]) -> None:
-    """Note that settings of the machine are about to be changed; the last sandbox to end restores
-    them.
+    """Note settings that are about to be changed; the last sandbox to end restores them.
 
     Args:
         wanted: what restores each, by the file it is written to.

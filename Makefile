@@ -1,0 +1,58 @@
+# make demo     the main job on this machine, set-up included
+# make test     everything CI checks, set-up included
+# make help     all targets
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN := runtime/log
+
+# What the tests need beside the sandbox's own packages: an engine of this machine's own to start
+# privately (only where there is none).
+TEST_PACKAGES := $(if $(shell command -v dockerd 2>/dev/null || ls /usr/sbin/dockerd 2>/dev/null),,docker.io)
+
+.PHONY: help setup packages test-packages demo test lint types docs unit clean
+
+help: ## List the targets.
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 16
+
+setup: $(VENV)/.ready ## Make the virtual environment in .venv.
+
+$(VENV)/.ready: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' || \
+		{ echo "Python 3.9 or newer is needed; say which: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || \
+		{ echo "Python's venv is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet -e '.[test,lint,docs]'
+	$(BIN)/python -m pip check
+	@touch $@
+
+packages: setup ## Install the Debian packages a sandbox node needs, where they are missing.
+	@./tools/install-packages $$($(BIN)/python -m lisa_container.platforms.sandbox packages)
+
+test-packages: packages
+	@./tools/install-packages $(TEST_PACKAGES)
+
+demo: setup ## Run the main job: suites in containers on a sandbox node, over SSH.
+	@-$(MAKE) --no-print-directory packages
+	@./tools/demo $(BIN)
+
+test: setup test-packages lint types docs ## Set-up, linters, types, docs and all tests.
+	$(BIN)/python -m pytest --cov=lisa_container --cov-report=term:skip-covered --cov-fail-under=90
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+docs: setup ## Build the documentation into docs/_build/html.
+	$(BIN)/sphinx-build -q -W --keep-going docs docs/_build/html
+
+unit: setup ## Only the tests of pure logic; they need no root and no engine.
+	$(BIN)/python -m pytest -q tests/unit
+
+clean: ## Remove what the targets above made (not the sandbox's cache).
+	rm -rf $(VENV) runtime docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*
