@@ -11,9 +11,10 @@ from typing import IO, Any, Callable, Union
 
 from lisa.util.process import ExecutableResult
 
+from lisa_container import interrupt
 from lisa_container.engine.client import Engine
 from lisa_container.engine.exec import Exec
-from lisa_container.errors import CommandTimeoutError
+from lisa_container.errors import CommandTimeoutError, InterruptedRunError
 
 Command = Union[str, Sequence[str]]
 Stdin = Union[bytes, str, IO[bytes], None]
@@ -88,6 +89,7 @@ class RunningCommand:
         self._container = container
         self._stdout, self._stderr = bytearray(), bytearray()
         self._started = time.monotonic()
+        self._mark = interrupt.now()
         self._result: CommandResult | None = None
         self._exec = Exec(
             engine,
@@ -121,6 +123,10 @@ class RunningCommand:
         """End the stdin of an interactive command."""
         self._exec.close_stdin()
 
+    def check_interrupt(self) -> None:
+        """Raise `InterruptedRunError` if Ctrl-C was pressed since the command was started."""
+        interrupt.check(self._mark)
+
     def signal(self, number: int) -> None:
         """Send a signal to its whole process group; see `Exec.signal`."""
         self._exec.signal(number)
@@ -138,12 +144,16 @@ class RunningCommand:
 
         Raises:
             CommandTimeoutError: time was up; what it had printed is in the error.
+            InterruptedRunError: Ctrl-C was pressed meanwhile.
             ContainerDiedError, SshLostError, EngineError: see `Exec.wait`.
         """
         if self._result is not None:
             return self._result
         try:
-            ended = self._exec.wait(timeout)
+            ended = self._exec.wait(timeout, self.check_interrupt)
+        except InterruptedRunError:
+            self._exec.kill()
+            raise
         except Exception:
             raise
         except BaseException:

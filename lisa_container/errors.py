@@ -171,3 +171,10 @@ class SandboxError(ContainerError):
 
 class SandboxMachineError(SandboxError):
     """This machine cannot have a sandbox as it is; the message says what mends it."""
+
+
+class InterruptedRunError(ContainerError):
+    """The run was interrupted (Ctrl-C) while a command ran in a container; it was killed."""
+
+    def __init__(self) -> None:
+        super().__init__("the run was interrupted; the command was killed in its container")

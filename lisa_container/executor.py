@@ -155,8 +155,7 @@ class ContainerExecutor:
         info = getattr(self.host, "connection_info", None)
         if not info:
             return f"sudo {command}"
-        key = f"-i {info['private_key_file']} " if info.get("private_key_file") else ""
-        return f"ssh -t {key}-p {info['port']} {info['username']}@{info['address']} sudo {command}"
+        return f"ssh -t -p {info['port']} {info['username']}@{info['address']} sudo {command}"
 
     def run(
         self,

@@ -16,6 +16,7 @@ import spur.results
 from lisa.util import InitializableMixin, LisaException
 
 from lisa_container.command import CommandResult
+from lisa_container.errors import InterruptedRunError
 from lisa_container.executor import ContainerExecutor
 
 # For operations of this shell itself, in seconds.
@@ -181,7 +182,12 @@ class ContainerProcess:
         return self._running.pid
 
     def is_running(self) -> bool:
-        """Whether it runs or its output is still coming."""
+        """Whether it runs or its output is still coming. LISA asks this while it waits."""
+        try:
+            self._running.check_interrupt()
+        except InterruptedRunError:
+            self._running.kill()
+            raise
         return self._running.running
 
     def stdin_write(self, value: str) -> None:

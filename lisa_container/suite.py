@@ -11,6 +11,7 @@ from lisa import Environment, Node, TestSuite
 from lisa.testsuite import TestResult
 from lisa.util.parallel import run_in_parallel
 
+from lisa_container import interrupt
 from lisa_container.command import Command, CommandResult
 from lisa_container.config import ContainerTestConfig, Scope
 from lisa_container.errors import ConfigError
@@ -18,6 +19,9 @@ from lisa_container.executor import ContainerExecutor
 from lisa_container.sharing import fresh_executor, keep_if_asked, release, shared_executor
 
 Case = Callable[..., None]
+
+# Suites are imported by LISA's main thread, the only one that may do this.
+interrupt.install()
 
 # Marks a decorated case; functools.wraps carries it through LISA's own decorator.
 _MARK = "_is_container_test"

@@ -102,11 +102,14 @@ class Exec:
         """End the command's stdin."""
         self._socket.shutdown(1)
 
-    def wait(self, timeout: float | None = None) -> bool:
+    def wait(
+        self, timeout: float | None = None, poll: Callable[[], None] | None = None
+    ) -> bool:
         """Wait until the command ended and its output was passed on.
 
         Args:
             timeout: seconds; None waits for ever.
+            poll: called now and then while waiting; what it raises ends the waiting.
 
         Returns:
             False when the time was up first.
@@ -122,6 +125,8 @@ class Exec:
         ):
             if deadline is not None and time.monotonic() >= deadline:
                 return False
+            if poll is not None:
+                poll()
         if self._error is not None:
             raise self._error
         return True

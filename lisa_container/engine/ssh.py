@@ -7,6 +7,7 @@ everything the engine needs travels over that same transport as further channels
 
 from __future__ import annotations
 
+import logging
 import secrets
 import socket
 import threading
@@ -20,6 +21,12 @@ from lisa_container.errors import SshLostError, SudoError
 
 # Time for a channel to be granted by sshd, in seconds. paramiko's own default is one hour.
 CHANNEL_TIMEOUT = 30.0
+
+
+# paramiko logs each refused channel as an error; here a refusal is an exception, and often expected.
+logging.getLogger("paramiko.transport").addFilter(
+    lambda record: not record.getMessage().startswith("Secsh channel")
+)
 
 
 def transport_of(shell: SshShell) -> paramiko.Transport:

@@ -7,7 +7,7 @@ from lisa.node import Node
 
 from lisa_container.engine.client import Engine
 
-WAYS = {"root": "streamlocal", "lisa": "relay", "lisapw": "relay"}
+WAYS = {"root": "streamlocal", "tester": "relay", "asker": "relay"}
 
 
 def test_way_of_each_user(each_user: Node) -> None:

@@ -67,8 +67,8 @@ class SandboxConfig:
     packages: tuple[str, ...] = field(default_factory=tuple)
     docker: DockerMode | bool | str = DockerMode.RUNNING
     docker_group: bool = False
-    user: str = "lisa"
-    password_user: str = "lisapw"
+    user: str = "tester"
+    password_user: str = "asker"
     name: str = "node"
     cache_dir: str = ""
     ready_seconds: float = 30

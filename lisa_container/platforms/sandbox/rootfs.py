@@ -97,14 +97,14 @@ def provide(config: SandboxConfig, report: Report) -> Path:
         given = Path(config.rootfs).absolute()
         folder = given if given.is_dir() else _unpacked_folder(config)
         if folder != given:
-            with _missing(folder) as temporary:
+            with _missing(folder, report) as temporary:
                 if temporary:
                     report(f"unpacking {given}")
                     _unpack(given, temporary)
     else:
         sources = package_sources(config.suite, config.mirror)
         folder = _made_folder(config, sources)
-        with _missing(folder) as temporary:
+        with _missing(folder, report) as temporary:
             if temporary:
                 report(f"making a root file system of {sources.suite}, once; this takes some 20 s")
                 _make(config, sources, temporary, report)
@@ -134,7 +134,7 @@ def _key(parts: object) -> str:
 
 
 @contextmanager
-def _missing(folder: Path) -> Iterator[Path | None]:
+def _missing(folder: Path, report: Report) -> Iterator[Path | None]:
     """Make a folder that others may want to make at the same time.
 
     Yields:
@@ -145,7 +145,11 @@ def _missing(folder: Path) -> Iterator[Path | None]:
         return
     folder.parent.mkdir(parents=True, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"waiting for another process that makes {folder}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.is_dir():
             yield None
             return

@@ -8,6 +8,7 @@ import logging
 import os
 import secrets
 import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -27,7 +28,7 @@ from lisa_container.platforms.sandbox.keeper.spec import Spec
 from lisa_container.platforms.sandbox.machine import require
 
 _KEEPER = Path(__file__).parent / "keeper" / "__main__.py"
-_STOP_SECONDS = 120
+_STOP_SECONDS = 300
 _SSH_PORT = 22
 _NODE_ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -119,6 +120,10 @@ class SandboxNode:
             )
         return done
 
+    def kill(self) -> None:
+        """End the node at once, as if its power was cut. It does not come back."""
+        os.kill(self.pid, signal.SIGKILL)
+
     def ssh_command(self, username: str = "") -> list[str]:
         """The command line that logs in, for a person or a subprocess; append a command at will.
 
@@ -139,7 +144,9 @@ class SandboxNode:
     def _entering(self, words: list[str]) -> list[str]:
         # Into the node's cgroups first: nsenter enters only their namespace.
         join = 'for file in $0; do echo $$ >"$file/cgroup.procs"; done; exec "$@"'
-        enter = ["nsenter", "--target", str(self.pid), "--all", "env", "--ignore-environment"]
+        # Not the root of its mount namespace: that is the machine's where this process has another.
+        enter = ["nsenter", "--target", str(self.pid), "--all", "--root", "--wd"]
+        enter += ["env", "--ignore-environment"]
         variables = [f"{name}={value}" for name, value in _NODE_ENVIRONMENT.items()]
         return ["/bin/sh", "-c", join, " ".join(self._cgroups), *enter, *variables, *words]
 

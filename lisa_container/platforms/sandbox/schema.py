@@ -32,7 +32,7 @@ class SandboxPlatformSchema:
     packages: list[str] = field(default_factory=list)
     docker: Union[str, bool] = "running"
     docker_group: bool = False
-    password_user: str = "lisapw"
+    password_user: str = "asker"
     login: str = LOGIN_USER
     name: str = "node"
     cache_dir: str = ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import select
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,8 +54,3 @@ def network_of(namespace: int) -> Iterator[None]:
 
 def _network() -> int:
     return os.open("/proc/self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-
-
-def has_ended(pidfd: int) -> bool:
-    """Whether the process behind a pidfd has ended."""
-    return bool(select.select([pidfd], [], [], 0)[0])

@@ -200,7 +200,8 @@ def _ways_out() -> tuple[list[str], int]:
     """The interfaces of the machine's default routes, and the smallest MTU among them."""
     routes = json.loads(run("ip", "-4", "-json", "route", "show", "default") or "[]")
     names = sorted({route["dev"] for route in routes if "dev" in route})
-    mtus = [int(Path("/sys/class/net", name, "mtu").read_text(encoding="ascii")) for name in names]
+    links = json.loads(run("ip", "-json", "link", "show"))
+    mtus = [link["mtu"] for link in links if link["ifname"] in names]
     return names, min(mtus, default=_DEFAULT_MTU)
 
 

@@ -127,7 +127,7 @@ class Node:
         for daemon, answers in checks:
             while not answers():
                 if interrupted():
-                    raise KeeperError("the runner has ended")
+                    raise KeeperError(f"node {self.name}: not waited for any more")
                 if self.exit_code() is not None:
                     raise self._failure("ended while booting")
                 if time.monotonic() > deadline:
@@ -167,11 +167,12 @@ class Node:
         }
 
     def _sshd_answers(self) -> bool:
-        with suppress(OSError):
-            with network_of(self._network.machine):
-                connection = socket.create_connection((self.address, _SSH_PORT), timeout=1)
-            with connection:
-                return connection.recv(4) == b"SSH-"
+        # From the node itself first: what is sent to it before its interface is up is lost, and the
+        # machine asks for its address again only after a second.
+        with suppress(OSError), Path(f"/proc/{self.pid}/ns/net").open("rb") as namespace:
+            return _is_sshd("127.0.0.1", namespace.fileno()) and _is_sshd(
+                self.address, self._network.machine
+            )
         return False
 
     def _docker_answers(self) -> bool:
@@ -194,3 +195,10 @@ class Node:
             text += docker_log.read_text(encoding="utf-8", errors="replace")
         said = "\n".join(text.splitlines()[-_CONSOLE_LINES:]) or "(it said nothing)"
         return KeeperError(f"node {self.name}: {what}. The end of what it said:\n{said}")
+
+
+def _is_sshd(address: str, namespace: int) -> bool:
+    with network_of(namespace):
+        connection = socket.create_connection((address, _SSH_PORT), timeout=1)
+    with connection:
+        return connection.recv(4) == b"SSH-"

@@ -21,7 +21,7 @@ from typing import Any
 from . import cgroups, state
 from .commands import KeeperError, run
 from .files import Identity
-from .kernel import has_ended, network_of
+from .kernel import network_of
 from .network import Network, forwarding_file
 from .node import Node
 from .spec import Spec
@@ -73,7 +73,7 @@ class Keeper:
         for node in self._nodes:
             node.go()
         for node in self._nodes:
-            node.wait_ready(self._runner_has_ended)
+            node.wait_ready(self._is_over)
         nodes = [
             {
                 "name": node.name,
@@ -88,7 +88,7 @@ class Keeper:
 
     def wait(self) -> None:
         """Return when the runner has closed the pipe, or ended."""
-        select.select([sys.stdin, self._runner], [], [])
+        self._is_over(timeout=None)
 
     def undo(self) -> None:
         """Leave the machine as it was.
@@ -148,8 +148,9 @@ class Keeper:
                 with suppress(OSError):
                     file.write_text(f"+{name}", encoding="ascii")
 
-    def _runner_has_ended(self) -> bool:
-        return has_ended(self._runner)
+    def _is_over(self, timeout: float | None = 0) -> bool:
+        # After its one line, the runner writes nothing more: what can be read is the end.
+        return bool(select.select([sys.stdin, self._runner], [], [], timeout)[0])
 
 
 def main() -> int:

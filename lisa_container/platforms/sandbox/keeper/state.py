@@ -25,6 +25,8 @@ from .commands import KeeperError, run
 ROOT = Path("/run/lisa_container")
 _RECORD = "sandbox.json"
 _SETTINGS = "settings.json"
+# A node may have been given gigabytes of images.
+_REMOVAL_SECONDS = 240
 
 
 @dataclass(frozen=True)
@@ -192,4 +194,4 @@ def _try_lock(folder: Path) -> int | None:
 def _remove_tree(folder: Path) -> None:
     if folder.exists():
         # Never across a mount: whatever is mounted there is not ours to empty.
-        run("rm", "-rf", "--one-file-system", "--", str(folder), timeout=300)
+        run("rm", "-rf", "--one-file-system", "--", str(folder), timeout=_REMOVAL_SECONDS)

@@ -1,0 +1,132 @@
+"""Suites in containers, run by the real `lisa -r` on a real node over SSH."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from nodes import as_runbook, containers
+from runs import LisaProcess, run_lisa, runbook
+
+from lisa_container.platforms.sandbox import SandboxNode
+
+pytestmark = pytest.mark.usefixtures("nothing_left")
+
+
+@pytest.mark.parametrize("user", ["root", "sudo", "password"])
+def test_cases_share_a_container(user: str, machine: SandboxNode, tmp_path: Path) -> None:
+    """One container for a suite, a fresh one for each case with scope `case`, any decorator."""
+    run = run_lisa(runbook([as_runbook(machine, user)], "(shared|fresh|plain)_.*"), tmp_path)
+    assert run.statuses() == dict.fromkeys(
+        [
+            *("shared_first", "shared_second", "shared_bare", "shared_other"),
+            *("shared_killed", "shared_replaced", "fresh_first", "fresh_second"),
+            *("plain_below", "plain_above", "plain_without_node"),
+        ],
+        "passed",
+    ), run.output
+    assert run.exit_code == 0
+    assert run.output.count("after_case had the container") == 2, run.output
+    assert machine.password not in run.output
+
+
+def test_two_nodes(tmp_path: Path) -> None:
+    """Containers on two nodes are prepared at the same time."""
+    content = runbook([], "two_nodes")
+    del content["environment"]
+    content["platform"] = [{"type": "sandbox"}]
+    run = run_lisa(content, tmp_path)
+    assert run.statuses() == {"two_nodes": "passed"}, run.output
+
+
+def test_endings(machine: SandboxNode, tmp_path: Path) -> None:
+    """Failure, timeout, skip, an image that is not there: each says why, and nothing is left."""
+    names = "(ending_(?!interrupted).*|nameless.*)"
+    run = run_lisa(runbook([as_runbook(machine)], names), tmp_path)
+    assert run.statuses() == {
+        "ending_failed": "failed",
+        "ending_timeout": "failed",
+        "ending_after_timeout": "passed",
+        "ending_skipped": "skipped",
+        "ending_no_image": "failed",
+        "ending_half_way": "failed",
+        "nameless": "failed",
+        "nameless_decorated": "passed",
+    }, run.output
+    messages = {name: case.message for name, case in run.cases.items()}
+    assert "exit 7" in messages["ending_failed"]
+    assert "time out in 3 seconds" in messages["ending_timeout"]
+    assert "for this reason" in messages["ending_skipped"]
+    assert "no_such_image" in messages["ending_no_image"]
+    assert "pull_policy" in messages["ending_no_image"]
+    assert "_get_container_config" in messages["nameless"]
+    assert run.exit_code == 5
+
+
+def test_containers_show_during_the_run(machine: SandboxNode, tmp_path: Path) -> None:
+    """They are real containers, which `docker ps` on the node shows; Ctrl-C removes them."""
+    lisa = LisaProcess(runbook([as_runbook(machine)], "ending_interrupted"), tmp_path)
+    lisa.wait_for(lambda: any(name.startswith("lisa_test_") for name in containers(machine)))
+    lisa.wait_for(lambda: "sleep 4243" in machine.run("ps -eo args").stdout)
+    lisa.interrupt()
+    run = lisa.wait(60)
+    assert "InterruptedRunError" in run.output
+    assert "sleep 4243" not in machine.run("ps -eo args").stdout
+
+
+@pytest.mark.parametrize("keep", ["failed", "always"])
+def test_keep_environment(keep: str, machine: SandboxNode, tmp_path: Path) -> None:
+    """The container of a failed case is kept, and the command that is printed enters it."""
+    # LISA itself runs no further case on an environment that it keeps for a failed one.
+    names = "ending_failed" if keep == "failed" else "(ending_failed|shared_first)"
+    run = run_lisa(runbook([as_runbook(machine)], names, keep_environment=keep), tmp_path)
+    kept = containers(machine)
+    try:
+        assert run.cases["ending_failed"].status == "failed", run.output
+        assert len(kept) == len(run.cases), run.output
+        entering = next(line for line in run.output.splitlines() if "enter: ssh" in line)
+        command = entering.split("enter: ", 1)[1]
+        assert any(f"exec -it {name} sh" in command for name in kept)
+        # LISA masks the middle of the user's name in its logs.
+        command = re.sub(r"\w\*+\w@", f"{machine.username}@", command)
+        options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"
+        result = subprocess.run(
+            command.replace("ssh -t", f"ssh -tt {options} -i {machine.private_key_file}", 1),
+            shell=True,
+            input="echo entered $((40+2)); exit\n",
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert "entered 42" in result.stdout, (command, result)
+    finally:
+        machine.run(["docker", "rm", "-f", *kept])
+
+
+def _guest(**settings: Any) -> dict[str, Any]:
+    return {"guest_enabled": True, "guests": [{"type": "container", **settings}]}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"image": "debian", "memory": "banana"}, ["memory", "banana", "512m"]),
+        ({"image": "debian", "volumes": {"relative": "/x/y", "./z": "/z"}}, ["volumes", "./z"]),
+        ({"image": "debian", "privilegd": True}, ["privilegd", "privileged"]),
+        ({}, ["image"]),
+    ],
+)
+def test_wrong_runbook(
+    settings: dict[str, Any], words: list[str], machine: SandboxNode, tmp_path: Path
+) -> None:
+    """Wrong input fails with the field's name before anything is created."""
+    content = runbook([as_runbook(machine)], "plain_above", **_guest(**settings))
+    run = run_lisa(content, tmp_path)
+    assert run.exit_code != 0
+    for word in words:
+        assert word in run.output, run.output
+    assert not containers(machine)

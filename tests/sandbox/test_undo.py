@@ -1,0 +1,26 @@
+"""The machine is the same after a sandbox as before, however the runner ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from nested import on_own_machine
+
+_ASPECTS = {"processes", "interfaces", "firewall", "settings", "cgroups", "files"}
+
+
+@pytest.mark.parametrize("how", ["normal", "exit", "os._exit", "SIGINT", "SIGTERM", "SIGKILL"])
+def test_everything_is_undone(tmp_path: Path, how: str) -> None:
+    found = on_own_machine(tmp_path, "undo_script.py", how)
+    assert found["after"] == {}
+
+
+def test_comparison_sees_a_running_sandbox(tmp_path: Path) -> None:
+    found = on_own_machine(tmp_path, "undo_script.py", "SIGKILL")
+    assert set(found["during"]) == _ASPECTS
+
+
+def test_next_sandbox_undoes_what_a_killed_keeper_left(tmp_path: Path) -> None:
+    found = on_own_machine(tmp_path, "undo_script.py", "keeper")
+    assert found["after"] == {}

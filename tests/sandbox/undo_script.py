@@ -1,0 +1,108 @@
+"""Runs on a machine of its own: compares it before and after a sandbox. See test_undo.py.
+
+Argument: how the runner ends. Prints what of the machine differs afterwards, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from machine_state import machine_state
+
+_RUNNER = """
+import os, sys, time
+from lisa_container.platforms.sandbox import start_sandbox
+sandbox = start_sandbox(2)
+for node in sandbox.nodes:
+    node.run("docker network create other && dd if=/dev/zero of=/root/file bs=1M count=8")
+    node.run("useradd stranger && sleep 1000 & mkdir /sys/fs/cgroup/*/mine")
+print(os.getpid(), sandbox.nodes[0].pid, sandbox._keeper.pid, flush=True)
+how = sys.argv[1]
+if how == "normal":
+    sandbox.stop()
+elif how == "exit":
+    sys.exit(0)
+elif how == "os._exit":
+    os._exit(0)
+else:
+    time.sleep(600)
+"""
+_SECONDS = 30
+
+
+def main(how: str) -> None:
+    before = machine_state()
+    runner = subprocess.Popen(
+        [sys.executable, "-c", _RUNNER, how], stdout=subprocess.PIPE, text=True
+    )
+    assert runner.stdout
+    _, node, keeper = map(int, runner.stdout.readline().split())
+    # Otherwise nothing would be compared with nothing.
+    during: dict[str, Any] = {}
+    if how not in ("normal", "exit", "os._exit"):
+        during = machine_state()
+    if how == "SIGKILL":
+        runner.kill()
+    elif how == "SIGTERM":
+        runner.terminate()
+    elif how == "SIGINT":
+        runner.send_signal(signal.SIGINT)
+    elif how == "keeper":
+        # Whoever comes next has to tidy up.
+        os.kill(keeper, signal.SIGKILL)
+        _wait_end(node)
+        runner.kill()
+        runner.wait()
+        _start_and_stop()
+    runner.stdout.close()
+    runner.wait(_SECONDS)
+    _wait_end(keeper)
+    after = machine_state()
+    print(json.dumps({"during": _difference(before, during), "after": _difference(before, after)}))
+
+
+def _wait_end(pid: int) -> None:
+    deadline = time.monotonic() + _SECONDS
+    while Path(f"/proc/{pid}").exists():
+        # Orphans of this namespace become children of its first process, which is us.
+        try:
+            os.waitpid(pid, os.WNOHANG)
+        except ChildProcessError:
+            pass
+        assert time.monotonic() < deadline, f"process {pid} did not end"
+        time.sleep(0.02)
+
+
+def _start_and_stop() -> None:
+    code = (
+        "from lisa_container.platforms.sandbox import start_sandbox as s; s(1, docker=False).stop()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _difference(before: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: [_only(before[name], value), _only(value, before[name])]
+        for name, value in other.items()
+        if value != before[name]
+    }
+
+
+def _only(one: Any, other: Any) -> Any:
+    """What is in the one and not in the other: lines, items or values."""
+    if isinstance(one, dict):
+        return {key: value for key, value in one.items() if other.get(key) != value}
+    if isinstance(one, str):
+        one, other = one.splitlines(), other.splitlines()
+    return [item for item in one if item not in other]
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
