@@ -22,7 +22,7 @@ from lisa_container.platforms.sandbox import start_sandbox
 sandbox = start_sandbox(2)
 for node in sandbox.nodes:
     node.run("docker network create other && dd if=/dev/zero of=/root/file bs=1M count=8")
-    node.run("useradd stranger && sleep 1000 & mkdir /sys/fs/cgroup/*/mine")
+    node.run("useradd stranger; sleep 1000 >/dev/null 2>&1 & mkdir /sys/fs/cgroup/memory/mine")
 print(os.getpid(), sandbox.nodes[0].pid, sandbox._keeper.pid, flush=True)
 how = sys.argv[1]
 if how == "normal":

@@ -70,8 +70,11 @@ def hierarchies() -> list[Hierarchy]:
 
 
 def missing_controllers(hierarchy: Hierarchy) -> list[str]:
-    """Version 2's controllers that the machine does not hand to its top-level cgroups."""
-    if not hierarchy.is_v2:
+    """Version 2's controllers that the machine does not hand to its top-level cgroups.
+
+    None beside version 1: engines take them from there, then.
+    """
+    if not hierarchy.is_v2 or hierarchy.folder:
         return []
     present = (hierarchy.mount / "cgroup.controllers").read_text(encoding="ascii").split()
     handed = (hierarchy.mount / "cgroup.subtree_control").read_text(encoding="ascii").split()

@@ -7,6 +7,7 @@ machine derive from the sandbox's id, so that the id is all one needs to know fo
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -168,9 +169,12 @@ def _restore_settings() -> None:
     file = ROOT / _SETTINGS
     if file.exists():
         for path, value in json.loads(file.read_text(encoding="utf-8")).items():
-            # The interface may be gone by now.
-            with suppress(FileNotFoundError):
+            try:
                 Path(path).write_text(value, encoding="ascii")
+            except OSError as error:
+                # The interface may be gone by now, or the controller be in use by somebody else.
+                if error.errno not in (errno.ENOENT, errno.EBUSY):
+                    raise
         file.unlink()
 
 

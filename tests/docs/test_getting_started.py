@@ -1,0 +1,22 @@
+"""The page a newcomer reads first does what it says."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from docs_examples import DOCS, examples
+from lisa.node import Node
+
+sys.path.append(str(DOCS.parent / "tests" / "runner"))
+from runs import run_lisa  # noqa: E402
+
+
+def test_getting_started(node: Node, tmp_path: Path) -> None:
+    suite, runbook, executor = examples(DOCS / "getting_started.md")
+    (tmp_path / "my_suites").mkdir()
+    (tmp_path / "my_suites" / "first.py").write_text(suite.text)
+    (tmp_path / "my_runbook.yml").write_text(runbook.text)
+    run = run_lisa(tmp_path / "my_runbook.yml", tmp_path / "run")
+    assert run.statuses() == {"verify_command": "passed", "verify_inside": "passed"}, run.output
+    exec(compile(executor.text, "getting_started.md", "exec"), {"node": node})
