@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shlex
 import threading
 import time
@@ -14,13 +15,16 @@ from lisa.util.process import ExecutableResult
 from lisa_container import interrupt
 from lisa_container.engine.client import Engine
 from lisa_container.engine.exec import Exec
-from lisa_container.errors import CommandTimeoutError, InterruptedRunError
+from lisa_container.errors import (
+    CommandNotStartedError,
+    CommandTimeoutError,
+    ContainerError,
+    InterruptedRunError,
+)
 
 Command = Union[str, Sequence[str]]
 Stdin = Union[bytes, str, IO[bytes], None]
 
-# 128 + SIGKILL, which is what the kernel sends when a memory limit is reached.
-_KILLED = 137
 _STDIN_CHUNK = 64 * 1024
 
 
@@ -66,8 +70,14 @@ class RunningCommand:
         user: `name`, `uid` or `uid:gid`.
         stdin: bytes, text or a binary file to feed; None: the command reads end-of-file.
         interactive: give it a stdin that `write` feeds, instead.
-        on_stdout: called with each piece of stdout as it comes.
+        on_stdout: called with each piece of stdout as it comes. What it raises ends the command
+            and is raised by `wait`.
         on_stderr: the same for stderr.
+        start_timeout: seconds the engine may take to start it.
+
+    Raises:
+        ContainerDiedError, EngineTimeoutError, EngineError: see `Exec`.
+        InterruptedRunError: Ctrl-C was pressed meanwhile.
     """
 
     def __init__(
@@ -82,15 +92,19 @@ class RunningCommand:
         interactive: bool = False,
         on_stdout: Callable[[bytes], None] | None = None,
         on_stderr: Callable[[bytes], None] | None = None,
+        start_timeout: float | None = None,
     ) -> None:
         self.argv = to_argv(command)
         self.text = command if isinstance(command, str) else shlex.join(self.argv)
+        self._is_for_shell = isinstance(command, str)
         self._engine = engine
         self._container = container
         self._stdout, self._stderr = bytearray(), bytearray()
         self._started = time.monotonic()
         self._mark = interrupt.now()
         self._result: CommandResult | None = None
+        # What went wrong on our side (a callback, the file given as stdin): it ends the command.
+        self._failure: BaseException | None = None
         self._exec = Exec(
             engine,
             container,
@@ -99,11 +113,14 @@ class RunningCommand:
             environment=environment,
             user=user,
             stdin=stdin is not None or interactive,
-            on_stdout=_tee(self._stdout, on_stdout),
-            on_stderr=_tee(self._stderr, on_stderr),
+            on_stdout=self._sink(self._stdout, on_stdout),
+            on_stderr=self._sink(self._stderr, on_stderr),
+            start_timeout=start_timeout,
+            poll=self.check_interrupt,
         )
         if stdin is not None:
-            threading.Thread(target=self._feed, args=(stdin,), daemon=True).start()
+            feed = threading.Thread(target=self._feed, args=(stdin,), name="stdin", daemon=True)
+            feed.start()
 
     @property
     def running(self) -> bool:
@@ -132,7 +149,7 @@ class RunningCommand:
         self._exec.signal(number)
 
     def kill(self) -> None:
-        """Kill its whole process group and see it gone; see `Exec.kill`."""
+        """Kill its process group and all else in its session; see `Exec.kill`."""
         self._exec.kill()
 
     def wait(self, timeout: float | None = 600) -> CommandResult:
@@ -144,85 +161,98 @@ class RunningCommand:
 
         Raises:
             CommandTimeoutError: time was up; what it had printed is in the error.
+            CommandNotStartedError: it was never run: no such working directory, user, or shell.
             InterruptedRunError: Ctrl-C was pressed meanwhile.
             ContainerDiedError, SshLostError, EngineError: see `Exec.wait`.
         """
         if self._result is not None:
             return self._result
         try:
-            ended = self._exec.wait(timeout, self.check_interrupt)
+            ended = self._exec.wait(timeout)
         except InterruptedRunError:
-            self._exec.kill()
+            self._end()
             raise
-        except Exception:
-            raise
+        except Exception as error:
+            raise self._failure or error from error
         except BaseException:
             # LISA's case timeout or Ctrl-C: such an exception may come again while we clean up, so
             # a thread of its own sees to it that the command does not outlive its case.
-            killer = threading.Thread(target=self._exec.kill, daemon=True)
-            killer.start()
+            threading.Thread(target=self._end, name="exec-kill", daemon=True).start()
             raise
+        if self._failure is not None:
+            raise self._failure
         if not ended:
             assert timeout is not None
-            self._exec.kill()
+            survived = self._end()
             raise CommandTimeoutError(
-                self.text, timeout, _decode(self._stdout), _decode(self._stderr)
+                self.text, timeout, _decode(self._stdout), _decode(self._stderr), survived
             )
         self._result = self._make_result()
         return self._result
 
+    def _end(self) -> str:
+        """Kill it; why that failed, or nothing."""
+        try:
+            self._exec.kill()
+        except ContainerError as error:
+            self._engine.node.log.warning(str(error))
+            return str(error)
+        return ""
+
     def _make_result(self) -> CommandResult:
-        exit_code = self._exec.exit_code
+        if self._exec.refusal and self._is_for_shell:
+            raise CommandNotStartedError(
+                self.text,
+                self._container,
+                f"its image has no shell ({self._exec.refusal}). Give the command as a list of "
+                "words, which is run without one: run(['program', 'argument']).",
+            )
         stdout, stderr = bytes(self._stdout), bytes(self._stderr)
         return CommandResult(
             _decode(stdout).strip(),
             _decode(stderr).strip(),
-            exit_code,
+            self._exec.exit_code,
             self.text,
             self._container,
             time.monotonic() - self._started,
             stdout_bytes=stdout,
             stderr_bytes=stderr,
-            oom_killed=exit_code == _KILLED and self._was_out_of_memory(),
+            oom_killed=self._exec.oom_killed,
         )
 
-    def _was_out_of_memory(self) -> bool:
-        with self._engine.errors(self._container):
-            events = self._engine.api.events(
-                since=int(self._exec.started) - 1,
-                until=int(time.time()) + 1,
-                filters={"container": [self._container], "event": ["oom"]},
-                decode=True,
-            )
-            return any(True for _ in events)
+    def _sink(
+        self, buffer: bytearray, given: Callable[[bytes], None] | None
+    ) -> Callable[[bytes], None]:
+        def both(data: bytes) -> None:
+            buffer.extend(data)
+            if given is not None and self._failure is None:
+                try:
+                    given(data)
+                except BaseException as error:  # raised by `wait`
+                    self._fail(error)
+
+        return both
 
     def _feed(self, stdin: bytes | str | IO[bytes]) -> None:
-        try:
-            if isinstance(stdin, str):
-                stdin = stdin.encode()
-            if isinstance(stdin, bytes):
-                self._exec.write(stdin)
-            else:
-                while True:
-                    data = stdin.read(_STDIN_CHUNK)
-                    if not data:
-                        break
-                    self._exec.write(data)
-            self._exec.close_stdin()
-        except OSError:
-            pass  # it ended without reading all of it, as `head` does
+        if isinstance(stdin, (str, bytes)):
+            stdin = io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin)
+        while True:
+            try:
+                data = stdin.read(_STDIN_CHUNK)
+            except BaseException as error:  # raised by `wait`
+                return self._fail(error)
+            try:
+                if not data:
+                    return self._exec.close_stdin()
+                self._exec.write(data)
+            except OSError:
+                return  # it ended without reading all of it, as `head` does
+            except TypeError as error:  # a file of text
+                return self._fail(error)
 
-
-def _tee(buffer: bytearray, sink: Callable[[bytes], None] | None) -> Callable[[bytes], None]:
-    if sink is None:
-        return buffer.extend
-    given = sink
-
-    def both(data: bytes) -> None:
-        buffer.extend(data)
-        given(data)
-
-    return both
+    def _fail(self, error: BaseException) -> None:
+        self._failure = error
+        threading.Thread(target=self._end, name="exec-kill", daemon=True).start()
 
 
 def _decode(data: bytes | bytearray) -> str:

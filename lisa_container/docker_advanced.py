@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import builtins
-import contextlib
 import shlex
-import time
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any, cast
+from typing import Any
 
 import docker
+import requests
 from lisa.operating_system import CentOs, Redhat
 from lisa.tools import Docker
 from lisa.util.process import ExecutableResult, Process
 
-from lisa_container.command import Command, CommandResult, RunningCommand, to_argv
+from lisa_container.command import Command, RunningCommand
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.client import Engine
-from lisa_container.engine.create import create_container
 from lisa_container.engine.labels import run_labels
-from lisa_container.engine.options import create_body
-from lisa_container.engine.service import install_podman, start_engine
-from lisa_container.errors import CommandTimeoutError, EngineError, EngineNotFoundError
+from lisa_container.engine.naming import node_name
+from lisa_container.engine.service import enable_engine, install_podman, start_engine
+from lisa_container.errors import (
+    EngineError,
+    EngineNotFoundError,
+    SshLostError,
+    WaitTimeoutError,
+)
 from lisa_container.images import ensure_image, pull_image
+from lisa_container.run import ContainerRun
 from lisa_container.transfer import copy_from, copy_to
 
 # Seconds a container has to end by itself before it is killed, docker-stop(1).
@@ -39,6 +43,11 @@ class DockerAdvanced(Docker):
     A `Docker` user can take it unchanged. Nothing is cached, stdout and stderr are apart, nothing
     is pasted into a shell's command line, and what fails raises an error that says what to do.
     """
+
+    @property
+    def command(self) -> str:
+        """The engine's own command; only few methods need it."""
+        return self.engine.kind
 
     @property
     def engine(self) -> Engine:
@@ -87,13 +96,18 @@ class DockerAdvanced(Docker):
             expected_exit_code: fail unless the command ends with it.
             options: any other field of `ContainerTestConfig` (memory, user, cap_add, …).
 
+        Returns:
+            stdout and stderr apart, and the true exit code: 127 for a command that is not there,
+            126 for one that cannot be executed, 137 for one that was killed; `oom_killed` tells
+            whether that was for want of memory.
+
         Raises:
             ConfigError: a wrong value; nothing was created.
             ImageNotFoundError, NameTakenError, EngineError: the engine refused.
-            CommandTimeoutError: time was up.
+            CommandNotStartedError: the command is a string for a shell, and the image has none.
+            CommandTimeoutError: time was up. The container is removed, whatever `remove` says.
             AssertionError: the exit code was not the expected one.
         """
-        started = time.monotonic()
         config = ContainerTestConfig(image=image).merged(
             privileged=privileged,
             volumes=volumes,
@@ -102,22 +116,10 @@ class DockerAdvanced(Docker):
             network_mode=network_mode,
             **options,
         )
-        container, text = self._create(config, command, name, auto_remove=detach and remove)
-        finished = False
-        try:
-            with self.engine.errors(name or container, image):
-                self.engine.api.start(container)
-            if detach:
-                finished = True
-                return CommandResult(container, "", 0, text, container[:12], 0.0)
-            result = self._wait(container, text, timeout, started)
-            finished = True
-        finally:
-            if not finished or (remove and not detach):
-                with contextlib.suppress(EngineError):
-                    self.remove_container(container, force=True)
+        run = ContainerRun(self.engine, config, command, name)
+        result = run.detach(remove) if detach else run.wait(timeout, remove)
         if expected_exit_code is not None:
-            result.assert_exit_code(expected_exit_code, f"'{text}' in a container of '{image}'")
+            result.assert_exit_code(expected_exit_code, f"in a container of '{image}'")
         return result
 
     def exec_in_container(
@@ -175,10 +177,12 @@ class DockerAdvanced(Docker):
         On a tool of a node, `create` is the same.
         """
         config = ContainerTestConfig(image=image).merged(**options)
-        return self._create(config, command, name)[0]
+        return ContainerRun(self.engine, config, command, name).create()
 
     def start(self, container: str | None = None) -> None:
         """Start a container. Without one, start the engine, as LISA's `Docker.start` does.
+
+        An engine that answers is left alone.
 
         Raises:
             EngineNotFoundError: the engine did not start; the end of its log is in the message.
@@ -215,22 +219,40 @@ class DockerAdvanced(Docker):
             self.engine.api.unpause(container)
 
     def wait(self, container: str, timeout: float | None = None) -> int:
-        """Wait until a container ends; its exit code. `timeout` in seconds, none by default."""
-        with self.engine.errors(container):
-            return int(self.engine.api.wait(container, timeout=timeout)["StatusCode"])
+        """Wait until a container ends; its exit code.
 
-    def remove_container(self, container_name: str, force: bool = False) -> None:
+        Args:
+            container: name or id.
+            timeout: seconds; none by default.
+
+        Raises:
+            WaitTimeoutError: it has not ended; nothing was done to it.
+        """
+        with self.engine.errors(container):
+            try:
+                return int(self.engine.api.wait(container, timeout=timeout)["StatusCode"])
+            except requests.ReadTimeout as error:
+                assert timeout is not None
+                raise WaitTimeoutError(container, self.engine.name, timeout) from error
+
+    def remove_container(self, container_name: str, force: bool | None = None) -> None:
         """Remove a container and its anonymous volumes.
 
         Args:
             container_name: name or id.
-            force: also while it runs.
+            force: also while it runs. Named neither True nor False, it is as with LISA's `Docker`:
+                where the engine refuses, the reason is logged, and nothing is raised.
 
         Raises:
-            EngineError: it is not there, or runs and force was not given.
+            EngineError: it is not there, or runs and is not to be forced.
         """
-        with self.engine.errors(container_name):
-            self.engine.api.remove_container(container_name, v=True, force=force)
+        try:
+            with self.engine.errors(container_name):
+                self.engine.api.remove_container(container_name, v=True, force=bool(force))
+        except EngineError as error:
+            if force is not None:
+                raise
+            self._let_pass(error)
 
     def logs(self, container: str, tail: int | None = None) -> str:
         """What a container's first process wrote, stdout and stderr as they came."""
@@ -295,16 +317,35 @@ class DockerAdvanced(Docker):
         credential = {"username": username, "password": password or ""} if username else None
         pull_image(self.engine, config.image_reference, credential, timeout)
 
-    def remove_image(self, image_name: str) -> None:
-        """Remove an image. LISA's callers may name several, with spaces between."""
+    def remove_image(self, image_name: str, force: bool | None = None) -> None:
+        """Remove an image. LISA's callers may name several, with spaces between.
+
+        Args:
+            image_name: its name or id.
+            force: also while a stopped container uses it. Named neither True nor False, it is as
+                with LISA's `Docker`: where the engine refuses, the reason is logged, and nothing is
+                raised.
+
+        Raises:
+            ImageNotFoundError: it is not there.
+            EngineError: a container uses it.
+        """
         for image in image_name.split():
-            with self.engine.errors(image=image):
-                self.engine.api.remove_image(image)
+            try:
+                with self.engine.errors(image=image):
+                    self.engine.api.remove_image(image, force=bool(force))
+            except EngineError as error:
+                if force is not None:
+                    raise
+                self._let_pass(error)
 
     def info(self) -> str:
-        """What `docker info` prints."""
-        result = self.run("info", sudo=True, expected_exit_code=0)
-        return result.stdout
+        """What `docker info` prints.
+
+        Raises:
+            AssertionError: the docker command failed.
+        """
+        return self.run("info", sudo=True, expected_exit_code=0).stdout
 
     # --- networks and volumes -------------------------------------------------------------------
 
@@ -372,8 +413,15 @@ class DockerAdvanced(Docker):
         extra_args: str | None = None,
         expected_exit_code: int | None = 0,
     ) -> ExecutableResult:
-        """As LISA's. Only with `extra_args`, which are words for the docker command, is that used."""
+        """As LISA's; see there.
+
+        The command is split as a shell splits words, and no shell of the node sees it. With
+        `extra_args`, which are words for the docker command, that is used, as LISA does.
+        """
         if extra_args:
+            config = ContainerTestConfig(image=image_name)
+            if config.is_local_image:  # which the docker command could not get
+                ensure_image(self.engine, config)
             return super().run_container(
                 image_name, ephemeral, container_name, command, extra_args, expected_exit_code
             )
@@ -414,82 +462,38 @@ class DockerAdvanced(Docker):
     def _check_exists(self) -> bool:
         """It exists if an engine answers; one that is installed but does not run is started."""
         try:
-            return self.engine.ping()
-        except EngineNotFoundError as error:
-            self._log.debug(str(error))
-        try:
             start_engine(self.node)
-            return self.engine.ping()
+            return True
         except EngineNotFoundError as error:
             self._log.debug(str(error))
             return False
 
     def _install(self) -> bool:
+        try:
+            if self._is_selinux_in_the_way():
+                install_podman(self.node)
+            else:
+                super()._install()
+        except EngineError:
+            raise  # installed, but it does not start
+        except Exception as error:
+            raise EngineNotFoundError(
+                f"no container engine is on node '{node_name(self.node)}', and installing one failed: "
+                f"{error}. Mend the node's package sources and its way to them, or install Docker "
+                "or podman there by hand."
+            ) from error
+        start_engine(self.node)
+        enable_engine(self.node)
+        return True
+
+    def _is_selinux_in_the_way(self) -> bool:
+        """LISA's way of installing would switch SELinux off; podman runs under it."""
         os = self.node.os
-        if (
-            isinstance(os, Redhat)
-            and not isinstance(os, CentOs)
-            and os.information.version >= "8.0.0"
-        ):
-            # LISA's way for these would switch SELinux off; podman runs under it.
-            install_podman(self.node)
-            self.start()
-            return self._check_exists()
-        return super()._install()
+        is_red_hat = isinstance(os, Redhat) and not isinstance(os, CentOs)
+        return is_red_hat and os.information.version >= "8.0.0"
 
-    # --- inner ----------------------------------------------------------------------------------
-
-    def _create(
-        self,
-        config: ContainerTestConfig,
-        command: Command | None,
-        name: str | None,
-        auto_remove: bool = False,
-    ) -> tuple[str, str]:
-        """The id of a new container, and its command as text."""
-        ensure_image(self.engine, config)
-        body = create_body(self.engine, config)
-        body["HostConfig"]["AutoRemove"] = auto_remove
-        words = self._words(config.image_reference, command)
-        if words:
-            body["Cmd"] = words
-        return create_container(self.engine, body, name), shlex.join(words or [config.image])
-
-    def _words(self, image: str, command: Command | None) -> builtins.list[str]:
-        if not isinstance(command, str):
-            return to_argv(command or [])
-        with self.engine.errors(image=image):
-            entrypoint = self.engine.api.inspect_image(image)["Config"].get("Entrypoint")
-        return shlex.split(command) if entrypoint else to_argv(command)
-
-    def _wait(
-        self, container: str, text: str, timeout: float | None, started: float
-    ) -> CommandResult:
-        api = self.engine.api
-        timed_out = False
-        with self.engine.errors(container):
-            deadline = None if timeout is None else started + timeout
-            while True:
-                state = api.inspect_container(container)["State"]
-                if not state["Running"] and state.get("Status") != "created":
-                    break
-                if deadline is not None and time.monotonic() > deadline:
-                    api.kill(container)
-                    timed_out, deadline = True, None
-                time.sleep(0.02)
-            stdout: bytes = api.logs(container, stdout=True, stderr=False)
-            stderr: bytes = api.logs(container, stdout=False, stderr=True)
-        out, err = (x.decode("utf-8", errors="replace").strip() for x in (stdout, stderr))
-        if timed_out:
-            raise CommandTimeoutError(text, cast(float, timeout), out, err)
-        return CommandResult(
-            out,
-            err,
-            int(state["ExitCode"]),
-            text,
-            container[:12],
-            time.monotonic() - started,
-            stdout_bytes=stdout,
-            stderr_bytes=stderr,
-            oom_killed=bool(state.get("OOMKilled")),
-        )
+    def _let_pass(self, error: EngineError) -> None:
+        """Log a refusal of the engine. That it (or the node) does not answer is no refusal."""
+        if isinstance(error, (SshLostError, EngineNotFoundError)):
+            raise error
+        self._log.warning(str(error))

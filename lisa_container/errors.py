@@ -21,6 +21,22 @@ class EngineError(ContainerError):
     """The container engine of a node refused, failed or could not be reached."""
 
 
+class EngineTimeoutError(EngineError, TimeoutError):
+    """The container engine of a node did not answer in the time that was allowed.
+
+    Args:
+        node: the node's name.
+        what: what was asked of it.
+        seconds: how long was waited.
+    """
+
+    def __init__(self, node: str, what: str, seconds: float) -> None:
+        super().__init__(
+            f"the engine of node '{node}' did not {what} in {seconds:g} seconds: it hangs or is "
+            "overloaded. Look at its log, and at the node's load."
+        )
+
+
 class EngineNotFoundError(EngineError):
     """No container engine answers on the node."""
 
@@ -34,6 +50,7 @@ class SshLostError(EngineError, ConnectionError):
     """
 
     def __init__(self, node: str, cause: BaseException) -> None:
+        self.cause = cause
         super().__init__(
             f"the SSH connection to {node} was lost: {cause.__class__.__name__}: {cause}. A command "
             "that was running may still run on the node. Check that the node is up and reachable."
@@ -118,22 +135,64 @@ class ContainerDiedError(EngineError):
         )
 
 
+class CommandNotStartedError(ContainerError):
+    """A command in a container could not even be started, and not because of the command itself.
+
+    A program that is not there or may not be executed is no such error: that is exit code 127 or
+    126, as a shell has it.
+
+    Args:
+        command: as given.
+        container: its name.
+        reason: what the engine said, and what to do about it.
+    """
+
+    def __init__(self, command: str, container: str, reason: str) -> None:
+        super().__init__(
+            f"command '{command}' could not be started in container '{container}': {reason}"
+        )
+
+
 class CommandTimeoutError(ContainerError, TimeoutError):
-    """A command in a container took longer than allowed; its process group was killed.
+    """A command in a container took longer than allowed; its processes were killed.
 
     Args:
         command: as given.
         timeout: seconds allowed.
         stdout: what it had printed so far.
         stderr: the same of stderr.
+        survived: why it could not be killed, where that failed too.
     """
 
-    def __init__(self, command: str, timeout: float, stdout: str, stderr: str) -> None:
+    def __init__(
+        self, command: str, timeout: float, stdout: str, stderr: str, survived: str = ""
+    ) -> None:
         self.stdout = stdout
         self.stderr = stderr
+        end = (
+            f"could not be killed and may still run ({survived})"
+            if survived
+            else "was killed with its process group"
+        )
         super().__init__(
-            f"command '{command}' did not end in {timeout:g} seconds and was killed with its "
-            f"process group. So far on stdout:\n{stdout}\non stderr:\n{stderr}"
+            f"command '{command}' did not end in {timeout:g} seconds and {end}. "
+            f"So far on stdout:\n{stdout}\non stderr:\n{stderr}"
+        )
+
+
+class WaitTimeoutError(ContainerError, TimeoutError):
+    """A container did not end in the time that was allowed; nothing was done to it.
+
+    Args:
+        container: its name.
+        node: the node's name.
+        timeout: seconds allowed.
+    """
+
+    def __init__(self, container: str, node: str, timeout: float) -> None:
+        super().__init__(
+            f"container '{container}' on node '{node}' did not end in {timeout:g} seconds. It still "
+            f"runs; DockerAdvanced.stop('{container}') or kill('{container}') ends it."
         )
 
 
@@ -163,6 +222,14 @@ class CopyError(ContainerError):
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(f"cannot copy '{path}': {reason}")
+
+
+class CopyNotFoundError(CopyError, FileNotFoundError):
+    """What was to be copied, or where to, is not there."""
+
+
+class CopyDeniedError(CopyError, PermissionError):
+    """A file may not be read, or may not be written."""
 
 
 class SandboxError(ContainerError):

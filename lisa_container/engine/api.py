@@ -1,24 +1,30 @@
-"""The Docker SDK's low-level client, on any stream we can open to an engine."""
+"""The Docker SDK's clients, on any stream we can open to an engine."""
 
 from __future__ import annotations
 
 import io
-import queue
+from collections.abc import Iterator
 from typing import Any
 
 import docker
-import urllib3
-import urllib3.connection
-import urllib3.connectionpool
-from docker.transport.basehttpadapter import BaseHTTPAdapter
+import docker.constants
+import requests
+import urllib3.exceptions
+from docker.utils.socket import consume_socket_output, demux_adaptor
 
+from lisa_container.engine.adapter import EngineAdapter
 from lisa_container.engine.dial import Dialer
-from lisa_container.engine.sockets import EngineFile, as_real_socket, hijack
+from lisa_container.engine.frames import read_frames
+from lisa_container.engine.hijack import as_real_socket, hijack
+from lisa_container.engine.sockets import EngineFile
 
 # The version spoken before one is agreed on; every engine we support knows it (Docker 20.10 has
 # 1.41, podman 3 has 1.40). https://docs.docker.com/engine/api/#api-version-matrix
 FIRST_API = "1.40"
 REQUEST_TIMEOUT = 120.0
+
+# Requests that change nothing: sent twice, they do no harm.
+_REPEATABLE = {"GET", "HEAD"}
 
 
 class EngineAPI(docker.APIClient):  # type: ignore[misc]
@@ -36,11 +42,73 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
         # The address is never dialled: the adapter below replaces the one made for it. With a
         # version given, the SDK asks the engine for nothing yet.
         super().__init__(base_url="unix:///lisa_container", version=FIRST_API, timeout=timeout)
-        self._custom_adapter = _Adapter(dialer, timeout)
+        self._custom_adapter = EngineAdapter(dialer, timeout)
         self.mount("http+docker://", self._custom_adapter)
         # The runner's own proxy settings concern its network, not the node's.
         self.trust_env = False
         self._version = self._negotiate()
+
+    def send(self, request: Any, **kwargs: Any) -> Any:
+        """As `requests.Session.send`; what only reads is sent again once if its connection broke.
+
+        LISA closes a node's connection after each case, and an engine may have been restarted: a
+        request then meets a connection that has just ended. Whether one that changes something
+        has reached the engine before, nobody knows; such a one is never repeated.
+        """
+        try:
+            return super().send(request, **kwargs)
+        except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
+            if request.method not in _REPEATABLE or _is_timeout(error):
+                raise
+            return super().send(request, **kwargs)
+
+    def attach_socket(self, *args: Any, **kwargs: Any) -> Any:
+        """As the SDK's, with a real socket also where the stream is an SSH channel."""
+        return as_real_socket(super().attach_socket(*args, **kwargs))
+
+    def attach_stream(self, container: str) -> EngineFile:
+        """The raw stream of what a container's first process will print, in frames.
+
+        Args:
+            container: name or id; attached before its start, nothing is missed, whatever its log
+                driver.
+        """
+        params = {"stdout": 1, "stderr": 1, "stream": 1}
+        return super().attach_socket(container, params)  # type: ignore[no-any-return]
+
+    def exec_start(self, *args: Any, **kwargs: Any) -> Any:
+        """As the SDK's, with a real socket (`socket=True`) also where the stream is a channel."""
+        result = super().exec_start(*args, **kwargs)
+        return as_real_socket(result) if isinstance(result, EngineFile) else result
+
+    def exec_stream(self, exec_id: str) -> EngineFile:
+        """Start an exec and give the raw stream of its stdin and framed output.
+
+        Args:
+            exec_id: from `exec_create`.
+        """
+        return super().exec_start(exec_id, socket=True)  # type: ignore[no-any-return]
+
+    def pull_progress(
+        self, repository: str, tag: str, header: bytes | None, timeout: float
+    ) -> Iterator[dict[str, Any]]:
+        """What the engine says while it pulls an image. The SDK's `pull` has no timeout.
+
+        Args:
+            repository: name without tag.
+            tag: tag or digest.
+            header: the encoded credential for the registry, if it needs one.
+            timeout: seconds without any word of the engine.
+        """
+        response = self._post(
+            self._url("/images/create"),
+            params={"fromImage": repository, "tag": tag},
+            headers={"X-Registry-Auth": header} if header else {},
+            stream=True,
+            timeout=timeout,
+        )
+        self._raise_for_status(response)
+        yield from self._stream_helper(response, decode=True)
 
     def _negotiate(self) -> str:
         """The newest API version that both the engine and this SDK know."""
@@ -58,71 +126,37 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
         raw._response = response  # type: ignore[attr-defined]  # collected, it would close the stream
         return raw
 
-    def attach_socket(self, *args: Any, **kwargs: Any) -> Any:
-        """As the SDK's, with a real socket also where the stream is an SSH channel."""
-        return as_real_socket(super().attach_socket(*args, **kwargs))
-
-    def exec_start(self, *args: Any, **kwargs: Any) -> Any:
-        """As the SDK's, with a real socket (`socket=True`) also where the stream is a channel."""
-        result = super().exec_start(*args, **kwargs)
-        return as_real_socket(result) if isinstance(result, EngineFile) else result
-
-    def exec_stream(self, exec_id: str) -> EngineFile:
-        """Start an exec and give the raw stream of its stdin and framed output.
-
-        Args:
-            exec_id: from `exec_create`.
-        """
-        return super().exec_start(exec_id, socket=True)  # type: ignore[no-any-return]
+    def _read_from_socket(
+        self, response: Any, stream: bool, tty: bool = True, demux: bool = False
+    ) -> Any:
+        # The SDK's own waits on the descriptor: it would miss bytes that came with the headers, and
+        # read a channel's descriptor, which has no data.
+        output = _output(self._get_raw_response_socket(response), response, tty, demux)
+        return output if stream else consume_socket_output(output, demux=demux)
 
 
-class _Connection(urllib3.connection.HTTPConnection):
-    def __init__(self, dialer: Dialer, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._dialer = dialer
+class EngineClient(docker.DockerClient):  # type: ignore[misc]
+    """`docker.DockerClient` on an API client that is there already.
 
-    def connect(self) -> None:
-        stream = self._dialer.dial()
-        stream.settimeout(self.timeout if isinstance(self.timeout, (int, float)) else None)
-        self.sock = stream
+    Args:
+        api: of the engine.
+    """
 
-
-class _Pool(urllib3.connectionpool.HTTPConnectionPool):
-    def __init__(self, dialer: Dialer, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout, maxsize=dialer.pool_size)
-        self._dialer = dialer
-        self._seconds = timeout
-
-    def _new_conn(self) -> Any:
-        return _Connection(self._dialer, self._seconds)
-
-    def _get_conn(self, timeout: float | None = None) -> Any:
-        # urllib3 asks the descriptor of an idle connection whether it was closed; for a channel
-        # that would make a pipe each time. A channel knows by itself.
-        assert self.pool is not None
-        while True:
-            try:
-                connection: Any = self.pool.get(block=False)
-            except queue.Empty:
-                connection = None
-            if connection is None:
-                return self._new_conn()
-            if connection.sock is None or connection.sock.is_idle():
-                return connection
-            connection.close()
+    def __init__(self, api: EngineAPI) -> None:
+        self.api = api
 
 
-class _Adapter(BaseHTTPAdapter):  # type: ignore[misc]
-    def __init__(self, dialer: Dialer, timeout: float) -> None:
-        self._pool = _Pool(dialer, timeout)
-        super().__init__()
+def _output(raw: EngineFile, response: Any, tty: bool, demux: bool) -> Iterator[Any]:
+    raw._sock.settimeout(None)
+    try:
+        for stream, data in read_frames(raw, tty):
+            yield demux_adaptor(stream, data) if demux else data
+    finally:
+        response.close()
 
-    def get_connection(self, url: Any, proxies: Any = None) -> _Pool:
-        return self._pool
 
-    def request_url(self, request: Any, proxies: Any) -> str:
-        return str(request.path_url)
-
-    def close(self) -> None:
-        self._pool.close()
-        super().close()
+def _is_timeout(error: Exception) -> bool:
+    reason = error.args[0] if error.args else None
+    return isinstance(error, requests.Timeout) or isinstance(
+        reason, urllib3.exceptions.ReadTimeoutError
+    )

@@ -4,29 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import docker
 import docker.errors
 import requests
+import urllib3.exceptions
 from lisa.node import Node
 
-from lisa_container.engine.api import EngineAPI
+from lisa_container.engine.api import EngineAPI, EngineClient
 from lisa_container.engine.dial import Dialer, choose_dialer
 from lisa_container.engine.naming import node_name
-from lisa_container.engine.privileges import grantable_capabilities
+from lisa_container.engine.privileges import Capabilities, find_capabilities
 from lisa_container.errors import (
     EngineError,
-    EngineNotFoundError,
     ImageNotFoundError,
     NameTakenError,
     NoSpaceError,
+    SshLostError,
 )
 
-_engines: weakref.WeakKeyDictionary[Node, Engine] = weakref.WeakKeyDictionary()
-_engines_lock = threading.Lock()
+# A node's engine is an attribute of the node under this name, so that it ends with its node.
+_SLOT = "_lisa_container_engine"
+_slots_lock = threading.Lock()
+
+# What a broken or silent stream becomes on its way up, at the begin of an answer or later.
+_BROKEN = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
+
+
+@dataclass
+class _Slot:
+    """The place for a node's engine. The lock is held while the engine is looked for."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    engine: Engine | None = None
 
 
 class Engine:
@@ -45,17 +58,20 @@ class Engine:
         self.name = node_name(node)
         """The node's name, for messages."""
         self.dialer: Dialer = choose_dialer(node)
-        with errors_of(node):
-            self.api = EngineAPI(self.dialer)
-            version: dict[str, Any] = self.api.version()
+        try:
+            with errors_of(node):
+                self.api = EngineAPI(self.dialer)
+                version: dict[str, Any] = self.api.version()
+        except BaseException:
+            self.dialer.close()
+            raise
         components = " ".join(x.get("Name", "") for x in version.get("Components") or [])
         self.kind = "podman" if "podman" in components.lower() else "docker"
         """`docker` or `podman`."""
         self.version: str = version["Version"]
         """The engine's own version, such as `20.10.24`."""
-        self.client = docker.DockerClient.__new__(docker.DockerClient)
-        self.client.api = self.api
-        self._capabilities: list[str] | None = None
+        self.client = EngineClient(self.api)
+        self._capabilities: Capabilities | None = None
         self._noted: set[str] = set()
         self._lock = threading.Lock()
         node.log.debug(
@@ -70,27 +86,32 @@ class Engine:
         Raises:
             EngineError: see the class.
         """
-        with _engines_lock:
-            engine = _engines.get(node)
-        if engine is None:
-            engine = cls(node)
-            with _engines_lock:
-                engine = _engines.setdefault(node, engine)
-        return engine
+        slot = _slot_of(node)
+        with slot.lock:
+            if slot.engine is None:
+                slot.engine = cls(node)
+            return slot.engine
 
     @classmethod
     def forget(cls, node: Node) -> None:
         """Look for the node's engine anew at the next use, say after one was installed."""
-        with _engines_lock:
-            engine = _engines.pop(node, None)
+        slot = _slot_of(node)
+        with slot.lock:
+            engine, slot.engine = slot.engine, None
         if engine is not None:
             engine.close()
 
     def ping(self) -> bool:
-        """Whether the engine answers now."""
+        """Whether the engine answers now.
+
+        Raises:
+            SshLostError: its node does not.
+        """
         try:
             with self.errors():
                 return bool(self.api.ping())
+        except SshLostError:
+            raise
         except EngineError:
             return False
 
@@ -99,11 +120,11 @@ class Engine:
         return errors_of(self.node, container, image)
 
     @property
-    def capabilities(self) -> list[str]:
-        """What the engine can grant (`CAP_…`), as the bounding set of its own process says."""
+    def capabilities(self) -> Capabilities:
+        """The capabilities that the engine can give to a container, and those it lacks."""
         with self._lock:
             if self._capabilities is None:
-                self._capabilities = grantable_capabilities(self.node, self.kind)
+                self._capabilities = find_capabilities(self.node, self.kind, self.api)
             return self._capabilities
 
     def note_once(self, message: str) -> None:
@@ -142,8 +163,8 @@ def errors_of(node: Node, container: str = "", image: str = "") -> Iterator[None
         raise _from_api(error, node, container, image) from error
     except docker.errors.DockerException as error:
         raise EngineError(f"the engine of node '{node_name(node)}' failed: {error}") from error
-    except (requests.exceptions.RequestException, OSError) as error:
-        cause = _root_cause(error)
+    except _BROKEN as error:
+        cause = _cause(error)
         if isinstance(cause, EngineError):
             raise cause from error
         raise EngineError(
@@ -170,15 +191,23 @@ def _said(error: docker.errors.APIError) -> str:
     return str(error.explanation or error)
 
 
-def _root_cause(error: BaseException) -> BaseException:
-    seen = error
-    while True:
-        inner = seen.__cause__ or seen.__context__
-        reason = getattr(seen, "reason", None)
-        if isinstance(reason, BaseException):
-            inner = reason
-        elif inner is None and seen.args and isinstance(seen.args[0], BaseException):
-            inner = seen.args[0]
-        if inner is None or isinstance(seen, EngineNotFoundError):
-            return seen
-        seen = inner
+def _cause(error: BaseException) -> BaseException:
+    """What urllib3 and requests have wrapped: an error of ours, or else the innermost."""
+    seen = [error]
+    while not isinstance(seen[-1], EngineError):
+        last = seen[-1]
+        # urllib3 keeps some causes as `reason` or as an argument only.
+        inside = [last.__cause__, getattr(last, "reason", None), *last.args, last.__context__]
+        inner = [x for x in inside if isinstance(x, BaseException) and x not in seen]
+        if not inner:
+            break
+        seen.append(inner[0])
+    return seen[-1]
+
+
+def _slot_of(node: Node) -> _Slot:
+    with _slots_lock:
+        if not hasattr(node, _SLOT):
+            setattr(node, _SLOT, _Slot())
+        slot: _Slot = getattr(node, _SLOT)
+        return slot

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from lisa_container.config.mounts import HOST_ROOT_BIND
@@ -15,7 +14,7 @@ def create_container(engine: Engine, body: dict[str, Any], name: str | None) -> 
 
     Args:
         engine: of the node.
-        body: of `options.create_body`; changed where the engine does not know something of it.
+        body: of `options.create_body`.
         name: of the container; None has the engine make one up.
 
     Returns:
@@ -24,13 +23,8 @@ def create_container(engine: Engine, body: dict[str, Any], name: str | None) -> 
     Raises:
         NameTakenError, ImageNotFoundError, NoSpaceError, EngineError: the engine refused.
     """
-    while True:
-        try:
-            with engine.errors(name or "", body["Image"]):
-                return str(engine.api.create_container_from_config(body, name)["Id"])
-        except EngineError as error:
-            if not _drop_unknown_capability(engine, body["HostConfig"], str(error)):
-                raise
+    with engine.errors(name or "", body["Image"]):
+        return str(engine.api.create_container_from_config(body, name)["Id"])
 
 
 def soften(engine: Engine, host: dict[str, Any], error: EngineError) -> bool:
@@ -60,14 +54,3 @@ def soften(engine: Engine, host: dict[str, Any], error: EngineError) -> bool:
         )
         return True
     return False
-
-
-def _drop_unknown_capability(engine: Engine, host: dict[str, Any], said: str) -> bool:
-    """An engine may be older than its kernel: Docker 20.10 can be built not to know CAP_BPF."""
-    match = re.search(r'unknown capability: "?(CAP_\w+)', said)
-    if match is None or match.group(1) not in engine.capabilities:
-        return False
-    engine.capabilities.remove(match.group(1))
-    host["CapAdd"] = [name for name in host["CapAdd"] if name != match.group(1)]
-    engine.node.log.debug(f"the engine does not know {match.group(1)}")
-    return True

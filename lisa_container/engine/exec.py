@@ -3,34 +3,58 @@
 from __future__ import annotations
 
 import re
+import shlex
 import struct
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Callable
+from typing import Any, Callable
 
 from lisa_container.engine.client import Engine
+from lisa_container.engine.signals import Target, kill_session, signal_group
 from lisa_container.engine.sockets import EngineFile
-from lisa_container.errors import ContainerDiedError, EngineError, KillError
+from lisa_container.engine.state import death_of, was_out_of_memory
+from lisa_container.engine.waiting import bounded, wait_for
+from lisa_container.errors import (
+    CommandNotStartedError,
+    ContainerError,
+    EngineError,
+    EngineTimeoutError,
+    KillError,
+    SshLostError,
+)
 
 Sink = Callable[[bytes], None]
 
-# Waiting happens in slices this long (seconds), so that LISA's case timeout and Ctrl-C, which come
-# as exceptions between two steps of Python, get through at once.
-_SLICE = 0.1
-# How long a killed command may take to disappear, in seconds.
+# How long (seconds) a killed command may take to disappear, and the engine to tell an exit code.
 _KILL_WAIT = 10.0
+# Until the engine gives up waiting for output when the command itself has ended. Docker waits 2 s
+# for background processes that hold it (moby, daemon/monitor.go) and then closes it.
+_DRAIN = 5.0
+# How often (seconds) idle SSH connections are kept alive, as LISA does.
+_KEEPALIVE = 30
 _STDOUT, _STDERR = 1, 2
 
-# The engine reports on stdout, as if the command had written it, that it could not be run; always
-# with exit code 126. docker-run(1) promises 127 for a command that is not there, as shells do.
-_NOT_RUN = b"OCI runtime exec failed"
-_NOT_FOUND = (b"executable file not found", b"no such file or directory")
+# 128 + SIGKILL, which is what the kernel sends when a memory limit is reached, and when the
+# container's first process dies.
+_KILLED = 137
+
+# Where a command could not be run, the engine says so on stdout, as if the command had written it.
+# These are the first words of docker, and of crun through podman.
+_REFUSALS = (b"OCI runtime exec failed", b"unable to find ", b"crun: ", b"runc: ")
+_LONGEST = max(map(len, _REFUSALS))
+# It is about the program itself: what a shell has the exit codes 127 and 126 for (docker-run(1)).
+_ABOUT_PROGRAM = re.compile(r'exec: "|exec /|executable file')
+_NOT_FOUND = ("executable file not found", "no such file or directory")
 _CODE_NOT_RUN, _CODE_NOT_FOUND = 126, 127
+_NO_FOLDER, _NO_USER = "chdir to cwd", "no matching entries in"
 
 
 class Exec:
     """A command started in a container. Output goes to the sinks as it comes.
+
+    All talk with the engine happens in a thread of this object: whoever waits does so in slices, and
+    may be interrupted, however the engine behaves.
 
     Args:
         engine: of the node.
@@ -43,9 +67,12 @@ class Exec:
         stdin: whether the command gets a stdin to write to; without one it reads end-of-file.
         on_stdout: called with each piece of output, in a thread of this object.
         on_stderr: the same for stderr.
+        start_timeout: seconds the engine may take to start it; None: as long as it answers at all.
+        poll: called now and then by who waits; what it raises ends the waiting.
 
     Raises:
         ContainerDiedError: the container is not running.
+        EngineTimeoutError: the engine did not start it in time.
         EngineError: the engine refused.
     """
 
@@ -61,33 +88,42 @@ class Exec:
         stdin: bool = False,
         on_stdout: Sink | None = None,
         on_stderr: Sink | None = None,
+        start_timeout: float | None = None,
+        poll: Callable[[], None] | None = None,
     ) -> None:
-        self.started = time.time()
+        self.exit_code: int | None = None
+        self.refusal = ""
+        """What the engine said where there is no such program, or it may not be executed."""
+        self.oom_killed = False
+        """It was killed because the container's memory limit was reached."""
         self._engine = engine
         self._container = container
+        self._argv = list(argv)
+        self._options: dict[str, Any] = {
+            "workdir": cwd or None,
+            "environment": dict(environment or {}),
+            "user": user,
+            "privileged": privileged,
+            "stdin": stdin,
+        }
         self._sinks: dict[int, Sink | None] = {_STDOUT: on_stdout, _STDERR: on_stderr}
+        self._poll = poll
+        self._began = time.monotonic()
+        self._id = ""
+        self._stream: EngineFile | None = None
+        self._ready = threading.Event()
         self._finished = threading.Event()
+        self._abandoned = False
         self._error: BaseException | None = None
-        self.exit_code: int | None = None
-        self._refusal = b""
+        threading.Thread(target=self._work, name="exec", daemon=True).start()
         try:
-            with engine.errors(container):
-                self._id: str = engine.api.exec_create(
-                    container,
-                    list(argv),
-                    workdir=cwd or None,
-                    environment=dict(environment or {}),
-                    user=user,
-                    privileged=privileged,
-                    stdin=stdin,
-                )["Id"]
-                self._stream: EngineFile = engine.api.exec_stream(self._id)
-                self._socket = self._stream._sock
-                self._socket.settimeout(None)
-        except EngineError as error:
-            died = death_of(engine, container)
-            raise died or error from error
-        threading.Thread(target=self._read, name=f"exec-{self._id[:8]}", daemon=True).start()
+            if not wait_for(self._ready, start_timeout, poll):
+                raise EngineTimeoutError(engine.name, "start a command", start_timeout or 0.0)
+        except BaseException:
+            self._abandon()
+            raise
+        if self._stream is None and self._error is not None:
+            raise self._error
 
     @property
     def running(self) -> bool:
@@ -95,196 +131,263 @@ class Exec:
         return not self._finished.is_set()
 
     def write(self, data: bytes) -> None:
-        """Write to the command's stdin; only with `stdin=True`."""
-        self._socket.sendall(data)
+        """Write to the command's stdin; only with `stdin=True`.
+
+        Raises:
+            OSError: the command has ended, or its stdin.
+        """
+        assert self._stream is not None
+        self._stream._sock.sendall(data)
 
     def close_stdin(self) -> None:
         """End the command's stdin."""
-        self._socket.shutdown(1)
+        assert self._stream is not None
+        self._stream._sock.shutdown(1)
 
-    def wait(
-        self, timeout: float | None = None, poll: Callable[[], None] | None = None
-    ) -> bool:
+    def wait(self, timeout: float | None = None) -> bool:
         """Wait until the command ended and its output was passed on.
 
         Args:
             timeout: seconds; None waits for ever.
-            poll: called now and then while waiting; what it raises ends the waiting.
 
         Returns:
             False when the time was up first.
 
         Raises:
+            CommandNotStartedError: it was never run, for another reason than the program itself.
             ContainerDiedError: the container died below the command.
             SshLostError: the connection broke; the command may still run.
             EngineError: the engine failed.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._finished.wait(
-            _SLICE if deadline is None else max(0.0, min(_SLICE, deadline - time.monotonic()))
-        ):
-            if deadline is not None and time.monotonic() >= deadline:
-                return False
-            if poll is not None:
-                poll()
+        if not wait_for(self._finished, timeout, self._poll) and not self._is_draining():
+            return False
         if self._error is not None:
             raise self._error
         return True
 
     def signal(self, number: int) -> None:
-        """Send a signal to the command's whole process group in the container.
-
-        Ending the client of an exec leaves the process running
-        (https://github.com/opencontainers/runc/issues/3359), so the group itself is signalled. runc
-        makes every exec the leader of a session and group of its own.
+        """Send a signal to the command's whole process group; harmless when it has ended.
 
         Args:
             number: signal number, signal(7).
 
         Raises:
-            KillError: neither the container nor the node has a way to do it.
+            KillError: no way to do it worked.
         """
-        host_pid = self.host_pid()
-        if not host_pid:
-            return  # it has ended
-        reasons: list[str] = []
-        if self._signal_inside(number, host_pid, reasons) or self._signal_from_node(
-            number, host_pid, reasons
-        ):
+        target = self._target()
+        if target is None:
             return
-        if self.host_pid():
-            raise KillError(self._container, number, "; ".join(reasons))
+        try:
+            signal_group(target, number)
+        except KillError:
+            if self.host_pid():
+                raise
 
     def kill(self) -> None:
-        """Kill the command's process group and see it gone.
+        """Kill the command's process group, and all else in its session, and see them gone.
 
         Raises:
-            KillError: it is still there.
+            KillError: something of it is still there, or nobody can tell.
         """
-        deadline = time.monotonic() + _KILL_WAIT
-        while self.host_pid():
-            self.signal(9)
-            if self._finished.wait(0.05):
-                break
-            if time.monotonic() > deadline:
-                raise KillError(self._container, 9, "the process does not end")
-        self._finished.wait(max(0.0, deadline - time.monotonic()))
+        try:
+            bounded(self._kill, 2 * _KILL_WAIT)
+        except TimeoutError as error:
+            raise KillError(self._container, 9, str(error)) from error
 
     def host_pid(self) -> int:
         """The process id on the node; 0 once it ended."""
-        try:
-            with self._engine.errors(self._container):
-                state = self._engine.api.exec_inspect(self._id)
-        except EngineError:
-            return 0  # engine and container are gone, and the command with them
-        return int(state.get("Pid") or 0) if state.get("Running") else 0
+        target = self._target()
+        return target.host_pid if target is not None else 0
 
-    def _signal_inside(self, number: int, host_pid: int, reasons: list[str]) -> bool:
-        """By the container's own shell, as root, so that no right on the node is needed."""
-        status = self._engine.node.execute(
-            f"cat /proc/{host_pid}/status", no_info_log=True, no_error_log=True
-        ).stdout
-        match = re.search(r"^NSpid:.*\s(\d+)\s*$", status, re.MULTILINE)
-        if match is None:
-            reasons.append("the process is not visible on the node")
-            return False
-        script = f"kill -{number} -- -{match.group(1)}"
+    def _kill(self) -> None:
+        target = self._target()
+        if target is not None:
+            try:
+                kill_session(target, _KILL_WAIT)
+            except KillError:
+                if self.host_pid():
+                    raise
+            # What it wrote last is on its way.
+            self._finished.wait(_DRAIN)
+
+    def _target(self) -> Target | None:
+        """The running command, or None once it ended."""
+        if self._finished.is_set() or not self._id:
+            return None
         try:
-            killer = Exec(
-                self._engine, self._container, ["sh", "-c", script], user="0", privileged=True
-            )
+            state = self._inspect()
         except EngineError as error:
-            reasons.append(str(error))
-            return False
-        if killer.wait(_KILL_WAIT) and killer.exit_code == 0:
-            return True
-        reasons.append(f"the container's shell could not (exit code {killer.exit_code})")
-        return False
+            if isinstance(error, SshLostError):
+                raise KillError(self._container, 9, str(error)) from error
+            return None  # engine or container are gone, and the command with them
+        pid = int(state.get("Pid") or 0)
+        if not state.get("Running") or not pid:
+            return None
+        return Target(self._engine, self._container, state["ContainerID"], pid, self._run_beside)
 
-    def _signal_from_node(self, number: int, host_pid: int, reasons: list[str]) -> bool:
-        """From the node, as root: the way for images without a shell."""
-        result = self._engine.node.execute(
-            f"kill -{number} -- -{host_pid}", shell=True, sudo=True, no_info_log=True
+    def _run_beside(self, argv: list[str], privileged: bool) -> int:
+        """Run a program in the same container, as root; its exit code."""
+        beside = Exec(
+            self._engine,
+            self._container,
+            argv,
+            user="0",
+            privileged=privileged,
+            start_timeout=_KILL_WAIT,
         )
-        if result.exit_code == 0:
-            return True
-        reasons.append(f"the node could not: {result.stdout} {result.stderr}".strip())
-        return False
+        if not beside.wait(_KILL_WAIT) or beside.exit_code is None:
+            raise EngineError(f"'{argv[0]}' does not end in container '{self._container}'")
+        return beside.exit_code
 
-    def _read(self) -> None:
+    def _is_draining(self) -> bool:
+        """Whether the command itself has ended and the engine only waited for more output."""
         try:
+            if bounded(self._inspect, _DRAIN).get("Running"):
+                return False
+        except (EngineError, TimeoutError):
+            return False
+        return wait_for(self._finished, _DRAIN, self._poll)
+
+    def _abandon(self) -> None:
+        """Nobody waits any more for the start of this: should it happen, kill it."""
+        self._abandoned = True
+        if self._ready.is_set():
+            self._kill_quietly()
+
+    def _kill_quietly(self) -> None:
+        def kill() -> None:
+            try:
+                self.kill()
+            except ContainerError as error:
+                self._engine.node.log.warning(str(error))
+
+        threading.Thread(target=kill, name="exec-kill", daemon=True).start()
+
+    # --- in the thread ----------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        try:
+            self._start()
+            self._ready.set()
+            if self._abandoned:
+                self._kill_quietly()
             self._read_frames()
-            self.exit_code = self._wait_exit_code()
+            self.exit_code = self._exit_code()
         except BaseException as error:  # passed on to whoever waits
-            self._error = death_of(self._engine, self._container) or error
+            self._error = self._explained(error)
         finally:
-            self._stream.close()
-            self._socket.close()
+            if self._stream is not None:
+                self._stream.close()
+                self._stream._sock.close()
             self._finished.set()
+            self._ready.set()
+
+    def _start(self) -> None:
+        connection = self._engine.dialer.keepalive_target()
+        if connection is not None:
+            connection.set_keepalive(_KEEPALIVE)
+        with self._engine.errors(self._container):
+            created = self._engine.api.exec_create(self._container, self._argv, **self._options)
+            stream = self._engine.api.exec_stream(created["Id"])
+            stream._sock.settimeout(None)
+        self._id, self._stream = created["Id"], stream
 
     def _read_frames(self) -> None:
         """Take apart what the engine sends: 8 bytes of header (stream, length), then the data.
 
         https://docs.docker.com/engine/api/v1.41/#operation/ContainerAttach, "Stream format".
         """
-        first = True
+        assert self._stream is not None
+        held = b""  # the first frame, where it looks like a refusal
+        count = 0
         with self._engine.errors(self._container):
             while True:
                 header = _exactly(self._stream, 8)
-                if not header:
-                    return
-                stream, length = struct.unpack(">BxxxL", header)
-                while length:
-                    data = self._stream.read(min(length, 64 * 1024))
+                if len(header) < 8:
+                    break
+                number, left = struct.unpack(">BxxxL", header)
+                count += 1
+                if count == 1:
+                    start = _exactly(self._stream, min(left, _LONGEST))
+                    left -= len(start)
+                    if start.startswith(_REFUSALS):
+                        held = start + _exactly(self._stream, left)
+                        continue
+                    self._pass_on(number, start)
+                elif held:
+                    self._pass_on(_STDOUT, held)  # the engine would have said no more
+                    held = b""
+                while left:
+                    data = self._stream.read(min(left, 64 * 1024))
                     if not data:
-                        return
-                    length -= len(data)
-                    if first and data.startswith(_NOT_RUN):
-                        self._refusal, stream = data, _STDERR
-                    first = False
-                    sink = self._sinks.get(stream)
-                    if sink is not None:
-                        sink(data)
+                        break
+                    left -= len(data)
+                    self._pass_on(number, data)
+            if held:
+                self._understand(held)
 
-    def _wait_exit_code(self) -> int:
+    def _pass_on(self, number: int, data: bytes) -> None:
+        sink = self._sinks.get(number)
+        if sink is not None and data:
+            sink(data)
+
+    def _understand(self, held: bytes) -> None:
+        if self._inspect().get("Pid"):
+            self._pass_on(_STDOUT, held)  # the command ran, and wrote that itself
+            return
+        said = held.decode("utf-8", errors="replace").strip()
+        if not _ABOUT_PROGRAM.search(said):
+            raise self._not_started(said)
+        self.refusal = said
+        self._pass_on(_STDERR, held)
+
+    def _not_started(self, said: str) -> CommandNotStartedError:
+        hint = "The engine's documentation of 'exec' may tell more."
+        if _NO_FOLDER in said:
+            hint = f"Its working directory is '{self._options['workdir']}': make that first."
+        elif _NO_USER in said:
+            hint = f"The image does not know the user '{self._options['user']}'; a number will do."
+        command = shlex.join(self._argv)
+        return CommandNotStartedError(command, self._container, f"{said}. {hint}")
+
+    def _exit_code(self) -> int:
         deadline = time.monotonic() + _KILL_WAIT
         while True:
-            with self._engine.errors(self._container):
-                state = self._engine.api.exec_inspect(self._id)
+            state = self._inspect()
             if not state["Running"] and state["ExitCode"] is not None:
                 break
             if time.monotonic() > deadline:
                 raise EngineError(
-                    f"the engine closed the output of a command in '{self._container}' while it "
-                    "runs: the command may have sent its children to the background"
+                    f"the engine of node '{self._engine.name}' closed the output of a command in "
+                    f"container '{self._container}'"
                 )
             time.sleep(0.005)
-        died = death_of(self._engine, self._container)
-        if died is not None:
-            raise died
         exit_code = int(state["ExitCode"])
-        if exit_code == _CODE_NOT_RUN and any(x in self._refusal for x in _NOT_FOUND):
-            return _CODE_NOT_FOUND
+        if exit_code == _KILLED:
+            elapsed = time.monotonic() - self._began
+            self.oom_killed = was_out_of_memory(self._engine, state["ContainerID"], elapsed)
+        if self.refusal and exit_code == _CODE_NOT_RUN:
+            lower = self.refusal.lower()
+            return _CODE_NOT_FOUND if any(x in lower for x in _NOT_FOUND) else _CODE_NOT_RUN
         return exit_code
 
+    def _inspect(self) -> dict[str, Any]:
+        with self._engine.errors(self._container):
+            return dict(self._engine.api.exec_inspect(self._id))
 
-def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
-    """Why a container does not run, or None if it does or cannot be asked."""
-    try:
-        with engine.errors(container):
-            state = engine.api.inspect_container(container)["State"]
-    except EngineError as error:
-        if "No such container" in str(error) or "no such container" in str(error):
-            return ContainerDiedError(container, engine.name, "it was removed")
-        return None
-    if state.get("Running"):
-        return None
-    reason = f"exit code {state.get('ExitCode')}"
-    if state.get("OOMKilled"):
-        reason += ", out of memory"
-    if state.get("Error"):
-        reason += f", {state['Error']}"
-    return ContainerDiedError(container, engine.name, reason)
+    def _explained(self, error: BaseException) -> BaseException:
+        if isinstance(error, SshLostError):
+            return SshLostError(self._engine.name, error.cause)
+        if not isinstance(error, EngineError):
+            return error
+        if _NO_USER in str(error):  # newer engines say so before they start anything
+            return self._not_started(str(error))
+        died = death_of(self._engine, self._container)
+        if died is not None:
+            return died
+        if self._id:
+            return EngineError(f"{error} A command that ran in '{self._container}' may still run.")
+        return error
 
 
 def _exactly(stream: EngineFile, count: int) -> bytes:
@@ -292,6 +395,6 @@ def _exactly(stream: EngineFile, count: int) -> bytes:
     while len(data) < count:
         piece = stream.read(count - len(data))
         if not piece:
-            return b""
+            break
         data += piece
     return data

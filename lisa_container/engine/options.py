@@ -10,7 +10,7 @@ from typing import Any
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import run_labels
-from lisa_container.engine.privileges import missing_capabilities, privileged_options
+from lisa_container.engine.privileges import ALL_CAPABILITIES, add_privileges, list_devices
 from lisa_container.errors import ConfigError
 
 
@@ -59,23 +59,28 @@ def _host_config(engine: Engine, config: ContainerTestConfig) -> dict[str, Any]:
         host["NanoCpus"] = config.nano_cpus
     if config.pids_limit is not None:
         host["PidsLimit"] = config.pids_limit
-    if config.privileged:
-        _add_privileges(engine, host)
+    _add_capabilities(engine, host, config.privileged)
     return host
 
 
-def _add_privileges(engine: Engine, host: dict[str, Any]) -> None:
-    granted = engine.capabilities
-    missing = missing_capabilities(engine.node, granted)
-    if missing:
-        engine.note_once(
-            f"privileged containers on node '{engine.name}' lack {', '.join(missing)}: its "
-            "engine does not have them to give"
-        )
-    dropped = set(host["CapDrop"])
-    for key, value in privileged_options(granted, missing).items():
-        host[key] = [*host.get(key, []), *value] if isinstance(value, list) else value
-    host["CapAdd"] = [name for name in dict.fromkeys(host["CapAdd"]) if name not in dropped]
+def _add_capabilities(engine: Engine, host: dict[str, Any], privileged: bool) -> None:
+    """`--privileged` and `--cap-add ALL` fail on an engine that lacks capabilities itself."""
+    every = ALL_CAPABILITIES in host["CapAdd"]
+    if not privileged and not every:
+        return
+    capabilities = engine.capabilities
+    if not capabilities.missing:
+        host["Privileged"] = privileged
+        return
+    engine.note_once(
+        f"privileged containers on node '{engine.name}' lack {', '.join(capabilities.missing)}: "
+        "its engine does not have them to give. In them /sys is read-only until somebody there does "
+        "'mount -o remount,rw /sys'"
+    )
+    if privileged:
+        add_privileges(host, capabilities, list_devices(engine.node))
+    else:
+        host["CapAdd"] = list(capabilities.granted)
 
 
 def _security_options(host: dict[str, Any], options: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Make an SSH channel look like a socket to http.client and to the Docker SDK.
+"""Make a stream to an engine look like a socket to http.client and to the Docker SDK.
 
 `http.client` needs `makefile`, reference counting on close and timeouts; the SDK reads the raw
 file below it when a connection is hijacked (attach, exec). A paramiko channel has none of these
@@ -11,15 +11,19 @@ import contextlib
 import io
 import select
 import socket
-import threading
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import paramiko
 
-from lisa_container.errors import SshLostError
+from lisa_container.errors import EngineNotFoundError, SshLostError
 
-_CHUNK = 64 * 1024
+CHUNK = 64 * 1024
+
+# Waiting happens in slices this long (seconds), so that LISA's case timeout, an exception that
+# comes between two steps of Python, gets through while a thread waits for the engine.
+_SLICE = 0.5
 
 
 class EngineSocket:
@@ -27,11 +31,15 @@ class EngineSocket:
 
     Args:
         endpoint: a connected `socket.socket` or an open `paramiko.Channel`.
+        node: what to call the other end in a message.
     """
 
-    def __init__(self, endpoint: Any) -> None:
+    def __init__(self, endpoint: Any, node: str) -> None:
         self._endpoint = endpoint
+        self._node = node
         self._is_channel = isinstance(endpoint, paramiko.Channel)
+        self._timeout: float | None = None
+        self._started = False
         self._files = 0
         self._closed = False
 
@@ -40,16 +48,18 @@ class EngineSocket:
 
         Raises:
             SshLostError: the SSH connection below the stream broke.
+            EngineNotFoundError: the way to the engine ended with words before the engine said any.
         """
-        data: bytes = self._endpoint.recv(size)
-        if not data and self._is_channel:
-            self._check_connection()
+        data: bytes = self._sliced(self._endpoint.recv, size)
+        if self._is_channel and not data:
+            self._check_end()
+        self._started = True
         return data
 
     def recv_into(self, buffer: Any) -> int:
         """As `socket.recv_into`."""
         if not self._is_channel:
-            return int(self._endpoint.recv_into(buffer))
+            return int(self._sliced(self._endpoint.recv_into, buffer))
         data = self.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
@@ -57,30 +67,34 @@ class EngineSocket:
     def send(self, data: Any) -> int:
         """As `socket.send`."""
         try:
-            return int(self._endpoint.send(data))
+            return int(self._sliced(self._endpoint.send, data))
         except socket.timeout:
             raise
         except OSError:
-            self._check_connection()
+            if self._is_channel:
+                self._check_end()
             raise
 
     def sendall(self, data: Any) -> None:
         """As `socket.sendall`."""
         view = memoryview(data).cast("B")
         while view:
-            view = view[self.send(view[:_CHUNK]) :]
+            view = view[self.send(view[:CHUNK]) :]
 
     def shutdown(self, how: int) -> None:
         """As `socket.shutdown`; a channel's write side ends with SSH's own end-of-file message."""
-        self._endpoint.shutdown(how)
+        if self._is_channel and how == socket.SHUT_RDWR:
+            self._endpoint.close()  # its own shutdown would not wake a thread that reads
+        else:
+            self._endpoint.shutdown(how)
 
     def settimeout(self, timeout: float | None) -> None:
         """As `socket.settimeout` (seconds)."""
-        self._endpoint.settimeout(timeout)
+        self._timeout = timeout
 
     def gettimeout(self) -> float | None:
         """As `socket.gettimeout` (seconds)."""
-        return self._endpoint.gettimeout()  # type: ignore[no-any-return]
+        return self._timeout
 
     def fileno(self) -> int:
         """A descriptor that is readable when data is there. (Writing needs `send`.)"""
@@ -117,9 +131,30 @@ class EngineSocket:
         if self._closed:
             self.close()
 
-    def _check_connection(self) -> None:
-        if self._is_channel and not self._endpoint.get_transport().is_active():
-            raise SshLostError("the node", ConnectionResetError("the SSH connection ended"))
+    def _sliced(self, work: Any, argument: Any) -> Any:
+        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+        while True:
+            left = _SLICE if deadline is None else deadline - time.monotonic()
+            self._endpoint.settimeout(max(0.001, min(_SLICE, left)))
+            try:
+                return work(argument)
+            except socket.timeout:
+                if deadline is not None and time.monotonic() >= deadline:
+                    raise
+
+    def _check_end(self) -> None:
+        """A channel does not tell by itself why it ended."""
+        channel: paramiko.Channel = self._endpoint
+        if not channel.get_transport().is_active():
+            raise SshLostError(self._node, ConnectionResetError("the SSH connection ended"))
+        if not self._started:
+            # A command that was to carry the stream (dial-stdio) failed: these are its words.
+            said = channel.recv_stderr(CHUNK).decode(errors="replace").strip()
+            if said:
+                raise EngineNotFoundError(
+                    f"no container engine answers on {self._node}: {said}. Start it (for Docker: "
+                    "'systemctl start docker')."
+                )
 
 
 class EngineFile(io.RawIOBase):
@@ -168,69 +203,3 @@ class EngineFile(io.RawIOBase):
         if not self.closed:
             super().close()
             self._sock.release()
-
-
-def hijack(reader: io.BufferedReader) -> EngineFile:
-    """The raw stream of an HTTP response that became a plain stream, with nothing lost.
-
-    Args:
-        reader: http.client's reader over an `EngineFile`; it may hold bytes past the headers.
-    """
-    raw: EngineFile = reader.raw  # type: ignore[assignment]
-    with raw.held():
-        buffered = reader.peek()
-        # What peek shows stays in the reader: read it out, so that it is not given twice.
-        reader.read1(len(buffered)) if buffered else None
-    raw.give_back(buffered)
-    return raw
-
-
-def as_real_socket(raw: EngineFile) -> socket.SocketIO:
-    """A genuine socket (pollable, writable by descriptor) that carries a hijacked stream.
-
-    Users of the SDK expect of an attach or exec socket what a unix socket gives: `_sock.sendall`,
-    `os.write(fileno)`, `select`. A channel's descriptor cannot be written, so two threads carry
-    the bytes between it and a socket pair; they end with either side.
-    """
-    ours, theirs = socket.socketpair()
-    stream = raw._sock
-    stream.settimeout(None)
-
-    def inward() -> None:
-        buffer = bytearray(_CHUNK)
-        try:
-            while True:
-                count = raw.readinto(memoryview(buffer))
-                if not count:
-                    break
-                ours.sendall(memoryview(buffer)[:count])
-        except OSError:
-            pass  # either side is gone: the other sees the end of the stream
-        finally:
-            with contextlib.suppress(OSError):
-                ours.shutdown(socket.SHUT_WR)
-
-    def outward() -> None:
-        try:
-            while True:
-                data = ours.recv(_CHUNK)
-                if not data:
-                    break
-                stream.sendall(data)
-            stream.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
-
-    threads = [threading.Thread(target=job, daemon=True) for job in (inward, outward)]
-    for thread in threads:
-        thread.start()
-
-    def close_when_done() -> None:
-        for thread in threads:
-            thread.join()
-        ours.close()
-        raw.close()
-
-    threading.Thread(target=close_when_done, daemon=True).start()
-    with theirs:  # the file object keeps the descriptor open by itself
-        return theirs.makefile("rwb", buffering=0)

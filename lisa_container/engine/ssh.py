@@ -7,26 +7,34 @@ everything the engine needs travels over that same transport as further channels
 
 from __future__ import annotations
 
-import logging
+import contextlib
 import secrets
+import shlex
 import socket
 import threading
 import time
+import weakref
 from typing import Any
 
 import paramiko
-from lisa.util.shell import SshShell
+from lisa.util.shell import SshShell, wait_tcp_port_ready
 
-from lisa_container.errors import SshLostError, SudoError
+from lisa_container.errors import EngineError, SshLostError, SudoError
 
-# Time for a channel to be granted by sshd, in seconds. paramiko's own default is one hour.
+# Time for a channel to be granted by sshd, or for sudo to answer, in seconds. paramiko's own
+# default for the former is one hour.
 CHANNEL_TIMEOUT = 30.0
 
+# Seconds a node gets to answer when the connection has to be opened anew. LISA itself would wait
+# for 300: it expects machines that boot, while we know that this one was up.
+RECONNECT_TIMEOUT = 30
 
-# paramiko logs each refused channel as an error; here a refusal is an exception, and often expected.
-logging.getLogger("paramiko.transport").addFilter(
-    lambda record: not record.getMessage().startswith("Secsh channel")
-)
+# Seconds without any answer of the node's kernel after which the connection counts as lost. The
+# system's own default is above 15 minutes, in which a cut cable looks like a slow command.
+_DEAD_AFTER = 120
+
+_locks: weakref.WeakKeyDictionary[SshShell, threading.RLock] = weakref.WeakKeyDictionary()
+_locks_lock = threading.Lock()
 
 
 def transport_of(shell: SshShell) -> paramiko.Transport:
@@ -38,35 +46,52 @@ def transport_of(shell: SshShell) -> paramiko.Transport:
     Raises:
         SshLostError: the node cannot be reached any more.
     """
-    try:
-        transport = _live_transport(shell)
-        if transport is None:
-            # LISA closes the connection after each case; its shell connects again on the next use.
-            shell.close()
-            transport = _live_transport(shell)
-    except Exception as error:
-        raise SshLostError(_address(shell), error) from error
-    if transport is None:
-        raise SshLostError(_address(shell), RuntimeError("the connection closed at once"))
-    no_delay(transport)
-    return transport
+    with _locks_lock:
+        lock = _locks.setdefault(shell, threading.RLock())
+    # LISA's shell may be opened by one thread at a time only.
+    with lock:
+        try:
+            transport = _current(shell) or _connect(shell)
+        except Exception as error:
+            raise SshLostError(address_of(shell), error) from error
+        tune(transport)
+        return transport
 
 
 def is_connected(shell: SshShell) -> bool:
     """Whether LISA's connection is open now. Never connects."""
-    inner = shell._inner_shell
-    client = inner._spur._client if inner is not None else None
-    transport = client.get_transport() if client is not None else None
-    return transport is not None and transport.is_active()
+    return _current(shell) is not None
 
 
-def no_delay(transport: Any) -> None:
-    """Switch Nagle's algorithm off; paramiko leaves it on, at 40 ms for each first small packet."""
-    sock = transport.sock
+def address_of(shell: SshShell) -> str:
+    """What to call the other end in a message."""
+    info = shell.connection_info
+    return f"{info.address}:{info.port}"
+
+
+def tune(transport: paramiko.Transport) -> None:
+    """Set the options of the TCP connection that paramiko leaves at the system's defaults.
+
+    Nagle's algorithm goes off: it costs 40 ms for each first small packet. A connection whose
+    other end is gone ends after two minutes instead of a quarter of an hour or never.
+    """
+    sock: Any = transport.sock
     while isinstance(sock, paramiko.Channel):  # through jump boxes: down to the socket of the first
         sock = sock.get_transport().sock
-    if isinstance(sock, socket.socket) and sock.family in (socket.AF_INET, socket.AF_INET6):
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if not isinstance(sock, socket.socket) or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    options = [
+        (socket.IPPROTO_TCP, "TCP_NODELAY", 1),
+        (socket.SOL_SOCKET, "SO_KEEPALIVE", 1),
+        (socket.IPPROTO_TCP, "TCP_KEEPIDLE", _DEAD_AFTER // 4),
+        (socket.IPPROTO_TCP, "TCP_KEEPINTVL", _DEAD_AFTER // 4),
+        (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _DEAD_AFTER * 1000),
+    ]
+    for level, name, value in options:
+        # The last three are Linux's; a closed socket takes none, and its user will find out.
+        if hasattr(socket, name):
+            with contextlib.suppress(OSError):
+                sock.setsockopt(level, getattr(socket, name), value)
 
 
 def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Channel:
@@ -122,73 +147,101 @@ def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Chann
 
 
 def open_command(
-    transport: paramiko.Transport, command: str, sudo: bool, password: str | None
+    transport: paramiko.Transport, command: str, sudo: bool = False, password: str | None = None
 ) -> paramiko.Channel:
     """Start a shell command in a session channel whose stdin and stdout are then the command's own.
 
-    With sudo, a password is sent only after sudo asked for it: sent blindly it would reach the
-    command's stdin wherever sudo did not need it.
+    What the login shell prints before (a profile that greets) is dropped. With sudo, a password is
+    sent only after sudo asked for it: sent blindly it would reach the command's stdin wherever sudo
+    did not need it.
 
     Args:
         transport: an authenticated transport.
-        command: for the login user's shell (with sudo: for root's `sh`).
+        command: for `sh`.
         sudo: run it as root.
         password: the user's password, where sudo may ask for one.
 
     Raises:
         SudoError: sudo refused, or asked for a password and none (or a wrong one) is known.
+        EngineError: the login shell did not run it.
         paramiko.SSHException: the session was refused (MaxSessions) or the connection ended.
     """
-    channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
-    if not sudo:
-        channel.exec_command(command)
-        return channel
     token = secrets.token_hex(8)
     prompt, ready = f"password-{token}:", f"ready-{token}\n"
-    inner = f"echo ready-{token}; {command}"
-    channel.settimeout(CHANNEL_TIMEOUT)
-    channel.exec_command(f"sudo -S -p {prompt} -- sh -c {_quote(inner)}")
-    asked = False
-    stderr = ""
+    words = ["sh", "-c", f"echo ready-{token}; {command}"]
+    if sudo:
+        words = ["sudo", "-S", "-p", prompt, "--", *words]
+    channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
     try:
-        stdout = b""
-        while not stdout.endswith(ready.encode()):
-            if channel.recv_stderr_ready():
-                stderr += channel.recv_stderr(4096).decode(errors="replace")
-            if prompt in stderr:
-                if asked or not password:
-                    raise SudoError(
-                        "the password was refused"
-                        if asked
-                        else "it needs a password, none is known"
-                    )
-                asked, stderr = True, stderr.replace(prompt, "", 1)
-                channel.sendall(f"{password}\n".encode())
-            elif channel.recv_ready():
-                stdout += channel.recv(1)  # byte by byte: what follows belongs to the command
-            elif channel.exit_status_ready() and not channel.recv_stderr_ready():
-                raise SudoError(stderr.strip() or "it ended without a word")
-            else:
-                time.sleep(0.002)
+        channel.settimeout(CHANNEL_TIMEOUT)
+        channel.exec_command(shlex.join(words))
+        _await_start(channel, prompt.encode(), ready.encode(), sudo, password)
+        channel.settimeout(None)
     except BaseException:
         channel.close()
         raise
-    channel.settimeout(None)
     return channel
 
 
-def _live_transport(shell: SshShell) -> paramiko.Transport | None:
-    shell.initialize()
+def read_command(
+    transport: paramiko.Transport, command: str, sudo: bool = False, password: str | None = None
+) -> str:
+    """What a shell command prints on stdout; for its arguments and errors see `open_command`."""
+    with open_command(transport, command, sudo, password) as channel:
+        channel.settimeout(CHANNEL_TIMEOUT)
+        return channel.makefile("rb").read().decode(errors="replace").strip()
+
+
+def _await_start(
+    channel: paramiko.Channel, prompt: bytes, ready: bytes, sudo: bool, password: str | None
+) -> None:
+    stdout, stderr, asked = b"", b"", False
+    deadline = time.monotonic() + CHANNEL_TIMEOUT
+    while not stdout.endswith(ready):
+        ended = channel.exit_status_ready()  # before looking for output: none comes after it
+        if channel.recv_stderr_ready():
+            stderr += channel.recv_stderr(4096)
+        elif channel.recv_ready():
+            stdout += channel.recv(1)  # byte by byte: what follows belongs to the command
+        elif prompt in stderr:
+            if asked or not password:
+                raise SudoError(
+                    "the password was refused" if asked else "it needs a password, none is known"
+                )
+            asked, stderr = True, stderr.replace(prompt, b"", 1)
+            channel.sendall(f"{password}\n".encode())
+        elif ended or time.monotonic() > deadline:
+            if not channel.get_transport().is_active():
+                raise paramiko.SSHException("the connection ended")
+            said = stderr.replace(prompt, b"").decode(errors="replace").strip()
+            said = said or ("it ended without a word" if ended else "it does not answer")
+            if sudo:
+                raise SudoError(said)
+            raise EngineError(f"the login shell of the node's user does not run commands: {said}")
+        else:
+            time.sleep(0.002)
+
+
+def _current(shell: SshShell) -> paramiko.Transport | None:
     inner = shell._inner_shell
-    assert inner is not None
-    transport = inner._spur._get_ssh_transport()
+    client = inner._spur._client if inner is not None else None
+    transport: paramiko.Transport | None = client.get_transport() if client is not None else None
     return transport if transport is not None and transport.is_active() else None
 
 
-def _address(shell: SshShell) -> str:
-    info = shell.connection_info
-    return f"{info.address}:{info.port}"
-
-
-def _quote(value: str) -> str:
-    return "'" + value.replace("'", "'\\''") + "'"
+def _connect(shell: SshShell) -> paramiko.Transport:
+    inner = shell._inner_shell
+    if inner is not None and inner._spur._client is not None:
+        shell.close()  # what is left of a lost connection
+    if not shell._get_jump_boxes():
+        address, port = shell.connection_info.address, shell.connection_info.port
+        ready, code = wait_tcp_port_ready(address, port, timeout=RECONNECT_TIMEOUT)
+        if not ready:
+            raise ConnectionError(f"port {port} does not answer, error {code}")
+    shell.initialize()
+    inner = shell._inner_shell
+    assert inner is not None
+    transport: paramiko.Transport | None = inner._spur._get_ssh_transport()
+    if transport is None or not transport.is_active():
+        raise ConnectionError("the connection closed at once")
+    return transport

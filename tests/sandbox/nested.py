@@ -41,13 +41,15 @@ def on_own_machine(
     base = folder / "machine"
     base.mkdir()
     cache = cache_folder(SandboxConfig())
-    source = Path(lisa_container.__file__).parent.parent
-    binds = {str(source), sys.prefix, sys.base_prefix, str(cache), str(_HERE)}
+    source = str(Path(lisa_container.__file__).parent.parent)
+    binds = {source, sys.prefix, sys.base_prefix, str(cache), str(_HERE)}
     variables = {k: v for k, v in os.environ.items() if not k.startswith("COV_")}
+    variables["PYTHONPATH"] = source
     done = subprocess.run(
         ["unshare", *_NAMESPACES, "/bin/sh", str(_HERE / "nested.sh"), str(base)]
         + [sys.executable, str(_HERE / script), *arguments],
         env={**environment(), **variables, "BIND": " ".join(sorted(binds)), "SETUP": setup},
+        cwd="/",
         capture_output=True,
         text=True,
         timeout=timeout,

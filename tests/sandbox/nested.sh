@@ -32,6 +32,8 @@ world=$!
 until [ "$(readlink /proc/$world/ns/net)" != "$(readlink /proc/self/ns/net)" ]; do sleep 0.01; done
 ip link set lo up
 ip link add cable mtu 1400 type veth peer name end mtu 1400 netns "$world"
+# Without the address that an interface gives itself after a while.
+ip link set cable addrgenmode none
 ip addr add 203.0.113.2/24 dev cable
 ip link set cable up
 ip route add default via 203.0.113.1

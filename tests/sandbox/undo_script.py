@@ -1,4 +1,4 @@
-"""Runs on a machine of its own: compares it before and after a sandbox. See test_undo.py.
+"""Runs on a machine of its own: compares it before and after a sandbox. See test_sandbox_undo.py.
 
 Argument: how the runner ends. Prints what of the machine differs afterwards, as JSON.
 """
@@ -11,42 +11,26 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from machine_state import machine_state
 
-_RUNNER = """
-import os, sys, time
-from lisa_container.platforms.sandbox import start_sandbox
-sandbox = start_sandbox(2)
-for node in sandbox.nodes:
-    node.run("docker network create other && dd if=/dev/zero of=/root/file bs=1M count=8")
-    node.run("useradd stranger; sleep 1000 >/dev/null 2>&1 & mkdir /sys/fs/cgroup/memory/mine")
-print(os.getpid(), sandbox.nodes[0].pid, sandbox._keeper.pid, flush=True)
-how = sys.argv[1]
-if how == "normal":
-    sandbox.stop()
-elif how == "exit":
-    sys.exit(0)
-elif how == "os._exit":
-    os._exit(0)
-else:
-    time.sleep(600)
-"""
+_RUNNER = Path(__file__).with_name("runner_script.py")
 _SECONDS = 30
 
 
 def main(how: str) -> None:
     before = machine_state()
     runner = subprocess.Popen(
-        [sys.executable, "-c", _RUNNER, how], stdout=subprocess.PIPE, text=True
+        [sys.executable, str(_RUNNER), how], stdout=subprocess.PIPE, text=True
     )
     assert runner.stdout
     _, node, keeper = map(int, runner.stdout.readline().split())
     # Otherwise nothing would be compared with nothing.
     during: dict[str, Any] = {}
-    if how not in ("normal", "exit", "os._exit"):
+    if how not in ("stop", "exit", "os._exit"):
         during = machine_state()
     if how == "SIGKILL":
         runner.kill()
@@ -64,6 +48,9 @@ def main(how: str) -> None:
     runner.stdout.close()
     runner.wait(_SECONDS)
     _wait_end(keeper)
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG) != (0, 0):
+            pass
     after = machine_state()
     print(json.dumps({"during": _difference(before, during), "after": _difference(before, after)}))
 
@@ -71,11 +58,9 @@ def main(how: str) -> None:
 def _wait_end(pid: int) -> None:
     deadline = time.monotonic() + _SECONDS
     while Path(f"/proc/{pid}").exists():
-        # Orphans of this namespace become children of its first process, which is us.
-        try:
-            os.waitpid(pid, os.WNOHANG)
-        except ChildProcessError:
-            pass
+        # This is the first process of its namespace: orphans become its children.
+        with suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)
         assert time.monotonic() < deadline, f"process {pid} did not end"
         time.sleep(0.02)
 

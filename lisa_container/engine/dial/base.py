@@ -7,6 +7,7 @@ from typing import Any
 from typing_extensions import Protocol
 
 from lisa_container.engine.sockets import EngineSocket
+from lisa_container.errors import EngineNotFoundError
 
 # Where engines listen, most usual first. Docker: dockerd(8) `-H`; podman: podman-system-service(1).
 ROOT_SOCKETS = ["/var/run/docker.sock", "/run/podman/podman.sock"]
@@ -43,3 +44,17 @@ def socket_candidates(uid: int) -> list[str]:
         uid: numeric id of the login user; a rootless engine listens below its runtime directory.
     """
     return ROOT_SOCKETS + ([path.format(uid=uid) for path in USER_SOCKETS] if uid else [])
+
+
+def no_engine_at(path: str, node: str, said: str) -> EngineNotFoundError:
+    """The error for a socket behind which nobody answers.
+
+    Args:
+        path: of the socket.
+        node: what to call the node.
+        said: the cause, as the system gave it.
+    """
+    return EngineNotFoundError(
+        f"no container engine answers at {path} on {node}: {said}. Start it (for Docker: "
+        "'systemctl start docker'), or let DockerAdvanced do it: node.tools[DockerAdvanced]."
+    )

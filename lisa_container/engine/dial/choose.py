@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import shlex
 import socket
 
 import paramiko
 from lisa.node import Node
 from lisa.util.shell import SshShell
 
-from lisa_container.engine.dial.base import Dialer, socket_candidates
+from lisa_container.engine.dial.base import Dialer, no_engine_at, socket_candidates
 from lisa_container.engine.dial.local import choose_local
-from lisa_container.engine.dial.relay import RelayDialer
+from lisa_container.engine.dial.relay import relay_on_node
 from lisa_container.engine.dial.remote import StreamlocalDialer
 from lisa_container.engine.dial.stdio import StdioDialer
 from lisa_container.engine.naming import node_name
-from lisa_container.engine.ssh import is_connected, open_command, open_streamlocal, transport_of
-from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError
+from lisa_container.engine.ssh import (
+    CHANNEL_TIMEOUT,
+    address_of,
+    is_connected,
+    open_streamlocal,
+    read_command,
+    transport_of,
+)
+from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError, SudoError
 
 # OpenSSH's reason when forwarding is switched off (AllowStreamLocalForwarding, restrict).
 _PROHIBITED = 1
@@ -40,8 +48,10 @@ def choose_dialer(node: Node) -> Dialer:
     assert isinstance(shell, SshShell), f"cannot reach an engine through {type(shell).__name__}"
     try:
         return _choose_remote(shell, node)
-    except (paramiko.SSHException, EOFError) as error:
-        raise SshLostError(shell.connection_info.address, error) from error
+    except EngineError:
+        raise
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise SshLostError(address_of(shell), error) from error
 
 
 def is_reachable(node: Node) -> bool:
@@ -59,32 +69,35 @@ def is_reachable(node: Node) -> bool:
 
 def _choose_remote(shell: SshShell, node: Node) -> Dialer:
     transport = transport_of(shell)
-    uid = int(_read(transport, "id -u", sudo=False, password=None))
+    uid = int(read_command(transport, "id -u"))
     candidates = socket_candidates(uid)
     path, forbidden = _first_open(transport, candidates)
     if path:
         return StreamlocalDialer(shell, path)
 
-    sudo = uid != 0
+    name = f"node '{node_name(node)}'"
     password = shell.connection_info.password or None
-    tests = "; ".join(f"[ ! -S {path} ] || echo {path}" for path in candidates)
-    sockets = _read(transport, tests, sudo, password).split()
-    if not sockets or (not sudo and not forbidden):
-        raise EngineNotFoundError(
-            f"no container engine answers on node '{node_name(node)}' (tried {', '.join(candidates)}). "
-            "Install and start one, or let DockerAdvanced do it: node.tools[DockerAdvanced]."
-        )
-    if not forbidden:
-        try:
-            return RelayDialer(shell, sockets[0], uid, password)
-        except EngineNotFoundError:
-            raise
-        except EngineError as error:
-            node.log.debug(f"{error}; using dial-stdio")
-    return StdioDialer(shell, sockets[0], sudo, password)
+    refusals: list[EngineNotFoundError] = []
+    if uid or forbidden:
+        for path, is_open in _sockets(shell, candidates, uid, name):
+            try:
+                if forbidden:
+                    return _stdio(shell, path, not is_open, password)
+                return relay_on_node(shell, path, uid, password)
+            except EngineNotFoundError as error:
+                refusals.append(error)
+            except (SudoError, SshLostError):
+                raise
+            except EngineError as error:
+                node.log.debug(f"{error}; using dial-stdio")
+                return _stdio(shell, path, True, password)
+    if refusals:
+        raise refusals[0]
+    raise no_engine_at(" or ".join(candidates), name, "nobody listens there")
 
 
 def _first_open(transport: paramiko.Transport, paths: list[str]) -> tuple[str, bool]:
+    """The first socket sshd opens for the user, and whether sshd opens none at all."""
     for path in paths:
         try:
             open_streamlocal(transport, path).close()
@@ -95,7 +108,34 @@ def _first_open(transport: paramiko.Transport, paths: list[str]) -> tuple[str, b
     return "", False
 
 
-def _read(transport: paramiko.Transport, command: str, sudo: bool, password: str | None) -> str:
-    with open_command(transport, command, sudo, password) as channel:
-        channel.settimeout(30)
-        return channel.makefile("rb").read().decode(errors="replace")
+def _sockets(shell: SshShell, candidates: list[str], uid: int, name: str) -> list[tuple[str, bool]]:
+    """The sockets that exist, each with whether the user may open it himself."""
+    words = " ".join(shlex.quote(path) for path in candidates)
+    script = (
+        f"for path in {words}; do if [ -w $path ]; then echo open $path; "
+        "elif [ -S $path ]; then echo shut $path; fi; done"
+    )
+    transport = transport_of(shell)
+    found = read_command(transport, script)
+    if not found and uid:
+        # podman's folder cannot even be looked into without root.
+        try:
+            password = shell.connection_info.password or None
+            found = read_command(transport, script, True, password).replace("open", "shut")
+        except SudoError as error:
+            said = f"nobody listens where the user can look, and {error}"
+            raise no_engine_at(" or ".join(candidates), name, said) from error
+    return [(line.split()[1], line.startswith("open")) for line in found.splitlines()]
+
+
+def _stdio(shell: SshShell, path: str, sudo: bool, password: str | None) -> StdioDialer:
+    dialer = StdioDialer(shell, path, sudo, password)
+    stream = dialer.dial()  # it opens whether an engine is there or not: ask
+    try:
+        stream.settimeout(CHANNEL_TIMEOUT)
+        stream.sendall(b"GET /_ping HTTP/1.1\r\nHost: engine\r\n\r\n")
+        if not stream.recv(1):
+            raise no_engine_at(path, address_of(shell), "the stream to it ends at once")
+    finally:
+        stream.close()
+    return dialer

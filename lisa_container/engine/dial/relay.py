@@ -1,4 +1,4 @@
-"""A sudo user's way to the engine's socket: a relay on the node, started under sudo.
+"""A sudo user's way to the engine's socket: a relay, started under sudo.
 
 The usual LISA user may not open the engine's socket but has sudo. One small process, run as root by
 whatever interpreter the node has, listens on a private socket (mode 600, owned by the user) and
@@ -9,48 +9,71 @@ while, so a runner that was killed leaves nothing.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.resources
+import os
+import socket
+import subprocess
+import sys
 import threading
-from typing import Any
+from typing import Any, Callable, Union
 
 import paramiko
 from lisa.util.shell import SshShell
 
+from lisa_container.engine.dial.base import no_engine_at
 from lisa_container.engine.dial.remote import StreamlocalDialer
+from lisa_container.engine.dial.unix import UnixDialer
 from lisa_container.engine.sockets import EngineSocket
-from lisa_container.engine.ssh import is_connected, open_command, transport_of
-from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError
+from lisa_container.engine.ssh import address_of, is_connected, open_command, transport_of
+from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError, SudoError
 
 # Seconds without an open stream after which the relay ends.
-IDLE_SECONDS = 60
+IDLE_SECONDS = 60.0
 
-# Interpreter on the node -> the relay's program for it, in this package.
-_PROGRAMS = {"python3": "relay.py.txt", "perl": "relay.pl.txt"}
+# Seconds an interpreter may take to start.
+_START_TIMEOUT = 20.0
+
+# The first bytes of a stream that ask the relay to end, instead of a request to the engine.
+_END = b"LISA-RELAY-END\n"
+
+# Interpreters a node may have -> the relay's program for each, in this package. -I: the user's home
+# is no place to import modules from, as root. Red Hat 8 has the second always and the first not.
+_PROGRAMS = {
+    "python3 -I": "relay.py.txt",
+    "/usr/libexec/platform-python -I": "relay.py.txt",
+    "perl": "relay.pl.txt",
+}
+
+_Inner = Union[StreamlocalDialer, UnixDialer]
 
 
 class RelayDialer:
     """Reaches a root-only engine socket through a relay started under sudo.
 
+    Made by `relay_on_node` and `relay_here`.
+
     Args:
-        shell: LISA's shell to the node.
-        path: absolute path of the engine's socket.
-        uid: numeric id of the login user, who will own the relay's socket.
-        password: the user's password, where sudo asks for one.
+        start: starts a relay and returns the way to its socket.
+        is_reachable: whether the machine it runs on answers now, without waiting.
 
     Raises:
-        EngineError: no interpreter for the relay is on the node, or it did not start.
+        EngineError: what `start` raises.
     """
 
     name = "relay"
     pool_size = 10
 
-    def __init__(self, shell: SshShell, path: str, uid: int, password: str | None) -> None:
-        self.path = path
-        self._shell = shell
-        self._uid = uid
-        self._password = password
+    def __init__(self, start: Callable[[], _Inner], is_reachable: Callable[[], bool]) -> None:
+        self._start = start
+        self._is_reachable = is_reachable
         self._lock = threading.Lock()
-        self._inner = self._start()
+        self._inner = start()
+
+    @property
+    def path(self) -> str:
+        """The relay's own socket."""
+        return self._inner.path
 
     def dial(self) -> EngineSocket:
         """See `Dialer.dial`."""
@@ -68,51 +91,124 @@ class RelayDialer:
         return self._inner.keepalive_target()
 
     def close(self) -> None:
-        """Ask the relay to end now. Left alone, it ends when idle."""
-        if not is_connected(self._shell):
+        """Have the relay end now, and streams through it too. Left alone, it ends when idle."""
+        if not self._is_reachable():
             return
         try:
             stream = self._inner.dial()
-            stream.sendall(b"LISA-RELAY-END\n")
-            stream.close()
         except EngineError:
-            pass  # it had ended already
-
-    def _start(self) -> StreamlocalDialer:
-        transport = transport_of(self._shell)
-        reasons = []
-        for interpreter, resource in _PROGRAMS.items():
-            program = _read(resource)
-            try:
-                answer = self._run(transport, interpreter, program)
-            except (paramiko.SSHException, EOFError, OSError) as error:
-                raise SshLostError(self._shell.connection_info.address, error) from error
-            if answer.startswith("listening "):
-                return StreamlocalDialer(self._shell, answer.split(" ", 1)[1])
-            if answer.startswith("no engine "):
-                raise EngineNotFoundError(
-                    f"no container engine answers at {self.path} on the node: "
-                    f"{answer[len('no engine ') :]}. Start it (for Docker: 'systemctl start docker')."
-                )
-            reasons.append(f"{interpreter}: {answer or 'not on the node'}")
-        raise EngineError(f"the relay to {self.path} did not start ({'; '.join(reasons)})")
-
-    def _run(self, transport: paramiko.Transport, interpreter: str, program: str) -> str:
-        command = f"exec {interpreter} - {self.path} {self._uid} {IDLE_SECONDS}"
-        channel = open_command(transport, command, sudo=True, password=self._password)
-        with channel:
-            channel.settimeout(20)
-            channel.sendall(program.encode())
-            channel.shutdown_write()
-            answer = b""
-            while not answer.endswith(b"\n"):
-                data = channel.recv(4096)
-                if not data:
-                    break
-                answer += data
-        return answer.decode(errors="replace").strip()
+            return  # it had ended already
+        try:
+            stream.settimeout(5)
+            stream.sendall(_END)
+            stream.recv(1)  # returns with the relay's end
+        except (EngineError, OSError):
+            pass  # it will end when idle
+        finally:
+            stream.close()
 
 
-def _read(resource: str) -> str:
-    package = importlib.resources.files(__package__)
-    return package.joinpath(resource).read_text(encoding="utf-8")
+def relay_on_node(
+    shell: SshShell,
+    path: str,
+    uid: int,
+    password: str | None,
+    idle_seconds: float = IDLE_SECONDS,
+) -> RelayDialer:
+    """A relay on a remote node.
+
+    Args:
+        shell: LISA's shell to the node.
+        path: absolute path of the engine's socket.
+        uid: numeric id of the login user, who will own the relay's socket.
+        password: the user's password, where sudo asks for one.
+        idle_seconds: after how long without an open stream the relay ends.
+
+    Raises:
+        SudoError: sudo refused.
+        EngineNotFoundError: nobody listens at the engine's socket.
+        EngineError: no interpreter for the relay is on the node, or it did not start.
+        SshLostError: the node cannot be reached.
+    """
+    node = address_of(shell)
+
+    def run(interpreter: str, program: bytes) -> str:
+        command = f"exec {interpreter} {_arguments(path, uid, idle_seconds)}"
+        try:
+            transport = transport_of(shell)
+            with open_command(transport, command, True, password) as channel:
+                channel.settimeout(_START_TIMEOUT)
+                with contextlib.suppress(OSError):  # no such interpreter: nobody reads it
+                    channel.sendall(program)
+                    channel.shutdown_write()
+                with channel.makefile("rb") as output:
+                    answer: str = output.readline().decode(errors="replace").strip()
+            if not answer and not transport.is_active():
+                raise paramiko.SSHException("the connection ended")
+            return answer
+        except EngineError:
+            raise
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise SshLostError(node, error) from error
+
+    def start() -> StreamlocalDialer:
+        return StreamlocalDialer(shell, _start(run, list(_PROGRAMS), path, node))
+
+    return RelayDialer(start, lambda: is_connected(shell))
+
+
+def relay_here(path: str, idle_seconds: float = IDLE_SECONDS) -> RelayDialer:
+    """A relay on this machine, for a user who may not open the engine's socket but has sudo.
+
+    Args:
+        path: absolute path of the engine's socket.
+        idle_seconds: after how long without an open stream the relay ends.
+
+    Raises:
+        SudoError: sudo refused. It is never asked to prompt on this terminal.
+        EngineNotFoundError: nobody listens at the engine's socket.
+        EngineError: the relay did not start.
+    """
+
+    def run(interpreter: str, program: bytes) -> str:
+        # -n: never ask on the terminal of the person who started LISA.
+        command = f"sudo -n -- {interpreter} {_arguments(path, os.getuid(), idle_seconds)}"
+        try:
+            done = subprocess.run(
+                command.split(),
+                input=program,
+                capture_output=True,
+                timeout=_START_TIMEOUT,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise SudoError(str(error)) from error
+        answer = done.stdout.decode(errors="replace").strip()
+        if not answer:
+            raise SudoError(done.stderr.decode(errors="replace").strip())
+        return answer
+
+    def start() -> UnixDialer:
+        return UnixDialer(_start(run, [f"{sys.executable} -I"], path, socket.gethostname()))
+
+    return RelayDialer(start, lambda: True)
+
+
+def _arguments(path: str, uid: int, idle_seconds: float) -> str:
+    return f"- {path} {uid} {idle_seconds:g}"
+
+
+def _start(run: Callable[[str, bytes], str], interpreters: list[str], path: str, node: str) -> str:
+    """Start a relay by the first interpreter that can; the path of its socket."""
+    reasons = []
+    for interpreter in interpreters:
+        package = importlib.resources.files(__package__)
+        resource = _PROGRAMS.get(interpreter, _PROGRAMS["python3 -I"])
+        answer = run(interpreter, package.joinpath(resource).read_bytes())
+        word, _, rest = answer.partition(" ")
+        if word == "listening":
+            return rest
+        if word == "refused":
+            raise no_engine_at(path, node, rest)
+        reasons.append(f"{interpreter}: {answer or 'not on the node'}")
+    raise EngineError(f"the relay to {path} on {node} did not start ({'; '.join(reasons)})")

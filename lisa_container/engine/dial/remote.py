@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import threading
 from typing import Any
 
 import paramiko
 from lisa.util.shell import SshShell
 
+from lisa_container.engine.dial.base import no_engine_at
 from lisa_container.engine.sockets import EngineSocket
-from lisa_container.engine.ssh import is_connected, open_streamlocal, transport_of
-from lisa_container.errors import EngineNotFoundError, SshLostError
+from lisa_container.engine.ssh import address_of, is_connected, open_streamlocal, transport_of
+from lisa_container.errors import SshLostError
 
 
 class StreamlocalDialer:
@@ -27,21 +27,21 @@ class StreamlocalDialer:
     def __init__(self, shell: SshShell, path: str) -> None:
         self.shell = shell
         self.path = path
-        self._lock = threading.Lock()  # LISA's shell may be opened by one thread at a time only
 
     def dial(self) -> EngineSocket:
         """See `Dialer.dial`."""
-        with self._lock:
+        node = address_of(self.shell)
+        while True:
             transport = transport_of(self.shell)
-        try:
-            return EngineSocket(open_streamlocal(transport, self.path))
-        except paramiko.ChannelException as error:
-            raise EngineNotFoundError(
-                f"no container engine answers at {self.path} on the node: {error.text}. Start it "
-                "(for Docker: 'systemctl start docker')."
-            ) from error
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise SshLostError(self.shell.connection_info.address, error) from error
+            try:
+                return EngineSocket(open_streamlocal(transport, self.path), node)
+            except paramiko.ChannelException as error:
+                raise no_engine_at(self.path, node, error.text) from error
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                # It was lost unnoticed (LISA closes it after each case). Nothing was asked of the
+                # engine yet, so another connection may be tried; it raises when there is none.
+                if transport.is_active():
+                    raise SshLostError(node, error) from error
 
     def keepalive_target(self) -> Any:
         """The transport of LISA's connection, if it is open."""

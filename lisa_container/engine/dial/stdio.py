@@ -8,18 +8,40 @@ connections are opened for the rest.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass, field
 from typing import Any
 
 import paramiko
 from lisa.util.shell import SshShell
 
 from lisa_container.engine.sockets import EngineSocket
-from lisa_container.engine.ssh import is_connected, no_delay, open_command, transport_of
-from lisa_container.errors import SshLostError
+from lisa_container.engine.ssh import address_of, is_connected, open_command, transport_of
+from lisa_container.errors import EngineError, SshLostError
 
 # Of MaxSessions 10, what is left of LISA's own connection is for LISA: SFTP and running commands.
 SESSIONS_OF_LISA = 4
 SESSIONS_OF_OURS = 10
+
+# docker's client, or podman's, whose name for the same differs.
+_COMMAND = (
+    "if command -v docker >/dev/null; then exec docker -H unix://{path} system dial-stdio; "
+    "elif command -v podman >/dev/null; then exec podman --url unix://{path} system dial-stdio; "
+    "else echo 'there is neither docker nor podman to carry the stream' >&2; exit 127; fi"
+)
+
+
+@dataclass
+class _Connection:
+    """An SSH connection and what is open on it."""
+
+    shell: SshShell
+    limit: int
+    opening: int = 0
+    channels: list[paramiko.Channel] = field(default_factory=list)
+
+    def used(self) -> int:
+        self.channels = [channel for channel in self.channels if not channel.closed]
+        return self.opening + len(self.channels)
 
 
 class StdioDialer:
@@ -41,21 +63,32 @@ class StdioDialer:
         self._sudo = sudo
         self._password = password
         self._lock = threading.Lock()
-        self._extra: list[SshShell] = []
-        self._channels: list[paramiko.Channel] = []
+        self._lisas = _Connection(shell, SESSIONS_OF_LISA)
+        self._extra: list[_Connection] = []
 
     def dial(self) -> EngineSocket:
         """See `Dialer.dial`."""
-        command = (
-            "if command -v docker >/dev/null 2>&1; "
-            f"then exec docker -H unix://{self.path} system dial-stdio; "
-            f"else exec podman --url unix://{self.path} system dial-stdio; fi"
-        )
-        with self._lock:
-            self._channels = [channel for channel in self._channels if not channel.closed]
-            channel = self._open(command)
-            self._channels.append(channel)
-        return EngineSocket(channel)
+        command = _COMMAND.format(path=self.path)
+        while True:
+            connection = self._reserve()
+            channel = None
+            try:
+                transport = transport_of(connection.shell)
+                channel = open_command(transport, command, self._sudo, self._password)
+                return EngineSocket(channel, address_of(self._shell))
+            except paramiko.ChannelException as error:
+                self._lower_limit(connection, error)
+            except EngineError:
+                raise
+            except (paramiko.SSHException, EOFError, OSError) as error:
+                if transport.is_active():
+                    raise SshLostError(address_of(self._shell), error) from error
+                # Lost unnoticed, and nothing was asked of the engine yet: connect again.
+            finally:
+                with self._lock:
+                    connection.opening -= 1
+                    if channel is not None:
+                        connection.channels.append(channel)
 
     def keepalive_target(self) -> Any:
         """The transport of LISA's connection, if it is open."""
@@ -64,28 +97,38 @@ class StdioDialer:
     def close(self) -> None:
         """Close the SSH connections opened beside LISA's."""
         with self._lock:
-            for shell in self._extra:
-                shell.close()
-            self._extra.clear()
+            extra, self._extra = self._extra, []
+        for connection in extra:
+            connection.shell.close()
 
-    def _open(self, command: str) -> paramiko.Channel:
-        limits = [(self._shell, SESSIONS_OF_LISA)] + [(x, SESSIONS_OF_OURS) for x in self._extra]
-        for shell, limit in limits:
-            transport = transport_of(shell)
-            used = sum(1 for x in self._channels if x.get_transport() is transport)
-            if used >= limit:
-                continue
-            try:
-                return open_command(transport, command, self._sudo, self._password)
-            except paramiko.ChannelException:
-                continue  # a smaller MaxSessions than expected: try the next connection
-            except (paramiko.SSHException, EOFError, OSError) as error:
-                raise SshLostError(shell.connection_info.address, error) from error
-        extra = SshShell(self._shell.connection_info, self._shell._proxy_jump_boxes)
-        transport = transport_of(extra)
-        no_delay(transport)
-        self._extra.append(extra)
-        try:
-            return open_command(transport, command, self._sudo, self._password)
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise SshLostError(extra.connection_info.address, error) from error
+    def _reserve(self) -> _Connection:
+        """A connection that has room for one more, which is counted already."""
+        with self._lock:
+            self._close_unused()
+            for connection in (self._lisas, *self._extra):
+                if connection.used() < connection.limit:
+                    break
+            else:
+                shell = SshShell(self._shell.connection_info, self._shell._proxy_jump_boxes)
+                connection = _Connection(shell, SESSIONS_OF_OURS)
+                self._extra.append(connection)
+            connection.opening += 1
+            return connection
+
+    def _close_unused(self) -> None:
+        """Keep one connection without streams, for the next burst."""
+        unused = [connection for connection in self._extra if not connection.used()]
+        for connection in unused[1:]:
+            self._extra.remove(connection)
+            connection.shell.close()
+
+    def _lower_limit(self, connection: _Connection, error: paramiko.ChannelException) -> None:
+        """sshd grants fewer sessions than expected, or has not yet seen an earlier one end."""
+        with self._lock:
+            granted = connection.used() - 1
+            if granted <= 0 and connection is not self._lisas:
+                raise EngineError(
+                    f"sshd on {address_of(self._shell)} grants no session on a new connection: "
+                    f"{error.text}. Raise MaxSessions in its sshd_config."
+                ) from error
+            connection.limit = min(connection.limit, granted)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Callable, Dict
+from typing import Callable
 
 from lisa_container.engine.client import Engine
 from lisa_container.images.local.busybox import make_busybox

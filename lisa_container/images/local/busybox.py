@@ -66,8 +66,8 @@ def _find(node: Node) -> str:
         path = node.execute(_FIND, shell=True, no_info_log=True).stdout
     if not path:
         raise EngineError(
-            f"node '{node_name(node)}' has no static busybox to make an image of. Install one there "
-            "(Debian and Ubuntu: 'apt-get install busybox-static') or name another image."
+            f"node '{node_name(node)}' has no static busybox to make an image of. Install one "
+            "there (Debian and Ubuntu: 'apt-get install busybox-static') or name another image."
         )
     return path
 

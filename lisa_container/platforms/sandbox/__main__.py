@@ -15,6 +15,8 @@ import shlex
 import signal
 import sys
 
+from lisa.util.logger import uninit_logger
+
 from lisa_container.errors import ContainerError
 from lisa_container.platforms.sandbox import REQUIRED_PACKAGES, Sandbox, SandboxConfig, preflight
 
@@ -63,6 +65,8 @@ def _up(config: SandboxConfig) -> int:
 
 
 if __name__ == "__main__":
+    # Importing LISA has turned standard output into lines of its log, on standard error.
+    uninit_logger()
     try:
         sys.exit(main())
     except ContainerError as error:

@@ -56,6 +56,14 @@ _KERNEL_TRIALS = (
         "`modprobe -a nf_tables nft_chain_nat nft_masq`, or a kernel with CONFIG_NFT_MASQ",
     ),
 )
+_OVERLAY_TRIAL = """
+set -e
+trial=$(mktemp -d "$0/.lisa_container_XXXXXXXX")
+trap 'umount "$trial/m" 2>/dev/null; rm -rf "$trial"' EXIT
+mkdir "$trial/u" "$trial/w" "$trial/m"
+mount -t overlay -o "lowerdir=/etc,upperdir=$trial/u,workdir=$trial/w" trial "$trial/m"
+touch "$trial/m/file"
+"""
 _NEW_NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--fork")
 
 
@@ -150,15 +158,8 @@ def _unfit_folder(folder: Path) -> Iterator[Problem]:
         )
         return
     # Tried, for there is no other way to know.
-    trial = existing / f".lisa_container_trial_{os.getpid()}"
-    script = (
-        'trap \'umount "$0/m" 2>/dev/null; rm -rf "$0"\' EXIT; set -e;'
-        ' mkdir "$0" "$0/u" "$0/w" "$0/m"'
-        '; mount -t overlay -o "lowerdir=/etc,upperdir=$0/u,workdir=$0/w" trial "$0/m"'
-        '; touch "$0/m/file"'
-    )
     try:
-        run("unshare", "--mount", "/bin/sh", "-c", script, str(trial))
+        run("unshare", "--mount", "/bin/sh", "-c", _OVERLAY_TRIAL, str(existing))
     except KeeperError as error:
         yield Problem(
             f"no overlay can be mounted at {existing} ({error})",

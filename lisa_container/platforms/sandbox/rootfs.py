@@ -45,7 +45,8 @@ _PACKAGES = (
     "debootstrap",
     "mmdebstrap",
 )
-_DOCKER_PACKAGES = ("docker.io",)
+# A pattern of apt's: the client is a package of its own since Debian 13, and none before.
+_DOCKER_PACKAGES = ("docker.io", "?exact-name(docker-cli)")
 # Nobody reads them here; leaving them out saves a tenth of the time.
 _UNREAD = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 # Each node has its own.
@@ -143,7 +144,9 @@ def _missing(folder: Path, report: Report) -> Iterator[Path | None]:
     if folder.is_dir():
         yield None
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    # There are programs in it that give root; they are for nobody on this machine.
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -176,7 +179,8 @@ def _make(config: SandboxConfig, sources: PackageSources, folder: Path, report: 
         "--mode=root",
         "--variant=apt",
         "--format=directory",
-        f"--include={','.join(_packages(config))}",
+        # One by one: a list is split differently when there is a pattern in it.
+        *(f"--include={package}" for package in _packages(config)),
         *(f"--aptopt={option}" for option in options),
         "--dpkgopt=force-unsafe-io",
         *(f"--dpkgopt=path-exclude={path}" for path in _UNREAD),

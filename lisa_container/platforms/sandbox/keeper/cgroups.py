@@ -93,6 +93,17 @@ def create(hierarchy: Hierarchy, name: str) -> Path:
     return folder
 
 
+def own(hierarchy: Hierarchy) -> Path:
+    """The folder of the cgroup that this process is in."""
+    path = ""
+    for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
+        _, options, path_here = line.split(":", 2)
+        # Outside of what its cgroup namespace shows: then the top.
+        if options == hierarchy.options and not path_here.startswith("/.."):
+            path = path_here.lstrip("/")
+    return hierarchy.mount / path
+
+
 def enter(folder: Path, pid: int = 0) -> None:
     """Move a process into a cgroup.
 

@@ -32,11 +32,15 @@ unset PASSWORD
 rm -f /etc/ssh/ssh_host_*
 ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 mkdir -p -m 755 /run/sshd
-if [ -x /etc/init.d/ssh ]; then
-	/etc/init.d/ssh start
-else
-	"$(command -v sshd)"
-fi
+start_sshd() {
+	if [ -x /etc/init.d/ssh ]; then
+		/etc/init.d/ssh start
+	else
+		"$(command -v sshd)"
+	fi
+}
+# A node without it is of no use: say so at once.
+start_sshd || exit 1
 
 # Orphans become children of pid 1; the shell's wait buries them.
 while :; do

@@ -102,7 +102,7 @@ class Node:
         # subtree with a process in its root.
         for each in self._hierarchies:
             if each.is_v2:
-                cgroups.enter(each.mount, self._process.pid)
+                cgroups.enter(cgroups.own(each), self._process.pid)
 
     def go(self) -> None:
         """Let it boot; its network interface is there."""

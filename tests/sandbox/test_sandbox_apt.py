@@ -1,0 +1,137 @@
+"""Packages come from where the machine has its own, as far as its distribution signs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lisa_container.errors import SandboxMachineError
+from lisa_container.platforms.sandbox import apt
+from lisa_container.platforms.sandbox.apt import Source, deb822_sources, one_line_sources
+
+ARCHIVE = "/usr/share/keyrings/debian-archive-keyring.gpg"
+
+
+def test_one_line_sources() -> None:
+    text = f"""
+# deb http://commented.example.com/debian stable main
+deb http://mirror.example.com/debian stable main contrib   # with a comment
+deb-src http://mirror.example.com/debian stable main
+deb [arch=amd64 signed-by={ARCHIVE}] https://mirror.example.com/security stable-security main
+deb [signed-by=/etc/apt/keyrings/vendor.gpg] https://vendor.example.com stable main
+"""
+    assert one_line_sources(text) == [
+        Source("http://mirror.example.com/debian", "stable", ("main", "contrib")),
+        Source("https://mirror.example.com/security", "stable-security", ("main",)),
+    ]
+
+
+def test_deb822_sources() -> None:
+    text = f"""Types: deb deb-src
+# a comment
+URIs: http://mirror.example.com/debian http://other.example.com/debian
+Suites: stable
+  stable-updates
+Components: main
+Signed-By: {ARCHIVE}
+
+Types: deb
+URIs: https://vendor.example.com
+Suites: any
+Components: main
+Signed-By: /etc/apt/keyrings/vendor.gpg
+
+Types: deb
+Enabled: no
+URIs: http://off.example.com
+Suites: stable
+Components: main
+
+Types: deb-src
+URIs: http://source.example.com
+Suites: stable
+Components: main
+"""
+    both = ("http://mirror.example.com/debian", "http://other.example.com/debian")
+    assert deb822_sources(text) == [
+        Source(uri, suite, ("main",)) for uri in both for suite in ("stable", "stable-updates")
+    ]
+
+
+@pytest.fixture
+def debian(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with Debian stable, updates, security, and a vendor's repository."""
+    sources = [
+        Source("http://mirror.example.com/debian", "stable", ("main", "contrib")),
+        Source("http://mirror.example.com/debian", "stable-updates", ("main",)),
+        Source("http://mirror.example.com/security", "stable-security", ("main",)),
+        Source("http://mirror.example.com/debian", "stable-backports", ("main",)),
+        Source("http://vendor.example.com", "nodistro", ("main",)),
+    ]
+    monkeypatch.setattr(apt, "_machine", lambda: ("debian", "stable"))
+    monkeypatch.setattr(apt, "_sources", lambda: sources)
+    monkeypatch.setattr(apt, "_options", lambda: ['Acquire::http::Proxy "http://p.example.com"'])
+
+
+@pytest.mark.usefixtures("debian")
+def test_the_machine_s_release() -> None:
+    found = apt.package_sources()
+    assert found.suite == "stable"
+    assert [line.split()[-3:] for line in found.lines] == [
+        ["http://mirror.example.com/debian", "stable", "main"],
+        ["http://mirror.example.com/debian", "stable-updates", "main"],
+        ["http://mirror.example.com/security", "stable-security", "main"],
+    ]
+    assert found.options == ('Acquire::http::Proxy "http://p.example.com"',)
+
+
+@pytest.mark.usefixtures("debian")
+def test_another_release_from_the_main_archive() -> None:
+    found = apt.package_sources(suite="testing")
+    ends = [line.split()[-3:] for line in found.lines]
+    assert ends == [["http://mirror.example.com/debian", "testing", "main"]]
+
+
+@pytest.mark.usefixtures("debian")
+def test_another_mirror() -> None:
+    found = apt.package_sources(mirror="http://near.example.com/debian")
+    assert [line.split()[-3] for line in found.lines] == ["http://near.example.com/debian"]
+
+
+@pytest.mark.usefixtures("debian")
+def test_no_source_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apt, "_sources", lambda: [])
+    with pytest.raises(SandboxMachineError, match="no source for debian stable; .*`mirror`"):
+        apt.package_sources()
+
+
+def test_neither_debian_nor_ubuntu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apt, "_machine", lambda: ("fedora", ""))
+    with pytest.raises(SandboxMachineError, match="neither Debian nor Ubuntu.*`rootfs`"):
+        apt.package_sources()
+
+
+def test_options_say_how_to_reach_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+    dump = """APT "";
+Acquire::http "";
+Acquire::http::Proxy "http://p.example.com";
+Acquire::https::CaInfo "/etc/ssl/certs/ours.crt";
+Acquire::Check-Valid-Until "false";
+Acquire::IndexTargets::deb::Packages::MetaKey "x";
+Acquire::Languages:: "none";
+DPkg::Post-Invoke:: "rm";
+"""
+    monkeypatch.setattr(apt, "run", lambda *_: dump)
+    assert apt._options() == [
+        'Acquire::http::Proxy "http://p.example.com"',
+        'Acquire::https::CaInfo "/etc/ssl/certs/ours.crt"',
+        'Acquire::Check-Valid-Until "false"',
+        'Acquire::Languages:: "none"',
+    ]
+
+
+def test_this_machine() -> None:
+    if not Path("/etc/apt").is_dir():
+        pytest.skip("this machine has no apt")
+    assert apt.package_sources().lines
