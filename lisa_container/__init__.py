@@ -4,13 +4,17 @@ from lisa_container.command import CommandResult, RunningCommand
 from lisa_container.config import ContainerTestConfig, PullPolicy, Scope
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.errors import (
+    CommandNotStartedError,
     CommandTimeoutError,
     ConfigError,
     ContainerDiedError,
     ContainerError,
+    CopyDeniedError,
     CopyError,
+    CopyNotFoundError,
     EngineError,
     EngineNotFoundError,
+    EngineTimeoutError,
     ImageNotFoundError,
     KillError,
     NameTakenError,
@@ -24,6 +28,7 @@ from lisa_container.platforms import SandboxPlatform
 from lisa_container.suite import ContainerTestSuite, container_test
 
 __all__ = [
+    "CommandNotStartedError",
     "CommandResult",
     "CommandTimeoutError",
     "ConfigError",
@@ -33,10 +38,13 @@ __all__ = [
     "ContainerNode",
     "ContainerTestConfig",
     "ContainerTestSuite",
+    "CopyDeniedError",
     "CopyError",
+    "CopyNotFoundError",
     "DockerAdvanced",
     "EngineError",
     "EngineNotFoundError",
+    "EngineTimeoutError",
     "ImageNotFoundError",
     "KillError",
     "NameTakenError",

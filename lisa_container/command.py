@@ -152,6 +152,10 @@ class RunningCommand:
         """Kill its process group and all else in its session; see `Exec.kill`."""
         self._exec.kill()
 
+    def kill_soon(self) -> None:
+        """Kill it in the background; see `Exec.kill_soon`."""
+        self._exec.kill_soon()
+
     def wait(self, timeout: float | None = 600) -> CommandResult:
         """Wait for its end.
 
@@ -177,7 +181,7 @@ class RunningCommand:
         except BaseException:
             # LISA's case timeout or Ctrl-C: such an exception may come again while we clean up, so
             # a thread of its own sees to it that the command does not outlive its case.
-            threading.Thread(target=self._end, name="exec-kill", daemon=True).start()
+            self._exec.kill_soon()
             raise
         if self._failure is not None:
             raise self._failure
@@ -252,7 +256,7 @@ class RunningCommand:
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error
-        threading.Thread(target=self._end, name="exec-kill", daemon=True).start()
+        self._exec.kill_soon()
 
 
 def _decode(data: bytes | bytearray) -> str:

@@ -478,9 +478,9 @@ class DockerAdvanced(Docker):
             raise  # installed, but it does not start
         except Exception as error:
             raise EngineNotFoundError(
-                f"no container engine is on node '{node_name(self.node)}', and installing one failed: "
-                f"{error}. Mend the node's package sources and its way to them, or install Docker "
-                "or podman there by hand."
+                f"no container engine is on node '{node_name(self.node)}', and installing one "
+                f"failed: {error}. Mend the node's package sources and its way to them, or install "
+                "Docker or podman there by hand."
             ) from error
         start_engine(self.node)
         enable_engine(self.node)

@@ -52,8 +52,9 @@ class SshLostError(EngineError, ConnectionError):
     def __init__(self, node: str, cause: BaseException) -> None:
         self.cause = cause
         super().__init__(
-            f"the SSH connection to {node} was lost: {cause.__class__.__name__}: {cause}. A command "
-            "that was running may still run on the node. Check that the node is up and reachable."
+            f"the SSH connection to {node} was lost: {cause.__class__.__name__}: {cause}. A "
+            "command that was running may still run on the node. Check that the node is up and "
+            "reachable."
         )
 
 
@@ -99,8 +100,8 @@ class NameTakenError(EngineError):
 
     def __init__(self, container: str, node: str, said: str) -> None:
         super().__init__(
-            f"the container name '{container}' is taken on node '{node}': {said} Choose another, or "
-            f"remove that container: DockerAdvanced.remove_container('{container}', force=True)."
+            f"the container name '{container}' is taken on node '{node}': {said} Choose another, "
+            f"or remove that container: DockerAdvanced.remove_container('{container}', force=True)."
         )
 
 
@@ -126,13 +127,16 @@ class ContainerDiedError(EngineError):
         container: its name.
         node: the node's name.
         reason: exit code and what else is known.
+        is_there: whether it still exists, and has logs.
     """
 
-    def __init__(self, container: str, node: str, reason: str) -> None:
-        super().__init__(
-            f"container '{container}' on node '{node}' does not run: {reason}. Its logs tell more: "
-            f"executor.logs(), or 'docker logs {container}' on the node."
+    def __init__(self, container: str, node: str, reason: str, is_there: bool = True) -> None:
+        hint = (
+            f"Its logs tell more: executor.logs(), or 'docker logs {container}' on the node."
+            if is_there
+            else "Its name may be wrong, or somebody has removed it meanwhile."
         )
+        super().__init__(f"container '{container}' on node '{node}' does not run: {reason}. {hint}")
 
 
 class CommandNotStartedError(ContainerError):
@@ -148,6 +152,7 @@ class CommandNotStartedError(ContainerError):
     """
 
     def __init__(self, command: str, container: str, reason: str) -> None:
+        self.reason = reason
         super().__init__(
             f"command '{command}' could not be started in container '{container}': {reason}"
         )
@@ -191,8 +196,8 @@ class WaitTimeoutError(ContainerError, TimeoutError):
 
     def __init__(self, container: str, node: str, timeout: float) -> None:
         super().__init__(
-            f"container '{container}' on node '{node}' did not end in {timeout:g} seconds. It still "
-            f"runs; DockerAdvanced.stop('{container}') or kill('{container}') ends it."
+            f"container '{container}' on node '{node}' did not end in {timeout:g} seconds. It "
+            f"still runs; DockerAdvanced.stop('{container}') or kill('{container}') ends it."
         )
 
 

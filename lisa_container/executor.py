@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import secrets
-import tarfile
 import threading
 import time
 from collections.abc import Mapping
@@ -17,15 +16,22 @@ from lisa.util import constants
 from lisa_container.command import Command, CommandResult, RunningCommand, Stdin
 from lisa_container.config import ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
-from lisa_container.engine.archive import pack_bytes
 from lisa_container.engine.client import Engine
 from lisa_container.engine.create import create_container, soften
 from lisa_container.engine.dial import is_reachable
-from lisa_container.engine.exec import death_of
-from lisa_container.engine.keepalive import ENTRYPOINTS, PAUSE, PAUSE_PATH, SHELL, pause_program
+from lisa_container.engine.keepalive import (
+    PAUSE,
+    SLEEP,
+    choose_entrypoint,
+    put_pause,
+    set_entrypoint,
+)
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.options import create_body
-from lisa_container.errors import ContainerDiedError, EngineError
+from lisa_container.engine.state import is_missing
+from lisa_container.engine.volumes import make_volumes, remove_volumes
+from lisa_container.engine.waiting import bounded
+from lisa_container.errors import ContainerDiedError, ContainerError, EngineError
 from lisa_container.images import ensure_image
 from lisa_container.transfer import copy_from, copy_to
 
@@ -36,8 +42,8 @@ NAME_PREFIX = "lisa_test_"
 
 _TOKEN_LABEL = "lisa_container.executor"
 
-# The engine's words for "the entrypoint is not in the image" (runc, crun).
-_NO_PROGRAM = ("executable file not found", "no such file or directory", "not found in $path")
+# How long (seconds) the removal of a container may take before nobody waits for it any more.
+_REMOVE_TIMEOUT = 60.0
 
 
 class ContainerExecutor:
@@ -73,7 +79,7 @@ class ContainerExecutor:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"container '{self.name}' ({self.config.image}) on '{self.engine.name}'"
+        return f"container '{self.name}' ({self.config.image}) on '{node_name(self.host)}'"
 
     @property
     def id(self) -> str:
@@ -113,8 +119,11 @@ class ContainerExecutor:
 
     @property
     def is_running(self) -> bool:
-        """Whether the container runs now."""
-        return bool(self._id) and death_of(self.engine, self.name) is None
+        """Whether the container runs now and can be reached."""
+        try:
+            return bool(self._id) and bool(self.inspect()["State"]["Running"])
+        except EngineError:
+            return False
 
     def start(self) -> ContainerExecutor:
         """Get the image, create the container and start it. Nothing stays behind where one fails.
@@ -133,7 +142,7 @@ class ContainerExecutor:
             try:
                 self._id = self._create_and_start()
             except BaseException:
-                self._remove()
+                self._remove_for_sure()
                 raise
             self.host.log.debug(f"started {self!r}")
             return self
@@ -141,21 +150,20 @@ class ContainerExecutor:
     def stop(self) -> None:
         """Remove the container, unless it is to be kept. Harmless when it is gone already."""
         with self._lock:
-            always = self.keep_environment == constants.ENVIRONMENT_KEEP_ALWAYS
-            if self._id and (self.keep or always):
-                self.host.log.info(f"kept {self!r}; enter it with: {self.enter_command}")
-                _live.discard(self)
+            if self not in _live or self._is_kept():
                 return
-            self._remove()
+            self._remove_for_sure()
 
     @property
     def enter_command(self) -> str:
         """What to type to get into the container by hand."""
-        command = f"{self.engine.kind} exec -it {self.name} sh"
+        # Who opens the engine's socket himself needs no sudo for it either.
+        sudo = "" if self.engine.dialer.name in ("unix", "streamlocal") else "sudo "
+        command = f"{sudo}{self.engine.kind} exec -it {self.name} sh"
         info = getattr(self.host, "connection_info", None)
         if not info:
-            return f"sudo {command}"
-        return f"ssh -t -p {info['port']} {info['username']}@{info['address']} sudo {command}"
+            return command
+        return f"ssh -t -p {info['port']} {info['username']}@{info['address']} {command}"
 
     def run(
         self,
@@ -178,16 +186,25 @@ class ContainerExecutor:
             update_envs: environment variables, added to the container's.
             user: `name`, `uid` or `uid:gid`; the container's own by default.
             stdin: bytes, text or a binary file to feed.
-            timeout: seconds; then its process group is killed. 600 by default, as LISA's `execute`.
+            timeout: seconds; then its process group is killed. 600 by default, as LISA's `execute`;
+                None is no limit.
             expected_exit_code: fail unless the command ends with it.
             expected_exit_code_failure_message: begins the message of that failure.
-            on_stdout: called with each piece of stdout as it comes.
+            on_stdout: called with each piece of stdout as it comes, in another thread. What it
+                raises ends the command and is raised here.
             on_stderr: the same for stderr.
+
+        A program that is not there gives exit code 127, one that may not be executed 126, one that
+        a signal ended 128 and its number, as with a shell. Processes that the command leaves in the
+        background live on; have them write elsewhere than to its stdout and stderr, or the engine
+        waits 2 seconds for them and then takes those away.
 
         Raises:
             CommandTimeoutError: time was up; what it printed so far is in the error.
+            CommandNotStartedError: there is no such working directory or user, or no shell.
             ContainerDiedError: the container died below it.
             SshLostError: the connection broke; the command may still run.
+            EngineError: the engine failed, or does not answer.
             AssertionError: the exit code was not the expected one.
         """
         running = self.run_async(
@@ -198,6 +215,7 @@ class ContainerExecutor:
             stdin=stdin,
             on_stdout=on_stdout,
             on_stderr=on_stderr,
+            start_timeout=timeout,
         )
         result = running.wait(timeout)
         self.host.log.debug(
@@ -217,11 +235,17 @@ class ContainerExecutor:
         interactive: bool = False,
         on_stdout: Callable[[bytes], None] | None = None,
         on_stderr: Callable[[bytes], None] | None = None,
+        start_timeout: float | None = None,
     ) -> RunningCommand:
         """Start a command and return at once; see `run` for the arguments.
 
         Args:
             interactive: give the command a stdin that `RunningCommand.write` feeds.
+            start_timeout: seconds the engine may take to start it.
+
+        Raises:
+            ContainerDiedError: the container does not run.
+            EngineError: the engine failed, or does not answer.
         """
         self._require_started()
         return RunningCommand(
@@ -235,12 +259,13 @@ class ContainerExecutor:
             interactive=interactive,
             on_stdout=on_stdout,
             on_stderr=on_stderr,
+            start_timeout=start_timeout,
         )
 
     def copy_to(self, local: str | PurePath, target: str | PurePath) -> None:
         """Copy a file or folder into the container, a chunk at a time.
 
-        Modes and symbolic links are kept; the owner is the container's user. Folders on the way are
+        Modes, times and links are kept; the owner is the container's user. Folders on the way are
         made. A target that ends with `/` or is a folder receives the copy under its own name.
 
         Args:
@@ -248,22 +273,26 @@ class ContainerExecutor:
             target: absolute path in the container.
 
         Raises:
-            CopyError: it cannot be read, or the path in the container is not absolute.
+            CopyNotFoundError: it is not there.
+            CopyError: it cannot be read, or not be written in the container.
+            NoSpaceError: the node's disk is full.
         """
         self._require_started()
-        copy_to(self.engine, self.name, Path(local), target, self.config.user)
+        copy_to(self.engine, self.name, Path(local), target)
 
     def copy_from(self, source: str | PurePath, local: str | PurePath) -> None:
         """Copy a file or folder out of the container, a chunk at a time.
 
-        Modes and symbolic links are kept. An existing folder receives the copy under its own name.
+        Modes, times and links are kept. An existing folder receives the copy under its own name.
+        Nothing outside of that is written, whatever the container has in it.
 
         Args:
             source: absolute path in the container.
             local: path on this machine.
 
         Raises:
-            CopyError: it is not there, or cannot be written here.
+            CopyNotFoundError: it is not there.
+            CopyError: it cannot be read, or not be written here.
         """
         self._require_started()
         copy_from(self.engine, self.name, source, Path(local))
@@ -292,7 +321,7 @@ class ContainerExecutor:
             self.engine.api.kill(self.name, signal)
 
     def restart(self) -> None:
-        """Restart the container: all processes in it end, its files stay."""
+        """Restart the container: all processes in it end, its files stay (but for a tmpfs)."""
         self._require_started()
         with self.engine.errors(self.name):
             self.engine.api.restart(self.name, timeout=0)
@@ -304,44 +333,39 @@ class ContainerExecutor:
                 self.name, node_name(self.host), "it was not started (use 'with' or start())"
             )
 
+    def _is_kept(self) -> bool:
+        always = self.keep_environment == constants.ENVIRONMENT_KEEP_ALWAYS
+        if not self._id or not (self.keep or always):
+            return False
+        self.host.log.info(f"kept {self!r}; enter it with: {self.enter_command}")
+        _live.discard(self)
+        return True
+
     def _create_and_start(self) -> str:
         body = create_body(self.engine, self.config)
         body["Labels"][_TOKEN_LABEL] = self._token
-        host = body["HostConfig"]
-        host["Init"] = True
-        entrypoints = list(ENTRYPOINTS)
+        body["HostConfig"]["Init"] = True
+        make_volumes(self.engine, self.config.volumes)
+        entrypoint = SLEEP
         while True:
-            body["Entrypoint"], body["Cmd"] = entrypoints[0], []
-            body["OpenStdin"] = entrypoints[0] == SHELL
+            set_entrypoint(body, entrypoint)
+            container = create_container(self.engine, body, self.name)
+            if entrypoint == SLEEP:
+                entrypoint = choose_entrypoint(self.engine, container)
+                if entrypoint != SLEEP:
+                    self._remove_container()
+                    continue
             try:
-                container = create_container(self.engine, body, self.name)
+                if entrypoint == PAUSE:
+                    put_pause(self.engine, container, self.config.image)
                 with self.engine.errors(self.name, self.config.image):
-                    if entrypoints[0] == PAUSE:
-                        self._put_pause()
                     self.engine.api.start(container)
-                self._id = container
                 self._wait_running()
                 return container
             except EngineError as error:
-                lacks_program = any(words in str(error).lower() for words in _NO_PROGRAM)
-                self._remove()
-                if soften(self.engine, host, error):
-                    continue
-                if not lacks_program or len(entrypoints) == 1:
+                self._remove_container()
+                if not soften(self.engine, body["HostConfig"], error):
                     raise
-                entrypoints.pop(0)  # the image has no such program: try the next
-
-    def _put_pause(self) -> None:
-        architecture = str(self.engine.api.info()["Architecture"])
-        program = pause_program(architecture)
-        if program is None:
-            raise EngineError(
-                f"image '{self.config.image}' has neither 'sleep' nor 'sh', and there is no "
-                f"substitute for {architecture}: use an image that has one of them"
-            )
-        info = tarfile.TarInfo(PAUSE_PATH.lstrip("/"))
-        info.mode = 0o755
-        self.engine.api.put_archive(self.name, "/", pack_bytes([(info, program)]))
 
     def _wait_running(self) -> None:
         deadline = time.monotonic() + self.config.startup_timeout
@@ -362,19 +386,38 @@ class ContainerExecutor:
                 )
             time.sleep(0.02)
 
-    def _remove(self) -> None:
+    def _remove_for_sure(self) -> None:
+        """In a thread of its own: what ends a case (its timeout, Ctrl-C) comes as an exception, and
+        may come again while we clean up."""
         try:
-            with self.engine.errors(self.name):
-                found = self.engine.api.inspect_container(self.name)
-                if found["Config"]["Labels"].get(_TOKEN_LABEL) == self._token:
-                    self.engine.api.remove_container(found["Id"], v=True, force=True)
-        except EngineError as error:
-            if "no such container" not in str(error).lower():
-                self.host.log.warning(f"{self!r} could not be removed: {error}")
-                return
+            bounded(self._remove, _REMOVE_TIMEOUT)
+        except TimeoutError as error:
+            self.host.log.warning(f"{self!r} could not be removed: {error}")
+
+    def _remove(self) -> None:
+        if not is_reachable(self.host):
+            self.host.log.warning(f"{self!r} could not be removed: the node does not answer")
+            return
+        try:
+            self._remove_container()
+            remove_volumes(self.engine, self.config.volumes)
+        except ContainerError as error:
+            self.host.log.warning(f"{self!r} could not be removed: {error}")
+            return
         self._id = ""
         _live.discard(self)
         self.host.log.debug(f"removed {self!r}")
+
+    def _remove_container(self) -> None:
+        """Remove it if it is there, and is ours and not another one of that name."""
+        try:
+            with self.engine.errors(self.name):
+                found = self.engine.api.inspect_container(self.name)
+                if (found["Config"]["Labels"] or {}).get(_TOKEN_LABEL) == self._token:
+                    self.engine.api.remove_container(found["Id"], v=True, force=True)
+        except EngineError as error:
+            if not is_missing(error):
+                raise
 
 
 # Executors whose container may exist. What LISA did not clean up is removed when the process ends.
@@ -384,5 +427,6 @@ _live: set[ContainerExecutor] = set()
 @atexit.register
 def _remove_left_overs() -> None:
     for executor in list(_live):
-        if is_reachable(executor.host):
-            executor.stop()
+        # Not in a thread of its own: from Python 3.12 on, none can be started any more.
+        if not executor._is_kept():
+            executor._remove()

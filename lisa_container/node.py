@@ -79,8 +79,8 @@ class ContainerNode(GuestNode):
         self.executor = executor or ContainerExecutor(parent, node_runbook.config)
         self.name = self.executor.name if executor else f"g{index}"
         merge = self._is_guest and node_runbook.merge_stderr
-        self._shell = cast(Shell, ContainerShell(self.executor, merge))
-        self._root_shell = cast(Shell, ContainerShell(self.executor, merge, user="0"))
+        self._own_shells = [ContainerShell(self.executor, merge, user) for user in ("", "0")]
+        self._shell, self._root_shell = (cast(Shell, shell) for shell in self._own_shells)
         # The kernel and hardware below are the parent's.
         if hasattr(parent, "features"):
             self.features = parent.features
@@ -169,7 +169,11 @@ class ContainerNode(GuestNode):
         self.executor.stop()
 
     def close(self) -> None:
-        """LISA closes connections after each case; the container lives on."""
+        """LISA closes its nodes after each case: commands that still run end (see
+        `ContainerShell.close`), the container lives on."""
+        for shell in self._own_shells:
+            shell.close()
+        self._nics = None
 
     def test_connection(self) -> bool:
         """Whether the container runs and takes a command."""

@@ -71,8 +71,7 @@ class ContainerRun:
         Raises:
             EngineError: see `create`.
         """
-        process = self._start(auto_remove=remove)
-        process.close()
+        process = self._start(auto_remove=remove, attach=False)
         if process.finished.is_set():  # it could not be executed
             result = self._result(process, time.monotonic())
             self.remove()
@@ -95,7 +94,7 @@ class ContainerRun:
             EngineError: see `create`.
         """
         mark = interrupt.now()
-        process = self._start(auto_remove=False)
+        process = self._start(auto_remove=False, attach=True)
         started = time.monotonic()
         try:
             if not wait_for(process.finished, timeout, lambda: interrupt.check(mark)):
@@ -149,13 +148,13 @@ class ContainerRun:
             entrypoint = self._engine.api.inspect_image(image)["Config"].get("Entrypoint")
         return shlex.split(self._command) if entrypoint else to_argv(self._command)
 
-    def _start(self, auto_remove: bool) -> MainProcess:
+    def _start(self, auto_remove: bool, attach: bool) -> MainProcess:
         body = self._body()
         body["HostConfig"]["AutoRemove"] = auto_remove
         while True:
             try:
                 container = create_container(self._engine, body, self._name)
-                process = MainProcess(self._engine, container)
+                process = MainProcess(self._engine, container, attach)
                 process.start()
                 return process
             except BaseException as error:

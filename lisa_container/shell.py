@@ -7,7 +7,12 @@ LISA's tools and suites reach a node through `node.shell` (files) and through `P
 from __future__ import annotations
 
 import codecs
+import contextlib
+import errno
 import os
+import shlex
+import stat as stat_module
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Callable
@@ -16,11 +21,24 @@ import spur.results
 from lisa.util import InitializableMixin, LisaException
 
 from lisa_container.command import CommandResult
-from lisa_container.errors import InterruptedRunError
+from lisa_container.errors import ContainerError, InterruptedRunError
 from lisa_container.executor import ContainerExecutor
 
 # For operations of this shell itself, in seconds.
 _TIMEOUT = 60
+
+_SIGHUP, _SIGKILL = 1, 9
+# A shell's exit code for a program that is not there.
+_NOT_FOUND = 127
+
+# What programs say, and what Python says for it.
+_ERRORS = {
+    os.strerror(number): number
+    for number in (
+        *(errno.ENOENT, errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+        *(errno.ENOTEMPTY, errno.EROFS, errno.ENOSPC, errno.ELOOP, errno.EBUSY),
+    )
+}
 
 
 class ContainerShell(InitializableMixin):
@@ -42,12 +60,16 @@ class ContainerShell(InitializableMixin):
         self.executor = executor
         self.merge_stderr = merge_stderr
         self.user = user
+        self._processes: weakref.WeakSet[ContainerProcess] = weakref.WeakSet()
 
     def _initialize(self, *args: Any, **kwargs: Any) -> None:
         self.executor.start()
 
     def close(self) -> None:
-        """Nothing is held between commands."""
+        """End what still runs as a closed SSH connection does: it gets SIGHUP, which what was
+        started with nohup ignores. LISA closes its nodes after each case."""
+        for process in list(self._processes):
+            process.hang_up()
 
     @property
     def is_connected(self) -> bool:
@@ -68,7 +90,7 @@ class ContainerShell(InitializableMixin):
     ) -> ContainerProcess:
         """Start a command; the arguments are those of LISA's `SshShell.spawn`."""
         self.initialize()
-        return ContainerProcess(
+        process = ContainerProcess(
             self,
             list(command),
             update_env or {},
@@ -77,50 +99,60 @@ class ContainerShell(InitializableMixin):
             stdout if self.merge_stderr else stderr,
             encoding or "utf-8",
         )
+        self._processes.add(process)
+        return process
 
     def mkdir(
         self, path: PurePath, mode: int = 0o777, parents: bool = True, exist_ok: bool = False
     ) -> None:
-        """Create a folder, as `Path.mkdir`."""
-        if not exist_ok and self.exists(path):
-            raise FileExistsError(f"{path} exists in {self.executor!r}")
-        arguments = ["-p"] if parents or exist_ok else []
-        self._run(["mkdir", *arguments, "-m", f"{mode:o}", str(path)])
+        """Create a folder, as `Path.mkdir`; where that is not allowed, as root."""
+        if self.exists(path):
+            if exist_ok:
+                return
+            raise FileExistsError(errno.EEXIST, f"it exists in {self.executor!r}", str(path))
+        option = "-p" if parents else ""
+        script = f'umask "$(printf %o $((0$(umask) | {~mode & 0o777})))" && mkdir {option} -- "$1"'
+        self._run(["sh", "-c", script, "sh", str(path)], or_as_root=True)
 
     def exists(self, path: PurePath) -> bool:
         """Whether there is something at the path; a dangling link counts as nothing."""
-        return self._test("-e", path)
+        try:
+            self.stat(path)
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
 
     def remove(self, path: PurePath, recursive: bool = False) -> None:
-        """Remove a file, or a folder: an empty one, or with all in it."""
-        if recursive:
-            self._run(["rm", "-rf", str(path)])
-        elif self.is_dir(path) and not self.is_symlink(path):
-            self._run(["rmdir", str(path)])
-        else:
-            self._run(["rm", str(path)])
+        """Remove a file, or a folder: an empty one, or with all in it. Of a link, the link. Where
+        that is not allowed, as root."""
+        is_dir = stat_module.S_ISDIR(self._stat(path, follow=False).st_mode)
+        words = ["rm", "-f"]
+        if is_dir:
+            words = ["rm", "-rf"] if recursive else ["rmdir"]
+        self._run([*words, "--", str(path)], or_as_root=True)
 
     def chmod(self, path: PurePath, mode: int) -> None:
         """Set the mode bits."""
-        self._run(["chmod", f"{mode:o}", str(path)])
+        self._run(["chmod", f"{mode:o}", "--", str(path)])
 
     def stat(self, path: PurePath) -> os.stat_result:
         """As `os.stat`: a link is followed. Inode, device and link count are given too."""
-        format_ = "%f %i %d %h %u %g %s %X %Y %Z"
-        words = self._run(["stat", "-L", "-c", format_, str(path)]).stdout.split()
-        return os.stat_result([int(words[0], 16), *(int(word) for word in words[1:])])
+        return self._stat(path, follow=True)
 
     def is_dir(self, path: PurePath) -> bool:
         """Whether the path is a folder, or a link to one."""
-        return self._test("-d", path)
+        return stat_module.S_ISDIR(self.stat(path).st_mode)
 
     def is_symlink(self, path: PurePath) -> bool:
         """Whether the path is a symbolic link."""
-        return self._test("-h", path)
+        return stat_module.S_ISLNK(self._stat(path, follow=False).st_mode)
 
     def symlink(self, source: PurePath, destination: PurePath) -> None:
         """Make `destination` a symbolic link to `source`."""
-        self._run(["ln", "-s", str(source), str(destination)])
+        # -n and -T are not known to every ln: a destination that is a folder would be entered.
+        script = 'if [ -e "$2" ] || [ -h "$2" ]; then echo "File exists" >&2; exit 1; fi; '
+        script += 'ln -s -- "$1" "$2"'
+        self._run(["sh", "-c", script, "sh", str(source), str(destination)])
 
     def copy(self, local_path: PurePath, node_path: PurePath) -> None:
         """Copy a file or folder of this machine into the container."""
@@ -132,20 +164,38 @@ class ContainerShell(InitializableMixin):
         self.initialize()
         self.executor.copy_from(node_path, local_path)
 
-    def _test(self, option: str, path: PurePath) -> bool:
-        self.initialize()
-        return self._execute(["test", option, str(path)]).exit_code == 0
+    def _stat(self, path: PurePath, follow: bool) -> os.stat_result:
+        options = ["-L"] if follow else []
+        format_ = "%f %i %d %h %u %g %s %X %Y %Z"
+        words = self._run(["stat", *options, "-c", format_, "--", str(path)]).stdout.split()
+        return os.stat_result([int(words[0], 16), *(int(word) for word in words[1:])])
 
-    def _run(self, argv: list[str]) -> CommandResult:
-        self.initialize()
-        result = self._execute(argv)
-        if result.exit_code != 0:
-            kind = FileNotFoundError if "No such file" in result.stderr else LisaException
-            raise kind(f"{' '.join(argv)} failed in {self.executor!r}: {result.stderr}")
-        return result
+    def _run(self, argv: list[str], or_as_root: bool = False) -> CommandResult:
+        """Run a program that works on files.
 
-    def _execute(self, argv: list[str]) -> CommandResult:
-        return self.executor.run(argv, user=self.user, timeout=_TIMEOUT)
+        Raises:
+            OSError: of the kind that Python itself would raise on the machine.
+        """
+        self.initialize()
+        # The messages are read.
+        envs = {"LC_ALL": "C"}
+        result = self.executor.run(argv, user=self.user, update_envs=envs, timeout=_TIMEOUT)
+        denied = _ERRORS.get("Permission denied")
+        if or_as_root and result.exit_code != 0 and _errno(result.stderr) == denied:
+            result = self.executor.run(argv, user="0", update_envs=envs, timeout=_TIMEOUT)
+        if result.exit_code == 0:
+            return result
+        number = _errno(result.stderr)
+        if number is None or result.exit_code == _NOT_FOUND:
+            raise LisaException(
+                f"{shlex.join(argv)} failed in {self.executor!r} with exit code "
+                f"{result.exit_code}: {result.stderr}"
+            )
+        raise OSError(number, f"{result.stderr} (in {self.executor!r})", argv[-1])
+
+
+def _errno(message: str) -> int | None:
+    return next((number for words, number in _ERRORS.items() if words in message), None)
 
 
 class ContainerProcess:
@@ -162,6 +212,7 @@ class ContainerProcess:
         encoding: str,
     ) -> None:
         self._encoding = encoding
+        self._log = shell.executor.host.log
         self._merged = bytearray()
         self._merge = shell.merge_stderr
         self._channel = _Channel(shell.executor)
@@ -178,15 +229,17 @@ class ContainerProcess:
 
     @property
     def pid(self) -> int:
-        """The process id on the node; 0 once it ended."""
-        return self._running.pid
+        """The process id on the node; 0 once it ended, or where nobody can tell."""
+        with contextlib.suppress(ContainerError):
+            return self._running.pid
+        return 0
 
     def is_running(self) -> bool:
         """Whether it runs or its output is still coming. LISA asks this while it waits."""
         try:
             self._running.check_interrupt()
         except InterruptedRunError:
-            self._running.kill()
+            self._running.kill_soon()
             raise
         return self._running.running
 
@@ -196,11 +249,22 @@ class ContainerProcess:
 
     def send_signal(self, signal: int) -> None:
         """Signal its whole process group."""
-        self._running.signal(signal)
+        if signal == _SIGKILL:
+            self._running.kill()
+        else:
+            self._running.signal(signal)
+
+    def hang_up(self) -> None:
+        """Tell it that nobody listens any more, if it still runs."""
+        with contextlib.suppress(ContainerError):
+            if self._running.running:
+                self._running.signal(_SIGHUP)
 
     def wait_for_result(self) -> Any:
         """Wait for its end; spur's kind of result."""
         result = self._running.wait(timeout=None)
+        if result.oom_killed:
+            self._log.warning(f"{result.cmd}: out of memory, the container's limit was reached")
         stdout = bytes(self._merged) if self._merge else result.stdout_bytes
         stderr = b"" if self._merge else result.stderr_bytes
         return spur.results.result(

@@ -1,139 +1,239 @@
-"""Copying files into and out of a container, a chunk at a time."""
+"""Copying files into and out of a container, a chunk at a time.
+
+The engine's archive calls do most of it; they need nothing of the image. What they do not see in a
+running container (tmpfs, mounts made from within, /proc) goes through the container's own tar.
+"""
 
 from __future__ import annotations
 
-import io
+import contextlib
 import os
-from collections.abc import Iterable, Iterator
+import queue
+import tarfile
+from collections.abc import Generator, Iterator
 from pathlib import Path, PurePath, PurePosixPath
-from typing import Any
 
-from lisa_container.command import RunningCommand
-from lisa_container.engine.archive import pack, unpack
+from lisa_container.engine.archive import Packing, local_error, unpack
 from lisa_container.engine.client import Engine
-from lisa_container.errors import CopyError, EngineError
+from lisa_container.engine.exec import Exec
+from lisa_container.engine.view import Kind, Place, View
+from lisa_container.errors import (
+    ContainerError,
+    CopyDeniedError,
+    CopyError,
+    CopyNotFoundError,
+    EngineError,
+)
 
-# What the engine's archive calls do not see of a running container, beside each tmpfs of its own.
-_HIDDEN = ["/dev", "/proc", "/sys"]
+_CHUNK = 256 * 1024
+# How far a command in the container may be ahead of us: so many pieces of at most 64 KiB.
+_AHEAD = 16
+_SLICE = 0.1
 
 
-def copy_to(
-    engine: Engine, container: str, local: Path, target: str | PurePath, user: str = ""
-) -> None:
+def copy_to(engine: Engine, container: str, local: Path, target: str | PurePath) -> None:
     """Copy a file or folder into a container.
 
-    Modes and symbolic links inside a folder are kept. Folders on the way are made. A target that
-    ends with `/` or is a folder receives the copy under its own name.
+    Modes, times and links inside a folder are kept; the owner is the container's user. Folders on
+    the way are made. A target that ends with `/` or is a folder receives the copy under its own
+    name. Sockets, pipes and devices are left out.
 
     Args:
         engine: of the node.
         container: name or id.
-        local: file or folder on this machine.
+        local: file or folder on this machine; a symbolic link itself is followed.
         target: absolute path in the container.
-        user: who will own it; root by default.
 
     Raises:
-        CopyError: it cannot be read, or the path in the container is not absolute.
+        CopyNotFoundError: it is not there.
+        CopyError: it cannot be read, or not be written in the container.
+        NoSpaceError: the node's disk is full.
         EngineError: the engine refused.
     """
     if not local.exists():
-        raise CopyError(str(local), "it does not exist on this machine")
-    path = _absolute(target)
-    if str(target).endswith("/") or _run(engine, container, ["test", "-d", str(path)]) == 0:
-        path = path / Path(os.path.realpath(local)).name
-    uid, gid = _ids(engine, container, user)
-    chunks = pack(local, path, uid, gid)
-    if _is_hidden(engine, container, path):
-        command = ["tar", "-x", "-f", "-", "-C", "/"]
-        _checked(engine, container, path, command, stdin=_ChunkFile(chunks))
-        return
-    with engine.errors(container):
-        engine.api.put_archive(container, "/", chunks)
+        raise CopyNotFoundError(str(local), "it does not exist on this machine")
+    view = View(engine, container)
+    place = view.find(target)
+    if place.kind is Kind.FOLDER or str(target).endswith("/"):
+        place = view.find(place.path / (local.name or local.resolve().name))
+    ours = Kind.FOLDER if local.is_dir() else Kind.FILE
+    if place.kind not in (Kind.NOTHING, ours):
+        raise CopyError(
+            str(place.path), f"there is a {place.kind.value} of that name in the container"
+        )
+    uid, gid = view.user_ids()
+    if place.is_hidden:
+        packing = Packing(uid, gid, tarfile.GNU_FORMAT)
+        # tar makes the folders on the way by itself.
+        chunks = packing.pack(local, str(place.path).lstrip("/"))
+        _feed(engine, container, place, ["tar", "-x", "-f", "-", "-C", "/"], chunks)
+    elif place.is_mount and ours is Kind.FILE:
+        # Such as /etc/hosts: tar and the engine would put a new file in its place, and cannot.
+        words = ["sh", "-c", 'cat >"$1"', "sh", str(place.path)]
+        _feed(engine, container, place, words, _content(local))
+    else:
+        _archive_in(engine, container, view, place, Packing(uid, gid), local)
 
 
 def copy_from(engine: Engine, container: str, source: str | PurePath, local: Path) -> None:
     """Copy a file or folder out of a container.
 
-    Modes and symbolic links are kept. An existing folder receives the copy under its own name.
+    Modes, times and links inside a folder are kept. An existing folder receives the copy under its
+    own name. Nothing outside of that is written, whatever the container has in it.
 
     Args:
         engine: of the node.
         container: name or id.
-        source: absolute path in the container.
+        source: absolute path in the container; a symbolic link itself is followed.
         local: path on this machine.
 
     Raises:
-        CopyError: it is not there, or cannot be written here.
+        CopyNotFoundError: it is not there.
+        CopyError: it cannot be read, or not be written here.
         EngineError: the engine refused.
     """
-    path = _absolute(source)
+    view = View(engine, container)
+    place = view.find(source)
+    if place.kind is Kind.NOTHING:
+        raise CopyNotFoundError(str(source), f"it is not in container '{container}'")
     if local.is_dir():
-        local = local / path.name
-    local.parent.mkdir(parents=True, exist_ok=True)
-    if _is_hidden(engine, container, path):
-        command = ["tar", "-c", "-f", "-", "-C", str(path.parent), path.name]
-        unpack([_checked(engine, container, path, command)], local)
+        local = local / PurePosixPath(source).name
+    try:
+        local = Path(os.path.realpath(local))  # a link of the user's own is followed
+        local.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise local_error(local, error) from error
+    if place.is_virtual and place.kind is Kind.FILE:
+        _write(_output(engine, container, place, ["cat", str(place.path)]), local)
         return
+    chunks = _tar_out(engine, container, place)
+    with contextlib.closing(chunks):
+        unpack(chunks, local)
+
+
+def _archive_in(
+    engine: Engine, container: str, view: View, place: Place, packing: Packing, local: Path
+) -> None:
+    base = view.nearest_folder(place.path)
+    name = place.path.relative_to(base)
+    parents = [str(parent) for parent in reversed(name.parents)][1:]
+    chunks = packing.pack(local, str(name), parents)
     try:
         with engine.errors(container):
-            stream, _ = engine.api.get_archive(container, str(path))
-            unpack(stream, local)
+            engine.api.put_archive(container, os.fsencode(str(base)), chunks)
     except EngineError as error:
-        if any(words in str(error).lower() for words in ("could not find", "no such file")):
-            raise CopyError(str(source), f"it is not in container '{container}'") from error
+        if "read-only" not in str(error):
+            raise
+        raise CopyError(
+            str(place.path),
+            f"the root of container '{container}' is read-only: have a volume or a tmpfs in its "
+            "config for what is written, or leave out 'read_only'",
+        ) from error
+
+
+def _tar_out(engine: Engine, container: str, place: Place) -> Generator[bytes, None, None]:
+    if not place.is_hidden:
+        return _archive_out(engine, container, place)
+    words = ["tar", "-c", "-f", "-", "-C", str(place.path), "."]
+    if place.kind is Kind.FILE:
+        # -h: a symbolic link itself is followed. With "./" no name is taken for an option.
+        folder, name = str(place.path.parent), f"./{place.path.name}"
+        words = ["tar", "-c", "-h", "-f", "-", "-C", folder, name]
+    return _output(engine, container, place, words)
+
+
+def _archive_out(engine: Engine, container: str, place: Place) -> Generator[bytes, None, None]:
+    api = engine.api
+    url = api._url("/containers/{0}/archive", container)
+    with engine.errors(container):
+        # As the SDK's get_archive, but closed for certain, and for names that are not UTF-8.
+        answer = api._get(url, params={"path": os.fsencode(str(place.path))}, stream=True)
+        with contextlib.closing(answer):
+            api._raise_for_status(answer)
+            yield from answer.iter_content(_CHUNK)
+
+
+def _content(local: Path) -> Iterator[bytes]:
+    try:
+        with local.open("rb") as file:
+            yield from iter(lambda: file.read(_CHUNK), b"")
+    except OSError as error:
+        raise local_error(local, error) from error
+
+
+def _write(chunks: Generator[bytes, None, None], local: Path) -> None:
+    """A file of /proc or /sys; tar would take it for empty."""
+    with contextlib.closing(chunks):
+        try:
+            with local.open("wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+        except ContainerError:
+            raise  # SshLostError is an OSError too
+        except OSError as error:
+            raise local_error(local, error) from error
+
+
+def _feed(
+    engine: Engine, container: str, place: Place, words: list[str], chunks: Iterator[bytes]
+) -> None:
+    """Give a command in the container something to read."""
+    said = bytearray()
+    command = Exec(engine, container, words, user="0", stdin=True, on_stderr=said.extend)
+    try:
+        for chunk in chunks:
+            command.write(chunk)
+        command.close_stdin()
+    except OSError as error:
+        if isinstance(error, ContainerError):
+            command.kill_soon()
+            raise
+        # It ended early; its exit code and words say why.
+    except BaseException:
+        command.kill_soon()
         raise
+    _check(command, container, place, said)
 
 
-def _absolute(path: str | PurePath) -> PurePosixPath:
-    result = PurePosixPath(str(path))
-    if not result.is_absolute():
-        raise CopyError(str(path), "a path in the container must be absolute")
-    return result
+def _output(
+    engine: Engine, container: str, place: Place, words: list[str]
+) -> Generator[bytes, None, None]:
+    """What a command in the container writes, while it comes; little of it is held at a time."""
+    said = bytearray()
+    pieces: queue.Queue[bytes] = queue.Queue(_AHEAD)
+    is_read = True
+
+    def put(data: bytes) -> None:
+        while is_read:
+            with contextlib.suppress(queue.Full):
+                return pieces.put(data, timeout=_SLICE)
+
+    command = Exec(engine, container, words, user="0", on_stdout=put, on_stderr=said.extend)
+    try:
+        while command.running or not pieces.empty():
+            with contextlib.suppress(queue.Empty):
+                yield pieces.get(timeout=_SLICE)
+        _check(command, container, place, said)
+    finally:
+        is_read = False
+        if command.running:
+            command.kill_soon()
 
 
-def _is_hidden(engine: Engine, container: str, path: PurePosixPath) -> bool:
-    with engine.errors(container):
-        found = engine.api.inspect_container(container)
-    tmpfs = found["HostConfig"].get("Tmpfs") or {}
-    roots = [PurePosixPath(root) for root in (*_HIDDEN, *tmpfs)]
-    return bool(found["State"]["Running"]) and any(
-        root == path or root in path.parents for root in roots
-    )
-
-
-def _ids(engine: Engine, container: str, user: str) -> tuple[int, int]:
-    if not user:
-        return 0, 0
-    ids = []
-    for option in ("-u", "-g"):
-        running = RunningCommand(engine, container, ["id", option], user=user)
-        ids.append(running.wait(60).stdout)
-    return (int(ids[0]), int(ids[1])) if all(x.isdigit() for x in ids) else (0, 0)
-
-
-def _run(engine: Engine, container: str, argv: list[str]) -> int:
-    with engine.errors(container):
-        if not engine.api.inspect_container(container)["State"]["Running"]:
-            return 1  # created or stopped: nothing can be asked of it
-    exit_code = RunningCommand(engine, container, argv).wait(60).exit_code
-    return 1 if exit_code is None else exit_code
-
-
-def _checked(
-    engine: Engine, container: str, path: PurePosixPath, argv: list[str], stdin: Any = None
-) -> bytes:
-    result = RunningCommand(engine, container, argv, user="0", stdin=stdin).wait(timeout=None)
-    if result.exit_code != 0:
-        raise CopyError(str(path), f"the tar of container '{container}' failed: {result.stderr}")
-    return result.stdout_bytes
-
-
-class _ChunkFile(io.RawIOBase):
-    """A binary file over chunks."""
-
-    def __init__(self, chunks: Iterable[bytes]) -> None:
-        super().__init__()
-        self._chunks: Iterator[bytes] = iter(chunks)
-
-    def read(self, size: int = -1) -> bytes:
-        return next(self._chunks, b"")
+def _check(command: Exec, container: str, place: Place, said: bytearray) -> None:
+    command.wait()
+    if command.exit_code == 0:
+        return
+    path, reason = str(place.path), bytes(said).decode("utf-8", errors="replace").strip()
+    if command.refusal:
+        raise CopyError(
+            path,
+            "the engine does not see this file system of the container (a tmpfs, or mounted from "
+            f"within), and the image lacks what is needed to copy there: {command.refusal}",
+        )
+    reason = f"{reason} (in container '{container}')"
+    if "No such file" in reason:
+        raise CopyNotFoundError(path, reason)
+    if "Permission denied" in reason:
+        raise CopyDeniedError(path, reason)
+    raise CopyError(path, reason)

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import shlex
-import struct
 import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Callable
 
 from lisa_container.engine.client import Engine
+from lisa_container.engine.frames import STDERR, STDOUT, read_frames
 from lisa_container.engine.signals import Target, kill_session, signal_group
 from lisa_container.engine.sockets import EngineFile
 from lisa_container.engine.state import death_of, was_out_of_memory
 from lisa_container.engine.waiting import bounded, wait_for
 from lisa_container.errors import (
     CommandNotStartedError,
+    ContainerDiedError,
     ContainerError,
     EngineError,
     EngineTimeoutError,
@@ -33,7 +34,6 @@ _KILL_WAIT = 10.0
 _DRAIN = 5.0
 # How often (seconds) idle SSH connections are kept alive, as LISA does.
 _KEEPALIVE = 30
-_STDOUT, _STDERR = 1, 2
 
 # 128 + SIGKILL, which is what the kernel sends when a memory limit is reached, and when the
 # container's first process dies.
@@ -42,7 +42,6 @@ _KILLED = 137
 # Where a command could not be run, the engine says so on stdout, as if the command had written it.
 # These are the first words of docker, and of crun through podman.
 _REFUSALS = (b"OCI runtime exec failed", b"unable to find ", b"crun: ", b"runc: ")
-_LONGEST = max(map(len, _REFUSALS))
 # It is about the program itself: what a shell has the exit codes 127 and 126 for (docker-run(1)).
 _ABOUT_PROGRAM = re.compile(r'exec: "|exec /|executable file')
 _NOT_FOUND = ("executable file not found", "no such file or directory")
@@ -53,8 +52,8 @@ _NO_FOLDER, _NO_USER = "chdir to cwd", "no matching entries in"
 class Exec:
     """A command started in a container. Output goes to the sinks as it comes.
 
-    All talk with the engine happens in a thread of this object: whoever waits does so in slices, and
-    may be interrupted, however the engine behaves.
+    All talk with the engine happens in a thread of this object: whoever waits does so in slices,
+    and may be interrupted, however the engine behaves.
 
     Args:
         engine: of the node.
@@ -106,7 +105,7 @@ class Exec:
             "privileged": privileged,
             "stdin": stdin,
         }
-        self._sinks: dict[int, Sink | None] = {_STDOUT: on_stdout, _STDERR: on_stderr}
+        self._sinks: dict[int, Sink | None] = {STDOUT: on_stdout, STDERR: on_stderr}
         self._poll = poll
         self._began = time.monotonic()
         self._id = ""
@@ -194,6 +193,17 @@ class Exec:
         except TimeoutError as error:
             raise KillError(self._container, 9, str(error)) from error
 
+    def kill_soon(self) -> None:
+        """Kill it as `kill` does, but in the background; where that fails the log says so."""
+
+        def kill() -> None:
+            try:
+                self.kill()
+            except ContainerError as error:
+                self._engine.node.log.warning(str(error))
+
+        threading.Thread(target=kill, name="exec-kill", daemon=True).start()
+
     def host_pid(self) -> int:
         """The process id on the node; 0 once it ended."""
         target = self._target()
@@ -212,18 +222,25 @@ class Exec:
 
     def _target(self) -> Target | None:
         """The running command, or None once it ended."""
-        if self._finished.is_set() or not self._id:
-            return None
-        try:
-            state = self._inspect()
-        except EngineError as error:
-            if isinstance(error, SshLostError):
+        deadline = time.monotonic() + _KILL_WAIT
+        while not self._finished.is_set() and self._id:
+            try:
+                state = self._inspect()
+            except SshLostError as error:
                 raise KillError(self._container, 9, str(error)) from error
-            return None  # engine or container are gone, and the command with them
-        pid = int(state.get("Pid") or 0)
-        if not state.get("Running") or not pid:
-            return None
-        return Target(self._engine, self._container, state["ContainerID"], pid, self._run_beside)
+            except EngineError:
+                return None  # engine or container are gone, and the command with them
+            if not state.get("Running"):
+                return None
+            # The engine says "running" a little before there is a process.
+            pid = int(state.get("Pid") or 0)
+            if pid:
+                container = str(state["ContainerID"])
+                return Target(self._engine, self._container, container, pid, self._run_beside)
+            if time.monotonic() > deadline:
+                raise KillError(self._container, 9, "the engine does not start it, nor give it up")
+            time.sleep(0.005)
+        return None
 
     def _run_beside(self, argv: list[str], privileged: bool) -> int:
         """Run a program in the same container, as root; its exit code."""
@@ -252,16 +269,7 @@ class Exec:
         """Nobody waits any more for the start of this: should it happen, kill it."""
         self._abandoned = True
         if self._ready.is_set():
-            self._kill_quietly()
-
-    def _kill_quietly(self) -> None:
-        def kill() -> None:
-            try:
-                self.kill()
-            except ContainerError as error:
-                self._engine.node.log.warning(str(error))
-
-        threading.Thread(target=kill, name="exec-kill", daemon=True).start()
+            self.kill_soon()
 
     # --- in the thread ----------------------------------------------------------------------------
 
@@ -270,8 +278,8 @@ class Exec:
             self._start()
             self._ready.set()
             if self._abandoned:
-                self._kill_quietly()
-            self._read_frames()
+                self.kill_soon()
+            self._read()
             self.exit_code = self._exit_code()
         except BaseException as error:  # passed on to whoever waits
             self._error = self._explained(error)
@@ -292,54 +300,38 @@ class Exec:
             stream._sock.settimeout(None)
         self._id, self._stream = created["Id"], stream
 
-    def _read_frames(self) -> None:
-        """Take apart what the engine sends: 8 bytes of header (stream, length), then the data.
-
-        https://docs.docker.com/engine/api/v1.41/#operation/ContainerAttach, "Stream format".
-        """
+    def _read(self) -> None:
         assert self._stream is not None
-        held = b""  # the first frame, where it looks like a refusal
-        count = 0
+        held = b""  # the first piece, where it looks like a refusal
+        is_first = True
         with self._engine.errors(self._container):
-            while True:
-                header = _exactly(self._stream, 8)
-                if len(header) < 8:
-                    break
-                number, left = struct.unpack(">BxxxL", header)
-                count += 1
-                if count == 1:
-                    start = _exactly(self._stream, min(left, _LONGEST))
-                    left -= len(start)
-                    if start.startswith(_REFUSALS):
-                        held = start + _exactly(self._stream, left)
-                        continue
-                    self._pass_on(number, start)
+            for number, data in read_frames(self._stream):
+                if is_first and data.startswith(_REFUSALS):
+                    held = data
                 elif held:
-                    self._pass_on(_STDOUT, held)  # the engine would have said no more
+                    self._pass_on(STDOUT, held)  # the engine would have said no more
                     held = b""
-                while left:
-                    data = self._stream.read(min(left, 64 * 1024))
-                    if not data:
-                        break
-                    left -= len(data)
+                if not held:
                     self._pass_on(number, data)
+                is_first = False
             if held:
                 self._understand(held)
 
     def _pass_on(self, number: int, data: bytes) -> None:
         sink = self._sinks.get(number)
-        if sink is not None and data:
+        if sink is not None:
             sink(data)
 
     def _understand(self, held: bytes) -> None:
         if self._inspect().get("Pid"):
-            self._pass_on(_STDOUT, held)  # the command ran, and wrote that itself
+            self._pass_on(STDOUT, held)  # the command ran, and wrote that itself
             return
         said = held.decode("utf-8", errors="replace").strip()
         if not _ABOUT_PROGRAM.search(said):
+            self._survived_container()
             raise self._not_started(said)
         self.refusal = said
-        self._pass_on(_STDERR, held)
+        self._pass_on(STDERR, held)
 
     def _not_started(self, said: str) -> CommandNotStartedError:
         hint = "The engine's documentation of 'exec' may tell more."
@@ -364,12 +356,16 @@ class Exec:
             time.sleep(0.005)
         exit_code = int(state["ExitCode"])
         if exit_code == _KILLED:
-            elapsed = time.monotonic() - self._began
-            self.oom_killed = was_out_of_memory(self._engine, state["ContainerID"], elapsed)
+            self.oom_killed = self._survived_container()
         if self.refusal and exit_code == _CODE_NOT_RUN:
             lower = self.refusal.lower()
             return _CODE_NOT_FOUND if any(x in lower for x in _NOT_FOUND) else _CODE_NOT_RUN
         return exit_code
+
+    def _survived_container(self) -> bool:
+        """Raise if the container died meanwhile; whether its memory limit was reached."""
+        elapsed = time.monotonic() - self._began
+        return was_out_of_memory(self._engine, self._container, elapsed)
 
     def _inspect(self) -> dict[str, Any]:
         with self._engine.errors(self._container):
@@ -378,7 +374,7 @@ class Exec:
     def _explained(self, error: BaseException) -> BaseException:
         if isinstance(error, SshLostError):
             return SshLostError(self._engine.name, error.cause)
-        if not isinstance(error, EngineError):
+        if isinstance(error, ContainerDiedError) or not isinstance(error, EngineError):
             return error
         if _NO_USER in str(error):  # newer engines say so before they start anything
             return self._not_started(str(error))
@@ -388,13 +384,3 @@ class Exec:
         if self._id:
             return EngineError(f"{error} A command that ran in '{self._container}' may still run.")
         return error
-
-
-def _exactly(stream: EngineFile, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        piece = stream.read(count - len(data))
-        if not piece:
-            break
-        data += piece
-    return data

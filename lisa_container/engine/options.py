@@ -74,8 +74,8 @@ def _add_capabilities(engine: Engine, host: dict[str, Any], privileged: bool) ->
         return
     engine.note_once(
         f"privileged containers on node '{engine.name}' lack {', '.join(capabilities.missing)}: "
-        "its engine does not have them to give. In them /sys is read-only until somebody there does "
-        "'mount -o remount,rw /sys'"
+        "its engine does not have them to give. In them /sys is read-only until somebody there "
+        "does 'mount -o remount,rw /sys'"
     )
     if privileged:
         add_privileges(host, capabilities, list_devices(engine.node))

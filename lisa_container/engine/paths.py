@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
 import stat
@@ -59,16 +60,16 @@ def stat_path(engine: Engine, container: str, path: str | PurePath) -> PathStat 
         EngineError: the engine refused.
     """
     api = engine.api
+    url = api._url("/containers/{0}/archive", container)
+    params = {"path": os.fsencode(str(path))}  # bytes, as a file's name need not be UTF-8
     with engine.errors(container):
-        # Bytes, as a file's name need not be UTF-8.
-        answer = api.head(
-            api._url("/containers/{0}/archive", container),
-            params={"path": os.fsencode(str(path))},
-            timeout=api.timeout,
-        )
+        answer = api.head(url, params=params, timeout=api.timeout)
         if answer.status_code == 404:
             return None
-        api._raise_for_status(answer)
+        if answer.status_code != 200:
+            # Why is said in a body, which the answer to HEAD has not.
+            with contextlib.closing(api._get(url, params=params, stream=True)) as answer:
+                api._raise_for_status(answer)
     found = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
     return PathStat(_mode(int(found["mode"])), int(found["size"]), found.get("linkTarget") or "")
 

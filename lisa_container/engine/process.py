@@ -8,6 +8,7 @@ from typing import Any
 
 from lisa_container.engine.client import Engine
 from lisa_container.engine.frames import STDOUT, read_frames
+from lisa_container.engine.sockets import EngineFile
 from lisa_container.errors import EngineError
 
 # The words of runc and crun for a command they cannot execute, told from a wrong working directory
@@ -32,12 +33,13 @@ class MainProcess:
     Args:
         engine: of the node.
         container: its id.
+        attach: whether to follow it; else it is only started.
 
     Raises:
         EngineError: the engine refused.
     """
 
-    def __init__(self, engine: Engine, container: str) -> None:
+    def __init__(self, engine: Engine, container: str, attach: bool = True) -> None:
         self.stdout, self.stderr = bytearray(), bytearray()
         self.finished = threading.Event()
         """Set when it ended, and all of its output is there."""
@@ -47,9 +49,11 @@ class MainProcess:
         self._engine = engine
         self._error: EngineError | None = None
         self._state: dict[str, Any] = {}
-        with engine.errors(container):
-            self._raw = engine.api.attach_stream(container)
-            self._raw._sock.settimeout(None)
+        self._raw: EngineFile | None = None
+        if attach:
+            with engine.errors(container):
+                self._raw = engine.api.attach_stream(container)
+                self._raw._sock.settimeout(None)
 
     def start(self) -> None:
         """Start the container.
@@ -73,7 +77,10 @@ class MainProcess:
             self._state = {"ExitCode": exit_code}
             self.finished.set()
             return
-        threading.Thread(target=self._follow, name="container", daemon=True).start()
+        if self._raw is not None:
+            follow = threading.Thread(target=self._follow, args=(self._raw,), name="container")
+            follow.daemon = True
+            follow.start()
 
     @property
     def exit_code(self) -> int:
@@ -94,13 +101,14 @@ class MainProcess:
 
     def close(self) -> None:
         """Follow it no longer."""
-        self._raw.close()
-        self._raw._sock.close()
+        if self._raw is not None:
+            self._raw.close()
+            self._raw._sock.close()
 
-    def _follow(self) -> None:
+    def _follow(self, raw: EngineFile) -> None:
         try:
             with self._engine.errors(self.container):
-                for stream, data in read_frames(self._raw):
+                for stream, data in read_frames(raw):
                     (self.stdout if stream == STDOUT else self.stderr).extend(data)
                 # The output can end before the process does.
                 self._engine.api.wait(self.container, timeout=None)

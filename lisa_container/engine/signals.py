@@ -1,10 +1,10 @@
 """Signals to a command in a container: to all its processes, and for sure.
 
 Ending the client of an exec leaves the process running
-(https://github.com/opencontainers/runc/issues/3359), and the engine's API has no call to signal an
-exec. runc makes each exec the leader of a session and of a process group, so those are signalled,
-in one of three ways: by the container's own shell, from the node as root, or, where the image has no
-shell and the node's user no sudo, by a program of ours put into the container.
+(https://github.com/opencontainers/runc/issues/3359), and the engine's API has no call to signal
+an exec. runc makes each exec the leader of a session and of a process group, so those are
+signalled, in one of three ways: by the container's own shell, from the node as root, or, where the
+image has no shell and the node's user no sudo, by a program of ours put into the container.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from lisa_container.engine.archive import pack_bytes
 from lisa_container.engine.client import Engine
 from lisa_container.engine.paths import stat_path
 from lisa_container.engine.programs import HELPER_FOLDER, kill_program
-from lisa_container.errors import ContainerError, EngineError, KillError
+from lisa_container.errors import CommandNotStartedError, EngineError, KillError
 
 # Runs a program in the container as root: argv, and whether with all capabilities; its exit code.
 Run = Callable[[list[str], bool], int]
@@ -99,7 +99,10 @@ class _Shell:
         for privileged in (False, True):
             try:
                 exit_code = self._run(["sh", "-c", *words], privileged)
-            except ContainerError as error:
+            except CommandNotStartedError as error:
+                said = error.reason
+                continue
+            except EngineError as error:
                 said = str(error)
                 continue
             if exit_code in good:
@@ -186,13 +189,19 @@ def kill_session(target: Target, seconds: float) -> None:
     Raises:
         KillError: no way worked, or they do not end.
     """
+    with target.engine.errors(target.container):
+        state = target.engine.api.inspect_container(target.container_id)["State"]
+    if state.get("Paused"):
+        # A killed process dies when it is thawed, and so the way from the node works.
+        _try_ways(target, 9, lambda way: way.signal(9))
+        raise KillError(target.container, 9, "the container is paused; it dies when that ends")
     deadline = time.monotonic() + seconds
 
     def kill(way: _Shell | _Node | _Program) -> None:
         while not way.kill_all():
             if time.monotonic() > deadline:
                 raise KillError(target.container, 9, "its processes do not end")
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     _try_ways(target, 9, kill)
 

@@ -8,12 +8,14 @@ everything the engine needs travels over that same transport as further channels
 from __future__ import annotations
 
 import contextlib
+import logging
 import secrets
 import shlex
 import socket
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 from typing import Any
 
 import paramiko
@@ -32,6 +34,9 @@ RECONNECT_TIMEOUT = 30
 # Seconds without any answer of the node's kernel after which the connection counts as lost. The
 # system's own default is above 15 minutes, in which a cut cable looks like a slow command.
 _DEAD_AFTER = 120
+
+# RFC 4254, section 5.1: SSH_OPEN_CONNECT_FAILED. OpenSSH gives it for all but a lack of permission.
+_CONNECT_FAILED = 2
 
 _locks: weakref.WeakKeyDictionary[SshShell, threading.RLock] = weakref.WeakKeyDictionary()
 _locks_lock = threading.Lock()
@@ -106,8 +111,8 @@ def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Chann
         path: absolute path of the socket on the node.
 
     Raises:
-        paramiko.ChannelException: refused: code 1 where sshd forbids it, code 2 where the socket
-            does not exist or the user may not open it.
+        paramiko.ChannelException: refused: the socket does not exist, nobody listens, the user may
+            not open it, or sshd forwards nothing. OpenSSH gives the same answer to all of them.
         paramiko.SSHException: the connection ended, or no answer came in time.
     """
     state: Any = transport
@@ -134,15 +139,18 @@ def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Chann
         state.channels_seen[channel_id] = True
         channel._set_transport(state)
         channel._set_window(window, packet)
-    state._send_user_message(message)
-    deadline = time.monotonic() + CHANNEL_TIMEOUT
-    while not event.wait(0.1):
-        if not state.active or time.monotonic() > deadline:
-            break
-    if not event.is_set() or state._channels.get(channel_id) is None:
-        raise state.get_exception() or paramiko.SSHException(
-            "SSH session not active" if not state.active else "timeout opening channel"
-        )
+    with _quiet_refusal():
+        state._send_user_message(message)
+        deadline = time.monotonic() + CHANNEL_TIMEOUT
+        while not event.wait(0.1):
+            if not state.active or time.monotonic() > deadline:
+                break
+    if not state.active:
+        raise state.get_exception() or paramiko.SSHException("SSH session not active")
+    if not event.is_set():
+        raise paramiko.SSHException("timeout opening channel")
+    if state._channels.get(channel_id) is None:
+        raise _refusal(state.get_exception())
     return channel  # type: ignore[no-any-return]
 
 
@@ -171,7 +179,7 @@ def open_command(
     words = ["sh", "-c", f"echo ready-{token}; {command}"]
     if sudo:
         words = ["sudo", "-S", "-p", prompt, "--", *words]
-    channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
+    channel = _open_session(transport)
     try:
         channel.settimeout(CHANNEL_TIMEOUT)
         channel.exec_command(shlex.join(words))
@@ -192,17 +200,53 @@ def read_command(
         return channel.makefile("rb").read().decode(errors="replace").strip()
 
 
+def _open_session(transport: paramiko.Transport) -> paramiko.Channel:
+    started = time.monotonic()
+    try:
+        with _quiet_refusal():
+            return transport.open_session(timeout=CHANNEL_TIMEOUT)
+    except paramiko.ChannelException:
+        raise
+    except paramiko.SSHException as error:
+        if transport.is_active() and time.monotonic() - started < CHANNEL_TIMEOUT:
+            raise _refusal(error) from error
+        raise
+
+
+def _refusal(error: BaseException | None) -> paramiko.ChannelException:
+    """paramiko keeps one reason for a transport: who asks second, in another thread, gets none."""
+    if isinstance(error, paramiko.ChannelException):
+        return error
+    return paramiko.ChannelException(_CONNECT_FAILED, "Connect failed")
+
+
+@contextlib.contextmanager
+def _quiet_refusal() -> Iterator[None]:
+    """paramiko logs a refused channel as an error; to us it is an answer, and raised as well."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "open FAILED" not in record.getMessage()
+
+    logger = logging.getLogger("paramiko.transport")
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
+
+
 def _await_start(
     channel: paramiko.Channel, prompt: bytes, ready: bytes, sudo: bool, password: str | None
 ) -> None:
     stdout, stderr, asked = b"", b"", False
     deadline = time.monotonic() + CHANNEL_TIMEOUT
     while not stdout.endswith(ready):
-        ended = channel.exit_status_ready()  # before looking for output: none comes after it
-        if channel.recv_stderr_ready():
-            stderr += channel.recv_stderr(4096)
-        elif channel.recv_ready():
+        # Before looking for output: none comes after it, while the exit status may come earlier.
+        ended = channel.eof_received or channel.closed
+        if channel.recv_ready():
             stdout += channel.recv(1)  # byte by byte: what follows belongs to the command
+        elif channel.recv_stderr_ready():
+            stderr += channel.recv_stderr(4096)
         elif prompt in stderr:
             if asked or not password:
                 raise SudoError(

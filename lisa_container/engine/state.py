@@ -30,7 +30,7 @@ def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
             state = engine.api.inspect_container(container)["State"]
     except EngineError as error:
         if is_missing(error):
-            return ContainerDiedError(container, engine.name, "it is not there, or was removed")
+            return ContainerDiedError(container, engine.name, "it is not there", is_there=False)
         return None
     if state.get("Running"):
         return None
@@ -38,7 +38,7 @@ def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
         return ContainerDiedError(container, engine.name, "it was created but not started")
     reason = f"it ended with exit code {state.get('ExitCode')}"
     if state.get("OOMKilled"):
-        reason += ", out of memory: its memory limit was reached"
+        reason += ", out of memory: its memory limit was reached while it ran"
     if state.get("Error"):
         reason += f", {state['Error']}"
     return ContainerDiedError(container, engine.name, reason)
@@ -47,8 +47,8 @@ def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
 def was_out_of_memory(engine: Engine, container: str, seconds: float) -> bool:
     """Whether the kernel killed something in a container because its memory limit was reached.
 
-    The engine sees a limit reached, or the container's death, a moment later than the death of the
-    process it hit, so this waits for that moment.
+    The engine sees a limit reached, or a container's death, a moment later than the death of the
+    process in it, so this waits for that moment.
 
     Args:
         engine: of the node.
@@ -56,23 +56,24 @@ def was_out_of_memory(engine: Engine, container: str, seconds: float) -> bool:
         seconds: how far to look back.
 
     Raises:
-        ContainerDiedError: the container itself died.
+        ContainerDiedError: the container itself died meanwhile, or was restarted.
         EngineError: the engine failed.
     """
     with engine.errors(container):
         # The node's clock counts, and it may be far from ours.
         now = _seconds(engine.api.info()["SystemTime"])
         events = engine.api.events(
-            since=f"{now - seconds - _SETTLE:.9f}",
+            since=f"{now - seconds:.9f}",
             until=f"{now + _SETTLE:.9f}",
             filters={"container": [container], "event": ["oom", "die"]},
             decode=True,
         )
         actions = {event.get("Action") or event.get("status") for event in events}
-    if "die" in actions:
-        died = death_of(engine, container)
-        if died is not None:
-            raise died
+    died = death_of(engine, container)
+    if died is None and "die" in actions:
+        died = ContainerDiedError(container, engine.name, "it died, and was started again")
+    if died is not None:
+        raise died
     return "oom" in actions
 
 

@@ -42,7 +42,7 @@ done
 eval "$s"'
 exec 4>&1
 while :; do
-p=$(exec setsid sh -c "$w" 3>&1 >&4)
+p=$(exec setsid sh -c "$w" 3>&1 >&4 4>&-)
 c=$?
 if kill -0 -$p 2>/dev/null; then n=1; else n=0; fi
 printf "%s-\\n" $t >&2

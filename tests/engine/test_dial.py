@@ -1,28 +1,130 @@
-"""The ways to a node's engine."""
+"""Which way to a node's engine is taken, and what is said where there is none."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterator
+
 import pytest
+from helpers import engine_of, relay_folders, relays
 from lisa.node import Node
 
+from conftest import connect, connect_as
 from lisa_container.engine.client import Engine
+from lisa_container.engine.ssh import read_command, transport_of
+from lisa_container.errors import EngineNotFoundError, SudoError
+from lisa_container.platforms.sandbox import SandboxNode
 
-WAYS = {"root": "streamlocal", "tester": "relay", "asker": "relay"}
+
+def by_key(machine: SandboxNode, password: str = "") -> Node:
+    """The user whose sudo asks for his password, logged in without it."""
+    user, key = machine.password_username, machine.private_key_file
+    return connect(machine.address, user, machine.port, key, password)
+
+
+def is_root(node: Node) -> bool:
+    return bool(node.connection_info["username"] == "root")
 
 
 def test_way_of_each_user(each_user: Node) -> None:
     """root opens the socket itself, a sudo user a relay, with and without a password."""
-    engine = Engine(each_user)
-    assert engine.kind == "docker"
-    assert engine.dialer.name == WAYS[each_user.connection_info["username"]]
-    assert engine.ping()
-    engine.close()
+    with engine_of(each_user) as engine:
+        assert engine.dialer.name == ("streamlocal" if is_root(each_user) else "relay")
+        assert (engine.kind, engine.ping()) == ("docker", True)
+        assert engine.version in engine.api.version()["Version"]
 
 
-def test_connection_closed_by_lisa(each_user: Node) -> None:
-    """LISA closes the node's connection after each case; the next call connects again."""
-    engine = Engine(each_user)
-    assert engine.ping()
-    each_user.close()
-    assert engine.ping()
-    engine.close()
+def test_member_of_the_docker_group(machine: SandboxNode) -> None:
+    """He opens the socket himself and needs no sudo."""
+    user = machine.password_username
+    machine.run(["usermod", "--append", "--groups", "docker", user])
+    try:
+        node = connect_as(machine, "password")
+        with engine_of(node) as engine:
+            assert engine.dialer.name == "streamlocal"
+            assert engine.ping()
+        node.close()
+    finally:
+        machine.run(["gpasswd", "--delete", user, "docker"])
+
+
+@pytest.fixture()
+def no_engine(machine: SandboxNode) -> Iterator[SandboxNode]:
+    """The node with its engine's socket out of the way, at /run/docker.away."""
+    machine.run("mv /run/docker.sock /run/docker.away")
+    yield machine
+    machine.run("rm -rf /run/docker.sock /run/podman; mv /run/docker.away /run/docker.sock")
+
+
+def test_no_engine(no_engine: SandboxNode, each_user: Node) -> None:
+    with pytest.raises(EngineNotFoundError) as caught:
+        Engine(each_user)
+    said = str(caught.value)
+    assert "on node 'node0-" in said
+    assert "/var/run/docker.sock or /run/podman/podman.sock" in said, "what was tried"
+    assert "node.tools[DockerAdvanced]" in said, "the next step"
+    assert ("/run/user/" in said) is not is_root(each_user), "a rootless engine is its user's own"
+    assert relays(no_engine) == relay_folders(no_engine) == []
+
+
+def test_second_place(no_engine: SandboxNode, each_user: Node) -> None:
+    """podman's socket, in a folder that only root may look into."""
+    no_engine.run("mkdir -m 700 /run/podman; ln -s /run/docker.away /run/podman/podman.sock")
+    with engine_of(each_user) as engine:
+        assert engine.ping()
+
+
+def test_stale_socket(no_engine: SandboxNode, each_user: Node) -> None:
+    """A socket is there, and nobody listens: the error names it, and the cause where known."""
+    bind = "import socket; socket.socket(socket.AF_UNIX).bind('/run/docker.sock')"
+    no_engine.run(["python3", "-c", bind])
+    with pytest.raises(EngineNotFoundError, match=r"/var/run/docker\.sock") as caught:
+        Engine(each_user)
+    assert "refused" in str(caught.value) or "Is the docker daemon running" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("password", "words"),
+    [("", "it needs a password, none is known"), ("wrong", "the password was refused")],
+)
+def test_sudo_refuses(machine: SandboxNode, password: str, words: str) -> None:
+    """He logs in by key; what the runbook says of his password does not do for sudo."""
+    node = by_key(machine, password)
+    started = time.monotonic()
+    with pytest.raises(SudoError, match=words) as caught:
+        Engine(node)
+    assert "Give the node's user a password" in str(caught.value), "the next step"
+    assert time.monotonic() - started < 10
+    node.close()
+
+
+def test_no_sudo_and_no_engine(no_engine: SandboxNode) -> None:
+    """Where nobody is known to listen, that is what the error is about."""
+    node = by_key(no_engine)
+    with pytest.raises(EngineNotFoundError, match="nobody listens.*sudo on the node failed"):
+        Engine(node)
+    node.close()
+
+
+def test_login_shell_that_greets(machine: SandboxNode) -> None:
+    """What a profile prints is not taken for the command's output."""
+    node = connect_as(machine, "sudo")
+    profile = f"~{machine.username}/.bashrc"
+    machine.run(f"cp {profile} /tmp/bashrc; sed -i '1i echo hello' {profile}")
+    try:
+        transport = transport_of(node.shell)
+        assert read_command(transport, "echo $(id -un)") == machine.username
+        assert read_command(transport, "id -un", sudo=True) == "root"
+        with engine_of(node) as engine:
+            assert engine.ping()
+    finally:
+        machine.run(f"cp /tmp/bashrc {profile}; rm /tmp/bashrc")
+        node.close()
+
+
+def test_engine_is_kept(node: Node) -> None:
+    engine = Engine.of(node)
+    assert Engine.of(node) is engine
+    Engine.forget(node)
+    assert Engine.of(node) is not engine
+    Engine.forget(node)

@@ -22,8 +22,9 @@ def main() -> None:
         )
         found = {
             "node": node.run("grep ^0: /proc/self/cgroup").stdout.strip(),
-            "container": node.run("docker run --rm box sh -c 'cat /proc/1/cgroup | grep ^0:'")
-            .stdout.strip(),
+            "container": node.run(
+                "docker run --rm box sh -c 'cat /proc/1/cgroup | grep ^0:'"
+            ).stdout.strip(),
             "engine": node.run("docker info --format '{{.CgroupVersion}}'").stdout.strip(),
             "controllers": (folder / "cgroup.controllers").read_text(encoding="ascii").split(),
             "handed": (folder / "cgroup.subtree_control").read_text(encoding="ascii").split(),

@@ -11,16 +11,22 @@ _RESTLESS = ("fs/dentry-state", "fs/inode-nr", "fs/inode-state", "fs/file-nr", "
 _RESTLESS += ("kernel/ns_last_pid", "kernel/pty/nr", "fs/aio-nr", "fs/quota", "net/netfilter/")
 
 
-def machine_state() -> dict[str, Any]:
-    """The machine's users, processes, mounts, interfaces, firewall, settings and files."""
+def machine_state(sandbox_id: str = "none") -> dict[str, Any]:
+    """The machine's users, processes, mounts, interfaces, firewall, settings and files.
+
+    And the cgroups of one sandbox: they are the same for all that this kernel runs.
+    """
+    cgroups = Path("/sys/fs/cgroup").glob(f"**/lisa_container.{sandbox_id}.*")
     return {
         "users": [_text(name) for name in ("/etc/passwd", "/etc/group", "/etc/shadow")],
         "processes": _processes(),
         "mounts": _text("/proc/self/mountinfo"),
-        "interfaces": _output("ip -details address; ip route show table all; ip rule; ip neighbour"),
+        "interfaces": _output(
+            "ip -details address; ip route show table all; ip rule; ip neighbour"
+        ),
         "firewall": _output("nft list ruleset; iptables-legacy-save | grep -v '^#'"),
         "settings": _settings(),
-        "cgroups": sorted(str(path) for path in Path("/sys/fs/cgroup").glob("**/lisa_container*")),
+        "cgroups": sorted(map(str, cgroups)),
         "files": _files(),
     }
 

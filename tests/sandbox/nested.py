@@ -19,7 +19,16 @@ from lisa_container.platforms.sandbox.keeper.commands import environment
 from lisa_container.platforms.sandbox.rootfs import cache_folder
 
 _HERE = Path(__file__).parent
-_NAMESPACES = ("--mount", "--net", "--pid", "--uts", "--ipc", "--fork", "--kill-child", "--mount-proc")
+_NAMESPACES = (
+    "--mount",
+    "--net",
+    "--pid",
+    "--uts",
+    "--ipc",
+    "--fork",
+    "--kill-child",
+    "--mount-proc",
+)
 
 
 def on_own_machine(
@@ -46,8 +55,10 @@ def on_own_machine(
     variables = {k: v for k, v in os.environ.items() if not k.startswith("COV_")}
     variables["PYTHONPATH"] = source
     done = subprocess.run(
-        ["unshare", *_NAMESPACES, "/bin/sh", str(_HERE / "nested.sh"), str(base)]
-        + [sys.executable, str(_HERE / script), *arguments],
+        [
+            *("unshare", *_NAMESPACES, "/bin/sh", str(_HERE / "nested.sh"), str(base)),
+            *(sys.executable, str(_HERE / script), *arguments),
+        ],
         env={**environment(), **variables, "BIND": " ".join(sorted(binds)), "SETUP": setup},
         cwd="/",
         capture_output=True,

@@ -1,4 +1,6 @@
-"""A runner for undo_script.py: starts two nodes, makes a mess on them, tells three pids, and ends.
+"""A runner for undo_script.py: starts two nodes, makes a mess on them, and ends.
+
+It tells the sandbox's id, and the pids of a node and of the keeper.
 
 Argument: how it ends; anything else than the three below waits for a signal.
 """
@@ -16,8 +18,9 @@ for node in sandbox.nodes:
     node.run("docker network create other && dd if=/dev/zero of=/root/file bs=1M count=8")
     node.run("useradd stranger; sleep 1000 >/dev/null 2>&1 & mkdir /sys/fs/cgroup/memory/mine")
 assert sandbox._keeper
+name = next(part for part in sandbox.nodes[0]._cgroups[0].split("/") if "lisa_container" in part)
 # Not by print: importing LISA has made standard output its own.
-os.write(1, f"{os.getpid()} {sandbox.nodes[0].pid} {sandbox._keeper.pid}\n".encode())
+os.write(1, f"{name.split('.')[1]} {sandbox.nodes[0].pid} {sandbox._keeper.pid}\n".encode())
 if sys.argv[1] == "stop":
     sandbox.stop()
 elif sys.argv[1] == "exit":

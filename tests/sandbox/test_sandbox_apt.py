@@ -102,13 +102,13 @@ def test_another_mirror() -> None:
 @pytest.mark.usefixtures("debian")
 def test_no_source_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt, "_sources", lambda: [])
-    with pytest.raises(SandboxMachineError, match="no source for debian stable; .*`mirror`"):
+    with pytest.raises(SandboxMachineError, match=r"no source for debian stable; .*`mirror`"):
         apt.package_sources()
 
 
 def test_neither_debian_nor_ubuntu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt, "_machine", lambda: ("fedora", ""))
-    with pytest.raises(SandboxMachineError, match="neither Debian nor Ubuntu.*`rootfs`"):
+    with pytest.raises(SandboxMachineError, match=r"neither Debian nor Ubuntu.*`rootfs`"):
         apt.package_sources()
 
 

@@ -7,9 +7,7 @@ from pathlib import Path
 from nested import on_own_machine
 
 # Its controllers are those that no other hierarchy of the machine under test has taken; maybe none.
-ONLY_VERSION_2 = (
-    'umount -l "$root/sys/fs/cgroup"; mount -t cgroup2 none "$root/sys/fs/cgroup";'
-)
+ONLY_VERSION_2 = 'umount -l "$root/sys/fs/cgroup"; mount -t cgroup2 none "$root/sys/fs/cgroup";'
 
 
 def test_version_2(tmp_path: Path) -> None:

@@ -20,7 +20,9 @@ def test_nodes_reach_each_other_by_name(pair: Sandbox) -> None:
     first, second = pair.nodes
     first.run("ping -c 1 -W 2 node1")
     second.run("ping -c 1 -W 2 node0")
-    assert second.run("bash -c 'read -r banner </dev/tcp/node0/22; echo $banner'").stdout[:4] == "SSH-"
+    assert (
+        second.run("bash -c 'read -r banner </dev/tcp/node0/22; echo $banner'").stdout[:4] == "SSH-"
+    )
 
 
 def test_machine_and_node_reach_each_other(first: SandboxNode) -> None:

@@ -42,7 +42,7 @@ def connect(node: SandboxNode, username: str, password: str = "") -> paramiko.SS
 @pytest.mark.parametrize("kind", NAMESPACES)
 def test_namespaces_of_its_own(first: SandboxNode, second: SandboxNode, kind: str) -> None:
     pids = (os.getpid(), first.pid, second.pid)
-    assert len({os.readlink(f"/proc/{pid}/ns/{kind}") for pid in pids}) == 3
+    assert len({Path(f"/proc/{pid}/ns/{kind}").readlink() for pid in pids}) == 3
 
 
 def test_sees_only_its_own_processes(first: SandboxNode) -> None:
@@ -208,7 +208,7 @@ def test_run_tells_what_failed(first: SandboxNode) -> None:
     with pytest.raises(SandboxError, match="failed with 3 on node0: oh"):
         first.run("echo oh >&2; exit 3")
     assert first.run(["cat"], stdin="what it reads").stdout == "what it reads"
-    with pytest.raises(SandboxError, match="did not end within 0.2 s"):
+    with pytest.raises(SandboxError, match=r"did not end within 0.2 s"):
         first.run("sleep 10", timeout=0.2)
 
 
@@ -218,7 +218,9 @@ def test_no_docker() -> None:
         assert "dockerd" not in node.run("ps -eo comm=").stdout
         # Yet it can be started, with no init system.
         node.run("dockerd >/root/dockerd.log 2>&1 &")
-        node.run("for i in $(seq 50); do docker info >/dev/null 2>&1 && exit; sleep .1; done; false")
+        node.run(
+            "for i in $(seq 50); do docker info >/dev/null 2>&1 && exit; sleep .1; done; false"
+        )
 
 
 def test_docker_group(login) -> None:
@@ -249,6 +251,14 @@ def test_node_that_does_not_come_up_says_why(tmp_path: Path) -> None:
     subprocess.run(["cp", "-a", "--reflink=auto", str(folder), str(broken)], check=True)
     (broken / "etc/init.d/ssh").write_text("#!/bin/sh\necho no sshd today\nexit 1\n")
     sandbox = Sandbox(SandboxConfig(rootfs=str(broken), docker=False))
-    with pytest.raises(SandboxError, match="node0: ended while booting(.|\n)*no sshd today"):
+    with pytest.raises(SandboxError, match=r"node0: ended while booting(.|\n)*no sshd today"):
         sandbox.start()
     assert sandbox.nodes == []
+
+
+def test_docker_absent() -> None:
+    with start_sandbox(1, docker="absent") as sandbox:
+        node = sandbox.nodes[0]
+        for program in ("docker", "dockerd", "containerd", "runc"):
+            assert node.run(f"command -v {program}", check=False).returncode != 0
+        assert node.run("dpkg -s docker.io", check=False).returncode != 0

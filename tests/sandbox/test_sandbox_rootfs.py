@@ -97,7 +97,9 @@ def test_what_does_not_matter_for_the_content(made: Made) -> None:
 
 def test_failure_tells_why_and_leaves_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAIL", "no such mirror")
-    with pytest.raises(SandboxError, match="failed with 7(.|\n)*apt-get update(.|\n)*no such mirror"):
+    with pytest.raises(
+        SandboxError, match=r"failed with 7(.|\n)*apt-get update(.|\n)*no such mirror"
+    ):
         rootfs.provide(made.config, print)
     assert not rootfs.is_ready(made.config)
     left = [p.name for p in Path(made.config.cache_dir, "rootfs").iterdir()]
@@ -133,9 +135,7 @@ def test_tarball_is_unpacked_once(tmp_path: Path) -> None:
     (source / "sudo").chmod(0o4755)
     tarball = tmp_path / "rootfs.tar.gz"
     subprocess.run(["tar", "-C", tmp_path / "source", "-czf", tarball, "."], check=True)
-    config = SandboxConfig(
-        rootfs=str(tarball), docker=False, cache_dir=str(tmp_path / "cache")
-    )
+    config = SandboxConfig(rootfs=str(tarball), docker=False, cache_dir=str(tmp_path / "cache"))
     assert not rootfs.is_ready(config)
     folder = rootfs.provide(config, print)
     assert stat.S_IMODE((folder / "usr/bin/sudo").stat().st_mode) == 0o4755

@@ -27,11 +27,12 @@ def main(how: str) -> None:
         [sys.executable, str(_RUNNER), how], stdout=subprocess.PIPE, text=True
     )
     assert runner.stdout
-    _, node, keeper = map(int, runner.stdout.readline().split())
+    sandbox_id, *pids = runner.stdout.readline().split()
+    node, keeper = map(int, pids)
     # Otherwise nothing would be compared with nothing.
     during: dict[str, Any] = {}
     if how not in ("stop", "exit", "os._exit"):
-        during = machine_state()
+        during = machine_state(sandbox_id)
     if how == "SIGKILL":
         runner.kill()
     elif how == "SIGTERM":
@@ -51,7 +52,7 @@ def main(how: str) -> None:
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG) != (0, 0):
             pass
-    after = machine_state()
+    after = machine_state(sandbox_id)
     print(json.dumps({"during": _difference(before, during), "after": _difference(before, after)}))
 
 

@@ -1,6 +1,7 @@
-"""Runs on a machine of its own: whom does the world hear from, when a node calls? See test_sandbox_network.py.
+"""Runs on a machine of its own: whom does the world hear from, when a node calls?
 
-Prints that, and the firewall before, during and after the sandbox, as JSON.
+Prints that, and the firewall before, during and after the sandbox.
+
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import json
 import os
 import socket
 import subprocess
+from pathlib import Path
 
 from lisa_container.platforms.sandbox import start_sandbox
 from lisa_container.platforms.sandbox.keeper.kernel import network_of
@@ -17,7 +19,8 @@ _WORLD = "203.0.113.1"
 
 
 def main() -> None:
-    with open(f"/proc/{os.environ['WORLD']}/ns/net", "rb") as world, network_of(world.fileno()):
+    world = Path(f"/proc/{os.environ['WORLD']}/ns/net")
+    with world.open("rb") as namespace, network_of(namespace.fileno()):
         server = socket.create_server((_WORLD, 80))
     server.settimeout(3)
     before, forward_before = _firewall(), _forward()

@@ -125,6 +125,12 @@ def test_processes_left_behind(shell: Shell) -> None:
     assert shell.run("sleep 3 >/dev/null 2>&1 &", "", {}, False)[2][-1] == "-0 1"
 
 
+def test_no_further_descriptors(shell: Shell) -> None:
+    """The shell's own descriptors do not reach a command (ls itself opens one, for the folder)."""
+    out, _, _ = shell.run(["ls", "/proc/self/fd"], "", {}, False)
+    assert out.split() == [b"0", b"1", b"2", b"3"]
+
+
 def test_own_process_group(shell: Shell) -> None:
     """The command leads a group and session of its own: fields 5 and 6 of proc(5)'s stat."""
     out, _, marks = shell.run("cut -d' ' -f5,6 /proc/$$/stat; echo $$", "", {}, False)

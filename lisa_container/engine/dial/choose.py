@@ -25,9 +25,6 @@ from lisa_container.engine.ssh import (
 )
 from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError, SudoError
 
-# OpenSSH's reason when forwarding is switched off (AllowStreamLocalForwarding, restrict).
-_PROHIBITED = 1
-
 
 def choose_dialer(node: Node) -> Dialer:
     """The best way to the engine of a node, tried in this order: the socket itself, a relay under
@@ -71,61 +68,65 @@ def _choose_remote(shell: SshShell, node: Node) -> Dialer:
     transport = transport_of(shell)
     uid = int(read_command(transport, "id -u"))
     candidates = socket_candidates(uid)
-    path, forbidden = _first_open(transport, candidates)
-    if path:
-        return StreamlocalDialer(shell, path)
-
     name = f"node '{node_name(node)}'"
     password = shell.connection_info.password or None
     refusals: list[EngineNotFoundError] = []
-    if uid or forbidden:
-        for path, is_open in _sockets(shell, candidates, uid, name):
-            try:
-                if forbidden:
-                    return _stdio(shell, path, not is_open, password)
-                return relay_on_node(shell, path, uid, password)
-            except EngineNotFoundError as error:
-                refusals.append(error)
-            except (SudoError, SshLostError):
-                raise
-            except EngineError as error:
-                node.log.debug(f"{error}; using dial-stdio")
-                return _stdio(shell, path, True, password)
+    for path, is_open in _sockets(transport, candidates, uid, password, name):
+        try:
+            if not is_open:
+                return _with_sudo(shell, node, path, uid, password)
+            if _opens(transport, path):
+                return StreamlocalDialer(shell, path)
+            # Nobody listens there, or sshd forwards nothing: it gives the same answer to both.
+            return _stdio(shell, path, sudo=False, password=None)
+        except EngineNotFoundError as error:
+            refusals.append(error)
     if refusals:
         raise refusals[0]
     raise no_engine_at(" or ".join(candidates), name, "nobody listens there")
 
 
-def _first_open(transport: paramiko.Transport, paths: list[str]) -> tuple[str, bool]:
-    """The first socket sshd opens for the user, and whether sshd opens none at all."""
-    for path in paths:
-        try:
-            open_streamlocal(transport, path).close()
-            return path, False
-        except paramiko.ChannelException as error:
-            if error.code == _PROHIBITED:
-                return "", True
-    return "", False
-
-
-def _sockets(shell: SshShell, candidates: list[str], uid: int, name: str) -> list[tuple[str, bool]]:
-    """The sockets that exist, each with whether the user may open it himself."""
+def _sockets(
+    transport: paramiko.Transport,
+    candidates: list[str],
+    uid: int,
+    password: str | None,
+    name: str,
+) -> list[tuple[str, bool]]:
+    """The sockets that exist, each with whether the user may open it himself; those come first."""
     words = " ".join(shlex.quote(path) for path in candidates)
     script = (
-        f"for path in {words}; do if [ -w $path ]; then echo open $path; "
-        "elif [ -S $path ]; then echo shut $path; fi; done"
+        f"for path in {words}; do if [ ! -S $path ]; then continue; "
+        "elif [ -w $path ]; then echo open $path; else echo shut $path; fi; done"
     )
-    transport = transport_of(shell)
     found = read_command(transport, script)
     if not found and uid:
         # podman's folder cannot even be looked into without root.
         try:
-            password = shell.connection_info.password or None
             found = read_command(transport, script, True, password).replace("open", "shut")
         except SudoError as error:
             said = f"nobody listens where the user can look, and {error}"
             raise no_engine_at(" or ".join(candidates), name, said) from error
-    return [(line.split()[1], line.startswith("open")) for line in found.splitlines()]
+    sockets = [(line.split()[1], line.startswith("open")) for line in found.splitlines()]
+    return sorted(sockets, key=lambda item: not item[1])
+
+
+def _opens(transport: paramiko.Transport, path: str) -> bool:
+    try:
+        open_streamlocal(transport, path).close()
+        return True
+    except paramiko.ChannelException:
+        return False
+
+
+def _with_sudo(shell: SshShell, node: Node, path: str, uid: int, password: str | None) -> Dialer:
+    try:
+        return relay_on_node(shell, path, uid, password)
+    except (EngineNotFoundError, SudoError, SshLostError):
+        raise
+    except EngineError as error:
+        node.log.debug(f"{error}; using dial-stdio")
+        return _stdio(shell, path, True, password)
 
 
 def _stdio(shell: SshShell, path: str, sudo: bool, password: str | None) -> StdioDialer:

@@ -48,6 +48,6 @@ def _paths() -> list[str]:
     if not host.startswith(_SCHEME):
         raise EngineNotFoundError(
             f"DOCKER_HOST is '{host}'; a local node is reached through a unix socket only. Unset "
-            "it or give 'unix:///path/to.sock'; for another machine use a remote node in the runbook."
+            "it or give 'unix:///path/to.sock'; for another machine use a remote node."
         )
     return [host[len(_SCHEME) :]]

@@ -25,7 +25,13 @@ from lisa_container.engine.dial.base import no_engine_at
 from lisa_container.engine.dial.remote import StreamlocalDialer
 from lisa_container.engine.dial.unix import UnixDialer
 from lisa_container.engine.sockets import EngineSocket
-from lisa_container.engine.ssh import address_of, is_connected, open_command, transport_of
+from lisa_container.engine.ssh import (
+    address_of,
+    is_connected,
+    open_command,
+    read_command,
+    transport_of,
+)
 from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError, SudoError
 
 # Seconds without an open stream after which the relay ends.
@@ -152,7 +158,14 @@ def relay_on_node(
             raise SshLostError(node, error) from error
 
     def start() -> StreamlocalDialer:
-        return StreamlocalDialer(shell, _start(run, list(_PROGRAMS), path, node))
+        own, pid = _start(run, list(_PROGRAMS), path, node)
+        dialer = StreamlocalDialer(shell, own)
+        try:
+            dialer.dial().close()
+        except EngineNotFoundError as error:
+            read_command(transport_of(shell), f"kill {pid}", True, password)
+            raise EngineError(f"sshd on {node} does not open unix sockets: {error}") from error
+        return dialer
 
     return RelayDialer(start, lambda: is_connected(shell))
 
@@ -189,7 +202,7 @@ def relay_here(path: str, idle_seconds: float = IDLE_SECONDS) -> RelayDialer:
         return answer
 
     def start() -> UnixDialer:
-        return UnixDialer(_start(run, [f"{sys.executable} -I"], path, socket.gethostname()))
+        return UnixDialer(_start(run, [f"{sys.executable} -I"], path, socket.gethostname())[0])
 
     return RelayDialer(start, lambda: True)
 
@@ -198,8 +211,8 @@ def _arguments(path: str, uid: int, idle_seconds: float) -> str:
     return f"- {path} {uid} {idle_seconds:g}"
 
 
-def _start(run: Callable[[str, bytes], str], interpreters: list[str], path: str, node: str) -> str:
-    """Start a relay by the first interpreter that can; the path of its socket."""
+def _start(run: Callable[[str, bytes], str], interpreters: list[str], path: str, node: str) -> tuple[str, str]:
+    """Start a relay by the first interpreter that can; the path of its socket, and its pid."""
     reasons = []
     for interpreter in interpreters:
         package = importlib.resources.files(__package__)
@@ -207,7 +220,8 @@ def _start(run: Callable[[str, bytes], str], interpreters: list[str], path: str,
         answer = run(interpreter, package.joinpath(resource).read_bytes())
         word, _, rest = answer.partition(" ")
         if word == "listening":
-            return rest
+            pid, _, own = rest.partition(" ")
+            return own, pid
         if word == "refused":
             raise no_engine_at(path, node, rest)
         reasons.append(f"{interpreter}: {answer or 'not on the node'}")

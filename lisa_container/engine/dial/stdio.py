@@ -3,6 +3,9 @@
 Each stream costs a process on the node and one of sshd's sessions (`MaxSessions`, 10 by default),
 which LISA's own commands need too. So only some of LISA's connection is used, and further SSH
 connections are opened for the rest.
+
+What docker's client cannot do is to tell that we gave up a hijacked stream (attach, exec) to which
+the engine has nothing to say: its process then stays until the container ends.
 """
 
 from __future__ import annotations

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from types import ModuleType
 
 if __name__ == "__main__":
-    # Found as "keeper" and not as "lisa_container…keeper": importing the latter imports LISA, which
-    # takes seconds. At the end of the path, so that no neighbour hides a standard module.
-    sys.path.append(str(Path(__file__).resolve().parent.parent))
-    sys.exit(importlib.import_module("keeper.service").main())
+    # Stand-ins for the packages above this one: importing those imports LISA, which takes seconds.
+    names = ("lisa_container", "platforms", "sandbox", "keeper")
+    for depth in range(1, len(names)):
+        package = ModuleType(".".join(names[:depth]))
+        package.__path__ = [str(Path(__file__).resolve().parents[len(names) - depth])]
+        sys.modules[package.__name__] = package
+    sys.exit(importlib.import_module(f"{'.'.join(names)}.service").main())

@@ -56,12 +56,9 @@ class Keeper:
         Raises:
             KeeperError: it could not be made; `undo` is to be called all the same.
         """
-        data_root = Path(self._spec.data_root)
-        # As the rootfs: not for this machine's users.
-        data_root.mkdir(mode=0o700, parents=True, exist_ok=True)
         with suppress(KeeperError):
             # Somebody else's leftovers are no reason to fail; they are tried again next time.
-            state.sweep(data_root)
+            state.sweep(Path(self._spec.data_root))
         self._claim = state.claim(self._record)
         self._network = network = Network(self._spec.id)
         network.create()

@@ -44,16 +44,22 @@ class Record:
 
 
 class Claim:
-    """A sandbox's folder below `ROOT`, locked by this process."""
+    """A sandbox's folder below `ROOT` and that for its data, locked by this process.
 
-    def __init__(self, folder: Path, lock: int) -> None:
+    Args:
+        folder: the former.
+        locks: descriptors that hold the locks.
+    """
+
+    def __init__(self, folder: Path, *locks: int) -> None:
         self.folder = folder
-        self._lock = lock
+        self._locks = locks
 
     def release(self) -> None:
-        """Remove the folder and with it the sandbox's last trace."""
+        """Remove the folder, and with it the sandbox's last trace."""
         shutil.rmtree(self.folder, ignore_errors=True)
-        os.close(self._lock)
+        for lock in self._locks:
+            os.close(lock)
 
 
 @contextmanager
@@ -78,50 +84,43 @@ def machine_lock() -> Iterator[None]:
 
 
 def claim(record: Record) -> Claim:
-    """Enter a new sandbox.
+    """Enter a new sandbox and make the folder for its data.
 
     Raises:
         KeeperError: there is one with this id.
     """
     with machine_lock():
         folder = ROOT / record.id
-        try:
-            folder.mkdir(mode=0o700)
-        except FileExistsError as error:
-            raise KeeperError(f"there is a sandbox {record.id} on this machine already") from error
-        lock = _try_lock(folder)
-        assert lock is not None, "nobody else knows this folder yet"
+        lock = _make_locked(folder)
         (folder / _RECORD).write_text(json.dumps(asdict(record)), encoding="utf-8")
-    return Claim(folder, lock)
+    data = Path(record.data)
+    # There are programs in it that give root; they are for nobody on this machine.
+    data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with _locked(data.parent):
+        return Claim(folder, lock, _make_locked(data))
 
 
 def sweep(data_root: Path) -> None:
     """Undo what killed keepers left on this machine.
 
     Args:
-        data_root: a folder for the data of sandboxes; those that no record tells of (the machine
-            was rebooted) are removed from it.
+        data_root: a folder for the data of sandboxes. What is in it without a lock goes, too: the
+            machine was rebooted, or it is shared with a machine that ended.
 
     Raises:
         KeeperError: something could not be undone; the next sweep tries again.
     """
-    dead: list[tuple[Claim, Record]] = []
     with machine_lock():
-        known = set()
-        for folder in ROOT.iterdir():
-            if not folder.is_dir():
-                continue
-            known.add(folder.name)
-            lock = _try_lock(folder)
-            if lock is None:
-                continue
-            dead.append((Claim(folder, lock), _record(folder)))
-        if data_root.is_dir():
-            for folder in data_root.iterdir():
-                if folder.name not in known:
-                    _remove_tree(folder)
+        dead = [(Claim(folder, lock), _record(folder)) for folder, lock in _unlocked(ROOT)]
     for claimed, record in dead:
         undo(claimed, record)
+    if data_root.is_dir():
+        # `ROOT` does not tell who uses these: containers may share a cache, and each has its own.
+        with _locked(data_root):
+            left = _unlocked(data_root)
+        for folder, lock in left:
+            _remove_tree(folder)
+            os.close(lock)
 
 
 def undo(claimed: Claim, record: Record) -> None:
@@ -183,6 +182,34 @@ def _record(folder: Path) -> Record:
         return Record(**json.loads((folder / _RECORD).read_text(encoding="utf-8")))
     # Killed between making the folder and filling it: nothing else was made by then.
     return Record(id=folder.name, data=str(folder))
+
+
+def _make_locked(folder: Path) -> int:
+    """Make a folder and lock it; the one above it is locked, so nobody comes in between."""
+    try:
+        folder.mkdir(mode=0o700)
+    except FileExistsError as error:
+        raise KeeperError(f"there is a sandbox {folder.name} on this machine already") from error
+    lock = _try_lock(folder)
+    assert lock is not None, "nobody else knows this folder yet"
+    return lock
+
+
+def _unlocked(root: Path) -> list[tuple[Path, int]]:
+    """The folders whose keepers have died, each with its lock, now ours."""
+    folders = [folder for folder in root.iterdir() if folder.is_dir()]
+    locks = [(folder, _try_lock(folder)) for folder in folders]
+    return [(folder, lock) for folder, lock in locks if lock is not None]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def _try_lock(folder: Path) -> int | None:

@@ -1,0 +1,205 @@
+"""The relay that gives a sudo user the engine's socket: in python and in perl."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+import threading
+from collections.abc import Iterator
+
+import pytest
+from helpers import container_of, engine_of, eventually, relay_folders, relays
+from lisa.node import Node
+from lisa.util.shell import SshShell
+
+from conftest import connect_as
+from lisa_container.engine.api import EngineAPI
+from lisa_container.engine.client import Engine
+from lisa_container.engine.dial.relay import RelayDialer, relay_on_node
+from lisa_container.engine.ssh import read_command, transport_of
+from lisa_container.errors import EngineNotFoundError
+from lisa_container.platforms.sandbox import SandboxNode
+
+ENGINE = "/var/run/docker.sock"
+HIDE = "mv /usr/bin/{0} /usr/bin/{0}.hidden"
+SHOW = "mv /usr/bin/{0}.hidden /usr/bin/{0}"
+
+
+@pytest.fixture(params=["python3", "perl"])
+def interpreter(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[str]:
+    """The only interpreter for a relay that the node has."""
+    hidden = {"python3": "perl", "perl": "python3"}[request.param]
+    machine.run(HIDE.format(hidden))
+    yield request.param
+    machine.run(SHOW.format(hidden))
+
+
+@pytest.fixture(params=["sudo", "password"])
+def user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Node]:
+    """Both kinds of sudo users."""
+    node = connect_as(machine, request.param)
+    yield node
+    node.close()
+
+
+@pytest.fixture(autouse=True)
+def no_others(node: Node, machine: SandboxNode) -> None:
+    """What an earlier test left for later ones."""
+    Engine.forget(node)
+    assert relays(machine) == []
+
+
+def relay(node: Node, idle_seconds: float = 60) -> RelayDialer:
+    shell = node.shell
+    assert isinstance(shell, SshShell)
+    uid = int(read_command(transport_of(shell), "id -u"))
+    return relay_on_node(shell, ENGINE, uid, shell.connection_info.password, idle_seconds)
+
+
+def test_interpreters(interpreter: str, user: Node, machine: SandboxNode) -> None:
+    """The socket is the user's alone, and Engine.close() leaves nothing behind."""
+    with engine_of(user) as engine:
+        assert engine.dialer.name == "relay"
+        (pid,) = relays(machine)
+        assert interpreter in machine.run(["ps", "-o", "args=", pid]).stdout
+        (folder,) = relay_folders(machine)
+        name = user.connection_info["username"]
+        modes = machine.run(f"stat -c '%a %U' {folder} {folder}/engine.sock").stdout
+        assert modes == f"700 {name}\n600 {name}\n"
+        assert engine.ping()
+    assert relays(machine) == relay_folders(machine) == []
+
+
+def test_ends_when_idle(interpreter: str, node: Node, machine: SandboxNode) -> None:
+    """While a stream is open it stays; the next call after its end starts another one."""
+    idle = 0.3 if interpreter == "python3" else 1  # perl's clock ticks in seconds
+    way = relay(node, idle)
+    stream = way.dial()
+    (first,) = relays(machine)
+    assert not eventually(lambda: not relays(machine), 3 * idle), "a stream is open"
+    stream.close()
+    assert eventually(lambda: not relays(machine))
+    assert relay_folders(machine) == []
+    way.dial().close()
+    (second,) = relays(machine)
+    assert first != second
+    way.close()
+    assert relays(machine) == []
+
+
+@pytest.mark.parametrize("signal", ["TERM", "KILL"])
+def test_killed(interpreter: str, signal: str, node: Node, machine: SandboxNode) -> None:
+    """Whoever kills it, the next call starts another one."""
+    with engine_of(node) as engine:
+        engine.api.close()  # a perl relay's idle streams have processes of their own
+        machine.run(["kill", f"-{signal}", *relays(machine)])
+        assert eventually(lambda: not relays(machine))
+        assert relay_folders(machine) == [] or signal == "KILL"
+        assert engine.ping()
+    machine.run("rm -rf /run/lisa_container_*")  # what a relay that was killed so cannot remove
+
+
+def test_many_streams(interpreter: str, node: Node, machine: SandboxNode) -> None:
+    """300 requests at once, each held open by the engine until the container ends."""
+    with engine_of(node) as engine, container_of(engine) as container:
+        # Attached to, waiting, and nothing else: one open stream each.
+        codes: list[int] = []
+        threads = [
+            threading.Thread(target=lambda: codes.append(engine.api.wait(container)["StatusCode"]))
+            for _ in range(300)
+        ]
+        for thread in threads:
+            thread.start()
+        opened = f"ss -xH state connected src {ENGINE} | wc -l"
+        assert eventually(lambda: int(machine.run(opened).stdout) >= 300, 20)
+        assert engine.ping()
+        engine.api.kill(container)
+        for thread in threads:
+            thread.join(20)
+        assert codes == [137] * 300
+
+
+def test_bytes_arrive_as_they_are(interpreter: str, node: Node) -> None:
+    """16 MiB there and back, while a stream that nobody reads is stuck."""
+    content = os.urandom(16 * 1024 * 1024)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        info = tarfile.TarInfo("blob")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    with engine_of(node) as engine, container_of(engine) as container:
+        flood = engine.api.exec_create(container, ["cat", "/dev/zero"])["Id"]
+        stuck = engine.api.exec_start(flood, socket=True)
+        assert engine.api.put_archive(container, "/tmp", archive.getvalue())
+        chunks, _ = engine.api.get_archive(container, "/tmp/blob")
+        with tarfile.open(fileobj=io.BytesIO(b"".join(chunks))) as tar:
+            extracted = tar.extractfile("blob")
+            assert extracted is not None and extracted.read() == content
+        stuck.close()
+
+
+def test_memory_is_bounded(node: Node, machine: SandboxNode) -> None:
+    """A flood that nobody reads stops at its source. (The perl relay has no buffers at all.)"""
+    with engine_of(node) as engine, container_of(engine) as container:
+        assert isinstance(engine.dialer, RelayDialer)
+        (pid,) = relays(machine)
+        before = resident_kib(machine, pid)
+        floods = []
+        for _ in range(5):
+            flood = engine.api.exec_create(container, ["cat", "/dev/zero"])["Id"]
+            floods.append(engine.api.exec_start(flood, socket=True))
+        assert not eventually(lambda: resident_kib(machine, pid) > before + 4096, 1)
+        for stream in floods:
+            stream.close()
+
+
+def resident_kib(machine: SandboxNode, pid: str) -> int:
+    return int(machine.run(["ps", "-o", "rss=", pid]).stdout)
+
+
+def test_no_interpreter(node: Node, machine: SandboxNode) -> None:
+    """Without any, docker's own tunnel carries the streams."""
+    machine.run("; ".join(HIDE.format(name) for name in ("python3", "perl")))
+    try:
+        with engine_of(node) as engine:
+            assert engine.dialer.name == "stdio"
+            assert engine.ping()
+    finally:
+        machine.run("; ".join(SHOW.format(name) for name in ("python3", "perl")))
+
+
+def test_engine_gone(interpreter: str, node: Node, machine: SandboxNode) -> None:
+    """A relay is there and its engine is not: a call says so, and so does a new relay."""
+    with engine_of(node) as engine:
+        machine.run("mv /run/docker.sock /run/docker.away")
+        try:
+            engine.api.close()  # no idle stream to use
+            assert not engine.ping()
+            with pytest.raises(EngineNotFoundError, match="No such file"):
+                relay(node)
+        finally:
+            machine.run("mv /run/docker.away /run/docker.sock")
+        assert engine.ping()
+
+
+def test_modules_in_the_users_home(node: Node, machine: SandboxNode) -> None:
+    """The relay runs as root: it imports nothing that lies where the user logs in."""
+    home = f"~{machine.username}"
+    machine.run(f"echo 'raise SystemExit(1)' > {home}/selectors.py")
+    try:
+        way = relay(node)
+        assert isinstance(EngineAPI(way).version(), dict)
+        assert "python3" in machine.run(["ps", "-o", "args=", *relays(machine)]).stdout
+        way.close()
+    finally:
+        machine.run(f"rm {home}/selectors.py")
+
+
+def test_two_engines_on_one_node(node: Node, machine: SandboxNode) -> None:
+    """Each has a relay of its own; the end of one does not touch the other."""
+    with engine_of(node) as first:
+        second = Engine(node)
+        second.close()
+        assert first.ping()
+        assert len(relays(machine)) == 1

@@ -1,0 +1,188 @@
+"""The last resort: sshd forwards nothing, docker's own tunnel in session channels carries all."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+import requests
+from helpers import container_of, cut_connections, dial_stdios, engine_of, eventually, sshd_pids
+from lisa.node import Node
+
+from conftest import connect
+from lisa_container.engine.client import Engine
+from lisa_container.engine.dial.stdio import StdioDialer
+from lisa_container.errors import EngineNotFoundError
+from lisa_container.platforms.sandbox import SandboxNode
+
+PORT = 2222
+
+
+def start_sshd(machine: SandboxNode, port: int, *options: str) -> str:
+    """A second sshd on the node; its pid."""
+    pid_file = f"/run/sshd.{port}.pid"
+    words = [f"PidFile={pid_file}", "AllowStreamLocalForwarding=no", "UseDNS=no", *options]
+    arguments = [word for option in words for word in ("-o", option)]
+    machine.run(["/usr/sbin/sshd", "-p", str(port), *arguments])
+    assert eventually(lambda: machine.run(f"cat {pid_file}", check=False).stdout)
+    return machine.run(f"cat {pid_file}").stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def closed(machine: SandboxNode) -> Iterator[SandboxNode]:
+    """The node with an sshd that forwards no unix sockets, at PORT."""
+    pid = start_sshd(machine, PORT)
+    yield machine
+    machine.run(["kill", pid])
+
+
+def connected(machine: SandboxNode, user: str, port: int = PORT) -> Node:
+    if user == "password":
+        name = machine.password_username
+        return connect(machine.address, name, port, password=machine.password, name=f"stdio-{user}")
+    name = "root" if user == "root" else machine.username
+    return connect(machine.address, name, port, machine.private_key_file, name=f"stdio-{user}")
+
+
+@pytest.fixture(scope="module", params=["root", "sudo", "password"])
+def each(request: pytest.FixtureRequest, closed: SandboxNode) -> Iterator[Node]:
+    """A node as each kind of user, through the sshd that forwards nothing."""
+    node = connected(closed, request.param)
+    yield node
+    node.close()
+
+
+@pytest.fixture(scope="module")
+def node(closed: SandboxNode) -> Iterator[Node]:
+    node = connected(closed, "sudo")
+    yield node
+    node.close()
+
+
+def test_each_user(each: Node, closed: SandboxNode) -> None:
+    with engine_of(each) as engine:
+        assert engine.dialer.name == "stdio"
+        assert engine.ping()
+        with container_of(engine) as container:
+            identifier = engine.api.exec_create(container, ["echo", "hello"])["Id"]
+            assert engine.api.exec_start(identifier) == b"hello\n"
+    assert eventually(lambda: not dial_stdios(closed))
+
+
+def test_member_of_the_docker_group(closed: SandboxNode) -> None:
+    """He opens the socket without sudo, also this way."""
+    user = closed.password_username
+    closed.run(["usermod", "--append", "--groups", "docker", user])
+    try:
+        node = connect(closed.address, user, PORT, closed.private_key_file)  # sudo's password unknown
+        with engine_of(node) as engine:
+            assert engine.dialer.name == "stdio"
+            assert engine.ping()
+        node.close()
+    finally:
+        closed.run(["gpasswd", "--delete", user, "docker"])
+
+
+def hold_open(engine: Engine, container: str, count: int) -> tuple[list[threading.Thread], list[int]]:
+    """Requests that the engine answers when the container ends."""
+    codes: list[int] = []
+
+    def hold() -> None:
+        with contextlib.suppress(requests.RequestException):
+            codes.append(engine.api.wait(container)["StatusCode"])
+
+    threads = [threading.Thread(target=hold) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    return threads, codes
+
+
+def test_more_streams_than_sessions(node: Node, closed: SandboxNode) -> None:
+    """40 calls at once where sshd allows 10 sessions a connection, and LISA works meanwhile."""
+    before = len(sshd_pids(closed, closed.username))
+    with engine_of(node) as engine, container_of(engine) as container:
+        threads, codes = hold_open(engine, container, 40)
+        assert eventually(lambda: len(dial_stdios(closed)) >= 40, 30)
+        assert engine.ping()
+        # 4 on LISA's own connection, which leaves 6 for LISA; 10 on each further one.
+        assert len(sshd_pids(closed, closed.username)) == before + 4
+        running = [node.execute_async("sleep 0.2; echo lisa", shell=True) for _ in range(5)]
+        assert [process.wait_result().stdout for process in running] == ["lisa"] * 5
+        engine.api.kill(container)
+        for thread in threads:
+            thread.join(30)
+        assert codes == [137] * 40
+        engine.api.close()  # the idle streams
+        assert engine.ping()
+        assert eventually(lambda: len(sshd_pids(closed, closed.username)) == before + 1), "a spare"
+    assert eventually(lambda: len(sshd_pids(closed, closed.username)) == before)
+    assert eventually(lambda: not dial_stdios(closed))
+
+
+def test_fewer_sessions_than_usual(machine: SandboxNode) -> None:
+    """sshd's MaxSessions is 2: still all calls go through, and LISA's commands too."""
+    pid = start_sshd(machine, PORT + 1, "MaxSessions=2")
+    try:
+        node = connected(machine, "sudo", PORT + 1)
+        with engine_of(node) as engine, container_of(engine) as container:
+            threads, codes = hold_open(engine, container, 6)
+            assert eventually(lambda: len(dial_stdios(machine)) >= 6, 20)
+            assert engine.ping()
+            engine.api.kill(container)
+            for thread in threads:
+                thread.join(20)
+            assert codes == [137] * 6
+        node.close()
+    finally:
+        machine.run(["kill", pid])
+
+
+def test_no_engine(each: Node, closed: SandboxNode) -> None:
+    """The error has the words of docker's client (or the relay's), who alone knows the cause."""
+    closed.run("mv /run/docker.sock /run/docker.away")
+    try:
+        bind = "import socket; socket.socket(socket.AF_UNIX).bind('/run/docker.sock')"
+        closed.run(["python3", "-c", bind])
+        with pytest.raises(EngineNotFoundError, match="Is the docker daemon running|refused"):
+            Engine(each)
+    finally:
+        closed.run("mv /run/docker.away /run/docker.sock")
+
+
+def test_no_client(node: Node, closed: SandboxNode) -> None:
+    closed.run("mv /usr/bin/docker /usr/bin/docker.hidden")
+    try:
+        with pytest.raises(EngineNotFoundError, match="neither docker nor podman"):
+            Engine(node)
+    finally:
+        closed.run("mv /usr/bin/docker.hidden /usr/bin/docker")
+
+
+def test_connections_cut(node: Node, closed: SandboxNode) -> None:
+    """All connections die, the ones of ours too: the next calls open them anew."""
+    with engine_of(node) as engine, container_of(engine) as container:
+        threads, _ = hold_open(engine, container, 6)
+        assert eventually(lambda: len(dial_stdios(closed)) >= 6, 20)
+        cut_connections(closed, closed.username)
+        for thread in threads:
+            thread.join(10)
+        assert engine.ping()
+        threads, codes = hold_open(engine, container, 6)
+        assert eventually(lambda: len(dial_stdios(closed)) >= 6, 20)
+        engine.api.kill(container)
+        for thread in threads:
+            thread.join(20)
+        assert codes == [137] * 6
+
+
+def test_streams_given_up(node: Node, closed: SandboxNode) -> None:
+    """A stream that we close ends its process on the node, and gives its session back."""
+    with engine_of(node) as engine, container_of(engine) as container:
+        for _ in range(12):
+            engine.api.logs(container, stream=True, follow=True).close()
+        assert isinstance(engine.dialer, StdioDialer)
+        kept = engine.dialer.pool_size
+        assert eventually(lambda: len(dial_stdios(closed)) <= kept), dial_stdios(closed)
+        assert node.execute("echo lisa").stdout == "lisa"
