@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import shlex
 import threading
@@ -21,6 +22,8 @@ from lisa_container.errors import (
     ContainerError,
     InterruptedRunError,
 )
+from lisa_container.session import SessionPool
+from lisa_container.session.session import SessionCommand
 
 Command = Union[str, Sequence[str]]
 Stdin = Union[bytes, str, IO[bytes], None]
@@ -74,6 +77,7 @@ class RunningCommand:
             and is raised by `wait`.
         on_stderr: the same for stderr.
         start_timeout: seconds the engine may take to start it.
+        sessions: resident shells of the container; without them it goes through the engine.
 
     Raises:
         ContainerDiedError, EngineTimeoutError, EngineError: see `Exec`.
@@ -93,6 +97,7 @@ class RunningCommand:
         on_stdout: Callable[[bytes], None] | None = None,
         on_stderr: Callable[[bytes], None] | None = None,
         start_timeout: float | None = None,
+        sessions: SessionPool | None = None,
     ) -> None:
         self.argv = to_argv(command)
         self.text = command if isinstance(command, str) else shlex.join(self.argv)
@@ -105,10 +110,14 @@ class RunningCommand:
         self._result: CommandResult | None = None
         # What went wrong on our side (a callback, the file given as stdin): it ends the command.
         self._failure: BaseException | None = None
-        self._exec = Exec(
-            engine,
-            container,
-            self.argv,
+        start: Callable[..., Exec | SessionCommand] = functools.partial(
+            Exec, engine, container, self.argv
+        )
+        # What feeds a stdin to its end would leave the shell none for its next command.
+        if sessions is not None and stdin is None:
+            words = command if isinstance(command, str) else self.argv
+            start = functools.partial(sessions.start, words, self.argv, self.text)
+        self._exec = start(
             cwd=cwd,
             environment=environment,
             user=user,

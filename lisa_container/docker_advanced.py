@@ -16,6 +16,7 @@ from lisa.util.process import ExecutableResult, Process
 
 from lisa_container.command import Command, RunningCommand
 from lisa_container.config import ContainerTestConfig
+from lisa_container.engine.api import is_timeout
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import run_labels
 from lisa_container.engine.naming import node_name
@@ -231,8 +232,9 @@ class DockerAdvanced(Docker):
         with self.engine.errors(container):
             try:
                 return int(self.engine.api.wait(container, timeout=timeout)["StatusCode"])
-            except requests.ReadTimeout as error:
-                assert timeout is not None
+            except requests.RequestException as error:
+                if timeout is None or not is_timeout(error):
+                    raise
                 raise WaitTimeoutError(container, self.engine.name, timeout) from error
 
     def remove_container(self, container_name: str, force: bool | None = None) -> None:

@@ -33,6 +33,7 @@ from lisa_container.engine.volumes import make_volumes, remove_volumes
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerDiedError, ContainerError, EngineError
 from lisa_container.images import ensure_image
+from lisa_container.session import SessionPool
 from lisa_container.transfer import copy_from, copy_to
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class ContainerExecutor:
         self._engine: Engine | None = None
         self._node: ContainerNode | None = None
         self._lock = threading.RLock()
+        self._sessions: SessionPool | None = None
         # On the container as a label: tells ours from one of the same name, also where the answer
         # to the creation was lost.
         self._token = secrets.token_hex(8)
@@ -141,6 +143,7 @@ class ContainerExecutor:
             _live.add(self)
             try:
                 self._id = self._create_and_start()
+                self._sessions = SessionPool(self.engine, self.name)
             except BaseException:
                 self._remove_for_sure()
                 raise
@@ -260,6 +263,7 @@ class ContainerExecutor:
             on_stdout=on_stdout,
             on_stderr=on_stderr,
             start_timeout=start_timeout,
+            sessions=self._sessions,
         )
 
     def copy_to(self, local: str | PurePath, target: str | PurePath) -> None:

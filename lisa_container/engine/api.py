@@ -58,7 +58,7 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
         try:
             return super().send(request, **kwargs)
         except (requests.ConnectionError, requests.exceptions.ChunkedEncodingError) as error:
-            if request.method not in _REPEATABLE or _is_timeout(error):
+            if request.method not in _REPEATABLE or is_timeout(error):
                 raise
             return super().send(request, **kwargs)
 
@@ -155,7 +155,9 @@ def _output(raw: EngineFile, response: Any, tty: bool, demux: bool) -> Iterator[
         response.close()
 
 
-def _is_timeout(error: Exception) -> bool:
+def is_timeout(error: Exception) -> bool:
+    """Whether a request failed because its time was up. Where the engine had begun to answer,
+    `requests` calls that a broken connection."""
     reason = error.args[0] if error.args else None
     return isinstance(error, requests.Timeout) or isinstance(
         reason, urllib3.exceptions.ReadTimeoutError

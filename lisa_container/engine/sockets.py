@@ -84,9 +84,12 @@ class EngineSocket:
     def shutdown(self, how: int) -> None:
         """As `socket.shutdown`; a channel's write side ends with SSH's own end-of-file message."""
         if self._is_channel and how == socket.SHUT_RDWR:
-            self._endpoint.close()  # its own shutdown would not wake a thread that reads
-        else:
+            self._end()  # its own shutdown would not wake a thread that reads
+            return
+        try:
             self._endpoint.shutdown(how)
+        except EOFError as error:
+            raise SshLostError(self._node, error) from error
 
     def settimeout(self, timeout: float | None) -> None:
         """As `socket.settimeout` (seconds)."""
@@ -123,13 +126,17 @@ class EngineSocket:
         """Close it, once no file made of it is open any more, as `socket.close` does."""
         self._closed = True
         if self._files <= 0:
-            self._endpoint.close()
+            self._end()
 
     def release(self) -> None:
         """Called by a file of this stream when it closes."""
         self._files -= 1
         if self._closed:
             self.close()
+
+    def _end(self) -> None:
+        with contextlib.suppress(EOFError):  # the connection below a channel is gone already
+            self._endpoint.close()
 
     def _sliced(self, work: Any, argument: Any) -> Any:
         deadline = None if self._timeout is None else time.monotonic() + self._timeout
@@ -141,6 +148,9 @@ class EngineSocket:
             except socket.timeout:
                 if deadline is not None and time.monotonic() >= deadline:
                     raise
+            except (EOFError, paramiko.SSHException) as error:
+                # From the transport below a channel, which tells the node what was read.
+                raise SshLostError(self._node, error) from error
 
     def _check_end(self) -> None:
         """A channel does not tell by itself why it ended."""

@@ -2,9 +2,10 @@
 
 The shell (any POSIX `sh` with `setsid` beside it) runs a worker at a time. A worker leads a session and
 process group of its own, reads one request, and becomes the command: it was started before the
-request came, so its start costs nothing. All marks begin with a token that nobody can guess:
+request came, so its start costs nothing. Marks begin with a token that nobody can guess; it reaches
+the shell and its workers by their stdin, since commands can read what is in /proc:
 
-    stdout   <token>+<pid>       a worker waits; the command will have this pid in the container
+    stdout   +<pid>              a worker waits; the command will have this pid in the container
              <token>>            it has the whole request: from here on the command may have run
              …                   the command's own bytes
              <token>!            there is no such working directory; nothing was run
@@ -21,26 +22,27 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# $1: the token. File descriptor 3 takes the worker's pid past its output; 4 is the real stdout. The
-# worker is no background job, which would have SIGINT ignored. On the end of stdin (we are gone) it
-# ends the shell and itself. `kill -0 -PID` is the one form that dash, busybox and bash all know.
-# bash sends itself the SIGINT a command died of: the trap outlives it, and a worker does not inherit it.
-# SHLVL and OLDPWD would tell the command that shells were here before it.
+# File descriptor 3 takes the worker's pid past its output; 4 is the real stdout. The worker is no
+# background job, which would have SIGINT ignored. On the end of stdin (we are gone) it ends the shell
+# and itself. `kill -0 -PID` is the one form that dash, busybox and bash all know. bash sends itself
+# the SIGINT a command died of: the trap outlives it, and a worker does not inherit it. SHLVL and
+# OLDPWD would tell the command that shells were here before it.
 SCRIPT = """
 command -v setsid >/dev/null || exit 97
 unset SHLVL OLDPWD
 trap : INT
-t=$1
 w='echo $$ >&3
 exec 3>&-
-printf "%s+%s\\n" '$t' $$
+echo "+$$"
+read -r t || kill -9 $PPID $$
 while IFS= read -r l || kill -9 $PPID $$; do
-case $l in '$t') break ;; esac
+[ "$l" != "$t" ] || break
 s=$s$l"
 "
 done
 eval "$s"'
 exec 4>&1
+read -r t
 while :; do
 p=$(exec setsid sh -c "$w" 3>&1 >&4 4>&-)
 c=$?
@@ -76,7 +78,7 @@ def request(
         stdin: give it the session's stdin; without it reads end-of-file.
     """
     # The first line leaves no trace of the worker's own variables, and says that it has it all.
-    lines = [f"unset l s; set --; echo '{token}>'"]
+    lines = [f"unset t l s; set --; echo '{token}>'"]
     if cwd:
         missing = f"{{ echo '{token}!'; exit 126; }}"
         lines.append(f"cd {shlex.quote(cwd)} 2>/dev/null || {missing}; unset OLDPWD")
@@ -90,7 +92,12 @@ def request(
     text = os.fsencode("\n".join(lines))
     if b"\0" in text or len(text) > LONGEST_REQUEST:
         return None
-    return text + os.fsencode(f"\n{token}\n")
+    return os.fsencode(f"{token}\n") + text + os.fsencode(f"\n{token}\n")
+
+
+def greeting(token: str) -> bytes:
+    """What the shell is told first."""
+    return f"{token}\n".encode()
 
 
 @dataclass(frozen=True)
@@ -105,31 +112,33 @@ class Splitter:
 
     Args:
         token: of the session.
+        greets: a worker greets at the beginning and behind each end: that line is a mark, too.
     """
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, greets: bool) -> None:
         self._token = token.encode()
+        self._greets = greets
+        self._greeting = greets
         self._left = b""
 
     def feed(self, data: bytes) -> Iterator[bytes | Mark]:
         """The next pieces. Bytes that could be the beginning of a token wait for the next call."""
-        buffer = self._left + data
+        self._left += data
         while True:
-            start = buffer.find(self._token)
+            start = 0 if self._greeting else self._left.find(self._token)
             if start < 0:
-                keep = self._beginning(buffer)
-                if len(buffer) > keep:
-                    yield buffer[: len(buffer) - keep]
-                self._left = buffer[len(buffer) - keep :]
-                return
+                start = len(self._left) - self._beginning(self._left)
             if start:
-                yield buffer[:start]
-            end = buffer.find(b"\n", start)
-            if end < 0:
-                self._left = buffer[start:]
+                yield self._left[:start]
+                self._left = self._left[start:]
+            end = self._left.find(b"\n")
+            if end < 0 or not (self._greeting or self._left.startswith(self._token)):
                 return
-            yield Mark(buffer[start + len(self._token) : end].decode("ascii", "replace"))
-            buffer = buffer[end + 1 :]
+            skip = 0 if self._greeting else len(self._token)
+            text = self._left[skip:end].decode("ascii", "replace")
+            self._left = self._left[end + 1 :]
+            self._greeting = self._greets and text.startswith("-")
+            yield Mark(text)
 
     def _beginning(self, buffer: bytes) -> int:
         """How many of the last bytes could begin a token."""

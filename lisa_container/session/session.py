@@ -21,7 +21,7 @@ from lisa_container.errors import (
     KillError,
     SshLostError,
 )
-from lisa_container.session.protocol import SCRIPT, Mark, Splitter, request
+from lisa_container.session.protocol import SCRIPT, Mark, Splitter, greeting, request
 
 # How long (seconds) a shell may take to be there, and a killed command to disappear.
 _OPEN_WAIT = 20.0
@@ -57,7 +57,10 @@ class Session:
         self.pid = 0
         """Of the worker that waits, or that became the present command; in the container."""
         self._token = secrets.token_hex(16)
-        self._splitters = {STDOUT: Splitter(self._token), STDERR: Splitter(self._token)}
+        self._splitters = {
+            STDOUT: Splitter(self._token, greets=True),
+            STDERR: Splitter(self._token, greets=False),
+        }
         self._on_free = on_free
         self._command: SessionCommand | None = None
         self._lock = threading.Lock()
@@ -66,11 +69,11 @@ class Session:
         self._spent = False
         with engine.errors(container):
             created = engine.api.exec_create(
-                container, ["sh", "-c", SCRIPT, "sh", self._token], user=user, stdin=True
+                container, ["sh", "-c", SCRIPT], user=user, stdin=True
             )
             self._stream: EngineFile = engine.api.exec_stream(created["Id"])
             self._stream._sock.settimeout(None)
-        self._id: str = created["Id"]
+            self._stream._sock.sendall(greeting(self._token))
         threading.Thread(target=self._read, name="session", daemon=True).start()
         if not wait_for(self._ready, _OPEN_WAIT) or self._broken is not None:
             self.close()
@@ -188,13 +191,13 @@ class SessionCommand:
 
     Args:
         session: that is free.
-        command: text for the shell, or words to run without one.
-        cwd: working directory, or nothing for the container's own.
-        environment: added to the container's.
-        stdin: whether the command gets a stdin to write to.
+        text: the request, of `Session.request`.
+        label: the command, for messages.
+        cwd: its working directory, for messages.
         on_stdout: called with each piece of output, in a thread of the session.
         on_stderr: the same for stderr.
         poll: called now and then by who waits; what it raises ends the waiting.
+        elapsed: seconds since the command was asked for.
         instead: starts the command through the engine, where the session could not take it.
     """
 
@@ -280,6 +283,17 @@ class SessionCommand:
             bounded(self._kill, 2 * _KILL_WAIT)
         except TimeoutError as error:
             raise KillError(self._session.container, 9, str(error)) from error
+
+    def kill_soon(self) -> None:
+        """As `Exec.kill_soon`."""
+
+        def kill() -> None:
+            try:
+                self.kill()
+            except ContainerError as error:
+                self._session.engine.node.log.warning(str(error))
+
+        threading.Thread(target=kill, name="session-kill", daemon=True).start()
 
     def host_pid(self) -> int:
         """As `Exec.host_pid`, but in the container."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from docs_examples import DOCS, examples
 from lisa.node import Node
+from runs import run_lisa
 
-sys.path.append(str(DOCS.parent / "tests" / "runner"))
-from runs import run_lisa  # noqa: E402
 
 
 def test_getting_started(node: Node, tmp_path: Path) -> None:

@@ -42,6 +42,20 @@ def container_of(engine: Engine, *words: str, **options: object) -> Iterator[str
         engine.api.remove_container(container, force=True, v=True)
 
 
+@contextlib.contextmanager
+def closed_sshd(machine: SandboxNode, port: int, *options: str) -> Iterator[None]:
+    """A second sshd on a node, which forwards no unix sockets."""
+    pid_file = f"/run/sshd.{port}.pid"
+    words = [f"PidFile={pid_file}", "AllowStreamLocalForwarding=no", "UseDNS=no", *options]
+    arguments = [word for option in words for word in ("-o", option)]
+    machine.run(["/usr/sbin/sshd", "-p", str(port), *arguments])
+    try:
+        assert eventually(lambda: machine.run(f"cat {pid_file}", check=False).stdout)
+        yield
+    finally:
+        machine.run(f"kill $(cat {pid_file})")
+
+
 def eventually(holds: Callable[[], object], seconds: float = 5.0) -> bool:
     """Whether something becomes true in time."""
     deadline = time.monotonic() + seconds

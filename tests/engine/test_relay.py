@@ -13,7 +13,6 @@ from helpers import container_of, engine_of, eventually, relay_folders, relays
 from lisa.node import Node
 from lisa.util.shell import SshShell
 
-from conftest import connect_as
 from lisa_container.engine.api import EngineAPI
 from lisa_container.engine.client import Engine
 from lisa_container.engine.dial.relay import RelayDialer, relay_on_node
@@ -35,12 +34,11 @@ def interpreter(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterato
     machine.run(SHOW.format(hidden))
 
 
-@pytest.fixture(params=["sudo", "password"])
-def user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Node]:
+@pytest.fixture(params=["node", "password_node"])
+def user(request: pytest.FixtureRequest) -> Node:
     """Both kinds of sudo users."""
-    node = connect_as(machine, request.param)
-    yield node
-    node.close()
+    user: Node = request.getfixturevalue(request.param)
+    return user
 
 
 @pytest.fixture(autouse=True)

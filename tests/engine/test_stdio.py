@@ -8,7 +8,15 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from helpers import container_of, cut_connections, dial_stdios, engine_of, eventually, sshd_pids
+from helpers import (
+    closed_sshd,
+    container_of,
+    cut_connections,
+    dial_stdios,
+    engine_of,
+    eventually,
+    sshd_pids,
+)
 from lisa.node import Node
 
 from conftest import connect
@@ -20,22 +28,11 @@ from lisa_container.platforms.sandbox import SandboxNode
 PORT = 2222
 
 
-def start_sshd(machine: SandboxNode, port: int, *options: str) -> str:
-    """A second sshd on the node; its pid."""
-    pid_file = f"/run/sshd.{port}.pid"
-    words = [f"PidFile={pid_file}", "AllowStreamLocalForwarding=no", "UseDNS=no", *options]
-    arguments = [word for option in words for word in ("-o", option)]
-    machine.run(["/usr/sbin/sshd", "-p", str(port), *arguments])
-    assert eventually(lambda: machine.run(f"cat {pid_file}", check=False).stdout)
-    return machine.run(f"cat {pid_file}").stdout.strip()
-
-
 @pytest.fixture(scope="module")
 def closed(machine: SandboxNode) -> Iterator[SandboxNode]:
     """The node with an sshd that forwards no unix sockets, at PORT."""
-    pid = start_sshd(machine, PORT)
-    yield machine
-    machine.run(["kill", pid])
+    with closed_sshd(machine, PORT):
+        yield machine
 
 
 def connected(machine: SandboxNode, user: str, port: int = PORT) -> Node:
@@ -123,8 +120,7 @@ def test_more_streams_than_sessions(node: Node, closed: SandboxNode) -> None:
 
 def test_fewer_sessions_than_usual(machine: SandboxNode) -> None:
     """sshd's MaxSessions is 2: still all calls go through, and LISA's commands too."""
-    pid = start_sshd(machine, PORT + 1, "MaxSessions=2")
-    try:
+    with closed_sshd(machine, PORT + 1, "MaxSessions=2"):
         node = connected(machine, "sudo", PORT + 1)
         with engine_of(node) as engine, container_of(engine) as container:
             threads, codes = hold_open(engine, container, 6)
@@ -135,8 +131,6 @@ def test_fewer_sessions_than_usual(machine: SandboxNode) -> None:
                 thread.join(20)
             assert codes == [137] * 6
         node.close()
-    finally:
-        machine.run(["kill", pid])
 
 
 def test_no_engine(each: Node, closed: SandboxNode) -> None:

@@ -6,6 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+from lisa_container.platforms.sandbox import SandboxConfig
+from lisa_container.platforms.sandbox.rootfs import cache_folder
+
 # Values that change on any machine that does nothing.
 _RESTLESS = ("fs/dentry-state", "fs/inode-nr", "fs/inode-state", "fs/file-nr", "kernel/random/")
 _RESTLESS += ("kernel/ns_last_pid", "kernel/pty/nr", "fs/aio-nr", "fs/quota", "net/netfilter/")
@@ -14,8 +17,9 @@ _RESTLESS += ("kernel/ns_last_pid", "kernel/pty/nr", "fs/aio-nr", "fs/quota", "n
 def machine_state(sandbox_id: str = "none") -> dict[str, Any]:
     """The machine's users, processes, mounts, interfaces, firewall, settings and files.
 
-    And the cgroups of one sandbox: they are the same for all that this kernel runs.
+    And the cgroups and the data of one sandbox: those places are shared with other machines.
     """
+    data = cache_folder(SandboxConfig()) / "nodes" / sandbox_id
     cgroups = Path("/sys/fs/cgroup").glob(f"**/lisa_container.{sandbox_id}.*")
     return {
         "users": [_text(name) for name in ("/etc/passwd", "/etc/group", "/etc/shadow")],
@@ -27,7 +31,7 @@ def machine_state(sandbox_id: str = "none") -> dict[str, Any]:
         "firewall": _output("nft list ruleset; iptables-legacy-save | grep -v '^#'"),
         "settings": _settings(),
         "cgroups": sorted(map(str, cgroups)),
-        "files": _files(),
+        "files": _files() + ([str(data)] if data.exists() else []),
     }
 
 

@@ -107,9 +107,41 @@ def test_no_source_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_neither_debian_nor_ubuntu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(apt, "_machine", lambda: ("fedora", ""))
+    monkeypatch.setattr(apt, "_machine", lambda: ("", ""))
     with pytest.raises(SandboxMachineError, match=r"neither Debian nor Ubuntu.*`rootfs`"):
-        apt.package_sources()
+        apt.package_sources(suite="stable")
+    found = apt.package_sources(suite="stable", mirror="http://near.example.com/debian")
+    assert found.lines[0].endswith("http://near.example.com/debian stable main")
+
+
+@pytest.mark.parametrize(
+    ("release", "machine"),
+    [
+        ("ID=debian\nVERSION_CODENAME=bookworm\n", ("debian", "bookworm")),
+        ('ID=ubuntu\nID_LIKE=debian\nVERSION_CODENAME="noble"\n', ("ubuntu", "noble")),
+        (
+            'ID=mint\nID_LIKE="ubuntu debian"\nVERSION_CODENAME=wilma\nUBUNTU_CODENAME=noble\n',
+            ("ubuntu", "noble"),
+        ),
+        ("ID=fedora\nVERSION_ID=42\n", ("", "")),
+    ],
+)
+def test_distributions(
+    release: str, machine: tuple[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "os-release"
+    file.write_text(release)
+    monkeypatch.setattr(apt, "_OS_RELEASE", file)
+    assert apt._machine() == machine
+
+
+def test_mirror_that_a_file_names(tmp_path: Path) -> None:
+    file = tmp_path / "mirrors.list"
+    file.write_text("# nearest first\nhttp://near.example.com/debian\tpriority:1\n")
+    text = f"Types: deb\nURIs: mirror+file://{file}\nSuites: stable\nComponents: main\n"
+    near = Source("http://near.example.com/debian", "stable", ("main",))
+    assert deb822_sources(text) == [near]
+    assert one_line_sources(f"deb mirror+file:{file} stable main") == [near]
 
 
 def test_options_say_how_to_reach_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from lisa_container.platforms.sandbox import (
     REQUIRED_PACKAGES,
     Sandbox,
     SandboxConfig,
+    apt,
     machine,
     preflight,
 )
@@ -57,6 +58,13 @@ def test_mmdebstrap_only_where_a_rootfs_has_to_be_made(
     (problem,) = preflight(SandboxConfig(cache_dir=str(tmp_path / "empty")))
     assert problem.mend == "`apt-get install -y mmdebstrap`"
     assert preflight(SandboxConfig(rootfs=str(tmp_path), docker=False)) == []
+
+
+def test_unknown_package_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(apt, "_machine", lambda: ("", ""))
+    (problem,) = preflight()
+    assert "neither Debian nor Ubuntu" in problem.what and "`rootfs`" in problem.mend
+    assert preflight(SandboxConfig(rootfs=str(tmp_path))) == []
 
 
 @pytest.mark.parametrize(

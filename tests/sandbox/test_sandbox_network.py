@@ -66,3 +66,11 @@ def test_machine_without_a_way_out(tmp_path: Path) -> None:
     found = on_own_machine(tmp_path, "way_out_script.py", setup="ip address flush dev cable")
     assert found["heard from"] == ""
     assert found["after"] == found["before"]
+
+
+def test_subnets_that_the_machine_has_a_route_to_are_not_taken(tmp_path: Path) -> None:
+    # All but the last.
+    first_half = "ip route add 198.18.0.0/16 dev cable;"
+    setup = first_half + "for i in $(seq 0 254); do ip route add 198.19.$i.0/24 dev cable; done"
+    found = on_own_machine(tmp_path, "way_out_script.py", setup=setup)
+    assert found["address"] == "198.19.255.10"

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,17 @@ def run(folder: Path, case: str, **parts: Any) -> tuple[str, dict[str, str], Pat
     return output, statuses, folder / "log"
 
 
+def _processes_on(host: str) -> list[str]:
+    """The processes on this machine's nodes of that name."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        # It may have ended meanwhile, or have no files at all.
+        with suppress(OSError):
+            if (folder / "root/etc/hostname").read_text(encoding="ascii").strip() == host:
+                found.append(folder.name)
+    return found
+
+
 def test_environments_as_the_cases_ask_for_them(tmp_path: Path) -> None:
     output, statuses, logs = run(tmp_path, "verify_one_node|verify_three_nodes|verify_data_disk")
     assert statuses == {
@@ -88,6 +100,19 @@ def test_environment_of_the_runbook_and_a_user_who_needs_a_password(tmp_path: Pa
         platform=[{"type": "sandbox", "sandbox": {"login": "password_user", "docker": False}}],
     )
     assert statuses == {"verify_login": "passed"}, output
+
+
+def test_kept_nodes_end_with_the_run(tmp_path: Path) -> None:
+    output, statuses, _ = run(
+        tmp_path,
+        "verify_one_node",
+        platform=[
+            {"type": "sandbox", "keep_environment": "always", "sandbox": {"name": "kept"}},
+        ],
+    )
+    assert statuses == {"verify_one_node": "passed"}, output
+    assert "the run ends, and with it the nodes that keep_environment kept so far" in output
+    assert not _processes_on("kept0")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ def main() -> None:
     before, forward_before = _firewall(), _forward()
     with start_sandbox(1, docker=False) as sandbox:
         forward_during = _forward()
+        address = sandbox.nodes[0].address
         sandbox.nodes[0].run(f"timeout 2 bash -c 'exec 3<>/dev/tcp/{_WORLD}/80'", check=False)
         try:
             heard = server.accept()[1][0]
@@ -33,6 +34,7 @@ def main() -> None:
             heard = ""
     found = {
         "heard from": heard,
+        "address": address,
         "before": before,
         "after": _firewall(),
         "forward before": forward_before,

@@ -13,6 +13,7 @@ from lisa_container.session.protocol import (
     SCRIPT,
     Mark,
     Splitter,
+    greeting,
     request,
 )
 
@@ -20,7 +21,7 @@ TOKEN = "0123456789abcdef"
 
 
 def pieces(*chunks: bytes) -> list[bytes | Mark]:
-    splitter = Splitter(TOKEN)
+    splitter = Splitter(TOKEN, greets=False)
     return [piece for chunk in chunks for piece in splitter.feed(chunk)]
 
 
@@ -54,29 +55,34 @@ class Shell:
 
     def __init__(self, words: list[str]) -> None:
         self.process = subprocess.Popen(
-            [*words, "-c", SCRIPT, "sh", TOKEN],
+            [*words, "-c", SCRIPT],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
         )
+        assert self.process.stdin is not None
+        self.process.stdin.write(greeting(TOKEN))
+        self.splitters = [Splitter(TOKEN, greets=True), Splitter(TOKEN, greets=False)]
 
     def run(self, *arguments: object) -> tuple[bytes, bytes, list[str]]:
         text = request(TOKEN, *arguments)  # type: ignore[arg-type]
         assert text is not None and self.process.stdin is not None
         self.process.stdin.write(text)
-        out, marks = self._until_end(self.process.stdout)
-        err, _ = self._until_end(self.process.stderr)
+        out, marks = self._until_end(self.process.stdout, self.splitters[0])
+        err, _ = self._until_end(self.process.stderr, self.splitters[1])
         return out, err, marks
 
-    def _until_end(self, pipe: object) -> tuple[bytes, list[str]]:
-        splitter, data, marks = Splitter(TOKEN), b"", []
+    def _until_end(self, pipe: object, splitter: Splitter) -> tuple[bytes, list[str]]:
+        data, marks = b"", []
         while not any(mark.startswith("-") for mark in marks):
             for piece in splitter.feed(os.read(pipe.fileno(), 65536)):  # type: ignore[attr-defined]
-                if isinstance(piece, Mark):
-                    marks.append(piece.text)
-                else:
+                if isinstance(piece, bytes):
                     data += piece
+                elif piece.text.startswith("+") and marks:
+                    self.next_worker = piece.text  # it may have greeted already
+                else:
+                    marks.append(piece.text)
         return data, marks
 
 
@@ -125,6 +131,13 @@ def test_processes_left_behind(shell: Shell) -> None:
     assert shell.run("sleep 3 >/dev/null 2>&1 &", "", {}, False)[2][-1] == "-0 1"
 
 
+def test_token_is_nowhere_to_be_read(shell: Shell) -> None:
+    """A command that prints all it finds in /proc must not end itself by that."""
+    out, _, marks = shell.run("cat /proc/$PPID/cmdline /proc/$PPID/environ; env", "", {}, False)
+    assert len(out) > 100 and TOKEN.encode() not in out
+    assert marks[-1] == "-0 0"
+
+
 def test_no_further_descriptors(shell: Shell) -> None:
     """The shell's own descriptors do not reach a command (ls itself opens one, for the folder)."""
     out, _, _ = shell.run(["ls", "/proc/self/fd"], "", {}, False)
@@ -136,4 +149,4 @@ def test_own_process_group(shell: Shell) -> None:
     out, _, marks = shell.run("cut -d' ' -f5,6 /proc/$$/stat; echo $$", "", {}, False)
     group, session, pid = out.split()
     assert group == session == pid
-    assert f"+{pid.decode()}" in marks
+    assert marks[-1] == "-0 0"

@@ -21,10 +21,9 @@ _CONNECTION = re.compile(
     r"^Acquire::(?:https?|ftp|Check-Valid-Until|Check-Date|Max-ValidTime|Retries|ForceIPv[46]|Languages)\b"
 )
 # The archives' own keyrings, by distribution. A vendor's repository is signed with something else.
-_KEYRINGS = {
-    "debian": Path("/usr/share/keyrings/debian-archive-keyring.gpg"),
-    "ubuntu": Path("/usr/share/keyrings/ubuntu-archive-keyring.gpg"),
-}
+_KEYRINGS = {"debian": "debian-archive-keyring", "ubuntu": "ubuntu-archive-keyring"}
+_KEYRING_FOLDER = Path("/usr/share/keyrings")
+_OS_RELEASE = Path("/etc/os-release")
 _COMPONENTS = {"debian": ("main",), "ubuntu": ("main", "universe")}
 _POCKETS = ("", "-updates", "-security")
 
@@ -70,13 +69,13 @@ def package_sources(suite: str = "", mirror: str = "") -> PackageSources:
         SandboxMachineError: this machine's configuration of apt does not tell.
     """
     distribution, machine_suite = _machine()
-    suite = suite or machine_suite
-    keyring = _KEYRINGS.get(distribution)
-    if not suite or keyring is None:
+    if not distribution and not (suite and mirror):
         raise SandboxMachineError(
             "sandbox: this machine is neither Debian nor Ubuntu, so it does not tell where to get"
-            " packages from; give a `rootfs`"
+            " packages from; give `suite` and `mirror`, or a `rootfs`"
         )
+    distribution = distribution or "debian"
+    suite = suite or machine_suite
     components = _COMPONENTS[distribution]
     if mirror:
         sources = [Source(mirror, suite, components)]
@@ -87,7 +86,9 @@ def package_sources(suite: str = "", mirror: str = "") -> PackageSources:
             f"sandbox: /etc/apt has no source for {distribution} {suite}; add one, or give `mirror`"
             " or `rootfs`"
         )
-    signed = f"[signed-by={keyring}] " if keyring.exists() else ""
+    # Newer releases have it under another ending.
+    files = [_KEYRING_FOLDER / f"{_KEYRINGS[distribution]}.{ending}" for ending in ("gpg", "pgp")]
+    signed = next((f"[signed-by={file}] " for file in files if file.exists()), "")
     lines = [f"deb {signed}{each.uri} {each.suite} {' '.join(each.components)}" for each in sources]
     return PackageSources(suite, tuple(lines), tuple(_options()))
 
@@ -112,12 +113,18 @@ def _of_release(
 
 
 def _machine() -> tuple[str, str]:
-    """The machine's distribution and release: ("debian", "bookworm"); empty where unknown."""
+    """The machine's distribution and release: ("debian", "bookworm"); empty where unknown.
+
+    That of a derivative is the one it is made of and takes its packages from.
+    """
     values = {}
-    for line in Path("/etc/os-release").read_text(encoding="utf-8").splitlines():
+    for line in _OS_RELEASE.read_text(encoding="utf-8").splitlines():
         name, _, value = line.partition("=")
         values[name] = "".join(shlex.split(value))
-    return values.get("ID", ""), values.get("VERSION_CODENAME", "")
+    kinds = [values.get("ID", ""), *values.get("ID_LIKE", "").split()]
+    distribution = next((kind for kind in kinds if kind in _KEYRINGS), "")
+    names = (f"{distribution.upper()}_CODENAME", "VERSION_CODENAME")
+    return distribution, next((values[name] for name in names if values.get(name)), "")
 
 
 def _sources() -> list[Source]:
@@ -136,7 +143,8 @@ def one_line_sources(text: str) -> list[Source]:
     for line in text.splitlines():
         match = _ONE_LINE.match(line.partition("#")[0].strip())
         if match and _is_archive_key(_option(match["options"] or "", "signed-by")):
-            found.append(Source(match["uri"], match["suite"], tuple(match["rest"].split())))
+            uri = _resolved(match["uri"])
+            found.append(Source(uri, match["suite"], tuple(match["rest"].split())))
     return found
 
 
@@ -163,13 +171,23 @@ def deb822_sources(text: str) -> list[Source]:
             continue
         components = tuple(fields.get("components", "").split())
         for uri in fields.get("uris", "").split():
-            found += [Source(uri, suite, components) for suite in fields.get("suites", "").split()]
+            suites = fields.get("suites", "").split()
+            found += [Source(_resolved(uri), suite, components) for suite in suites]
     return found
 
 
 def _is_archive_key(signed_by: str) -> bool:
     # Without Signed-By, apt trusts its own keyring, which is the archive's.
-    return not signed_by or signed_by in {str(path) for path in _KEYRINGS.values()}
+    return not signed_by or Path(signed_by).stem in _KEYRINGS.values()
+
+
+def _resolved(uri: str) -> str:
+    """A mirror that is named in a file of this machine, as on cloud images; nodes lack that file."""
+    scheme, _, path = uri.partition("+file:")
+    if scheme != "mirror":
+        return uri
+    listed = [line.split() for line in _text(Path("/" + path.lstrip("/"))).splitlines()]
+    return next((words[0] for words in listed if words and not words[0].startswith("#")), uri)
 
 
 def _option(options: str, name: str) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from lisa_container.errors import SandboxMachineError
 from lisa_container.platforms.sandbox import rootfs
+from lisa_container.platforms.sandbox.apt import package_sources
 from lisa_container.platforms.sandbox.config import SandboxConfig
 from lisa_container.platforms.sandbox.keeper import cgroups
 from lisa_container.platforms.sandbox.keeper.commands import KeeperError, environment, run
@@ -98,7 +99,7 @@ def preflight(config: SandboxConfig | None = None) -> list[Problem]:
     if os.geteuid() != 0:
         # Without root nothing else can be tried.
         return [Problem("a sandbox needs root for its namespaces", "start this with `sudo`")]
-    problems = list(_missing_packages(config))
+    problems = [*_missing_packages(config), *_missing_sources(config)]
     if not problems:
         problems += _missing_kernel_features()
         problems += _unfit_folder(rootfs.cache_folder(config))
@@ -128,6 +129,16 @@ def _missing_packages(config: SandboxConfig) -> Iterator[Problem]:
     if absent:
         packages = " ".join(sorted({REQUIRED_PACKAGES[name] for name in absent}))
         yield Problem(f"{', '.join(absent)} not found", f"`apt-get install -y {packages}`")
+
+
+def _missing_sources(config: SandboxConfig) -> Iterator[Problem]:
+    """Whether it is known where the packages of a rootfs come from."""
+    if not config.rootfs:
+        try:
+            package_sources(config.suite, config.mirror)
+        except SandboxMachineError as error:
+            what, _, mend = str(error).removeprefix("sandbox: ").partition("; ")
+            yield Problem(what, mend)
 
 
 @cache

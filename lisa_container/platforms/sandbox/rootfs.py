@@ -36,6 +36,7 @@ _PACKAGES = (
     "psmisc",
     "mount",
     "kmod",
+    "e2fsprogs",
     "iputils-ping",
     # what tests reach for
     "ca-certificates",

@@ -27,6 +27,8 @@ from lisa_container.platforms.sandbox.keeper.commands import environment
 from lisa_container.platforms.sandbox.keeper.spec import Spec
 from lisa_container.platforms.sandbox.machine import require
 
+_log = logging.getLogger(__name__)
+
 _KEEPER = Path(__file__).parent / "keeper" / "__main__.py"
 _STOP_SECONDS = 300
 _SSH_PORT = 22
@@ -176,7 +178,7 @@ class Sandbox:
     ) -> None:
         self.nodes: list[SandboxNode] = []
         self._config = config or SandboxConfig()
-        self._log = logger or logging.getLogger(__name__)
+        self._log = logger or _log
         self._lock = threading.Lock()
         self._keeper: subprocess.Popen[str] | None = None
 
@@ -210,7 +212,8 @@ class Sandbox:
                 # LISA ends a thread by any exception at any place; nothing may be left then either.
                 self._stop_keeper()
                 raise
-            self._log.info("sandbox: %s", ", ".join(f"{n.name} {n.address}" for n in self.nodes))
+            addresses = ", ".join(f"{node.name} {node.address}" for node in self.nodes)
+            self._log.info(f"sandbox: {addresses}; throw-away, and no security boundary")
         return self
 
     def stop(self) -> None:
@@ -326,4 +329,8 @@ _running: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 @atexit.register
 def _stop_all() -> None:
     for sandbox in list(_running):
-        sandbox.stop()
+        try:
+            sandbox.stop()
+        except SandboxError as error:
+            # The others are to be stopped, too.
+            _log.warning(str(error))

@@ -12,6 +12,7 @@ particular nothing imports LISA. Keep it so.
     network      the switch between the nodes, and the way out
     forwarding   the machine's own FORWARD chain, where it is closed
     cgroups      a node's subtree in every cgroup hierarchy of the machine
+    loops        loop devices that a node left behind
     kernel       the few system calls that Python 3.9 has no name for
     commands     running a command of the machine
     boot.sh      first process of a node, until it has its own root

@@ -23,10 +23,13 @@ mount -t overlay -o "$layers,volatile" node "$root" 2>/dev/null ||
 # Not a devtmpfs: there is only one of it, the machine's.
 mkdir -p "$root/dev" "$root/proc" "$root/sys" "$root/run" "$root/tmp" "$root/var/lib/docker"
 mount -t tmpfs -o mode=755,nosuid dev "$root/dev"
-for device in null zero full random urandom tty fuse kvm kmsg loop-control loop[0-9]*; do
+for device in null zero full random urandom tty fuse kvm kmsg loop-control; do
 	[ ! -e "/dev/$device" ] || set -- "$@" "/dev/$device"
 done
-(cd /dev && cp -a "$@" "$root/dev")
+for device in /dev/loop[0-9]*; do
+	[ ! -b "$device" ] || set -- "$@" "$device"
+done
+cp -a "$@" "$root/dev"
 if [ -e /dev/net/tun ]; then
 	mkdir "$root/dev/net"
 	cp -a /dev/net/tun "$root/dev/net"

@@ -17,7 +17,7 @@ start_docker() {
 [ -z "$START_DOCKER" ] || start_docker
 
 make_user() {
-	id "$1" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$1"
+	id "$1" >/dev/null 2>&1 || useradd --create-home --shell "$(command -v bash || echo /bin/sh)" "$1"
 	[ -z "$DOCKER_GROUP" ] || usermod --append --groups docker "$1"
 	home=$(eval "echo ~$1")
 	mkdir -p -m 700 "$home/.ssh"

@@ -18,6 +18,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import random
 from contextlib import suppress
 from pathlib import Path
 
@@ -125,7 +126,10 @@ class Network:
         # it is, and the kernel gives a name only once.
         switch = f"/proc/{os.getpid()}/fd/{self._switch}"
         routed = _routed()
-        for index, subnet in enumerate(RANGE.subnets(new_prefix=_PREFIX)):
+        subnets = list(enumerate(RANGE.subnets(new_prefix=_PREFIX)))
+        # In any order: nobody should take a new node for one that has just ended.
+        random.shuffle(subnets)
+        for index, subnet in subnets:
             if any(subnet.overlaps(other) for other in routed):
                 continue
             mtu = f"mtu {self.mtu}"

@@ -13,6 +13,7 @@ import os
 import select
 import signal
 import sys
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -176,8 +177,12 @@ def main() -> int:
         keeper.wait()
     except _TerminationError:
         pass
-    except (KeeperError, OSError) as error:
+    except KeeperError as error:
         _tell({"error": str(error)})
+    except Exception as error:
+        # A mistake of ours: whatever it is, the runner hears of it, and everything is undone.
+        traceback.print_exc()
+        _tell({"error": f"{type(error).__name__}: {error}"})
     finally:
         # A second polite request must not interrupt the undoing.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

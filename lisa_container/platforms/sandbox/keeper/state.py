@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import Callable
 
-from . import cgroups, network
+from . import cgroups, loops, network
 from .commands import KeeperError, run
 
 # One place per machine, whatever cache folders its sandboxes use, and gone after a reboot.
@@ -135,6 +135,7 @@ def undo(claimed: Claim, record: Record) -> None:
     steps: tuple[Callable[[], None], ...] = (
         partial(network.remove_rules, record.id),
         partial(cgroups.remove_all, f"lisa_container.{record.id}."),
+        partial(loops.detach, Path(record.data)),
         partial(_remove_tree, Path(record.data)),
     )
     for step in steps:

@@ -1,0 +1,233 @@
+"""Engine calls over an SSH connection that was closed, cut, or leads through a jump box."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from helpers import (
+    container_of,
+    cut_connections,
+    engine_of,
+    eventually,
+    relay_folders,
+    relays,
+    sshd_pids,
+)
+from lisa import schema
+from lisa.node import Node, RemoteNode
+from lisa.util.shell import SshShell
+
+from conftest import BUSYBOX, connect_as
+from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.engine.client import Engine
+from lisa_container.engine.dial import is_reachable
+from lisa_container.engine.ssh import transport_of
+from lisa_container.errors import EngineError, SshLostError
+from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
+
+
+@pytest.fixture()
+def own(machine: SandboxNode) -> Iterator[Node]:
+    """A node of the test's own, as root: no other test uses its connection."""
+    node = connect_as(machine, "root")
+    yield node
+    node.close()
+
+
+def test_closed_by_lisa(each_user: Node) -> None:
+    """LISA closes the node's connection after each case; the next call connects again."""
+    with engine_of(each_user) as engine:
+        assert engine.ping()
+        for _ in range(3):
+            each_user.close()
+            assert engine.ping()
+        assert each_user.execute("echo lisa").stdout == "lisa"
+
+
+def test_stale_stream_is_not_used_to_change(own: Node) -> None:
+    """The pool's streams ended with the connection: a POST notices before it sends anything."""
+    with engine_of(own) as engine, container_of(engine) as container:
+        engine.api.inspect_container(container)
+        own.close()
+        engine.api.pause(container)
+        own.close()
+        engine.api.unpause(container)
+
+
+def test_cut_while_reading(own: Node, machine: SandboxNode) -> None:
+    """A GET that was under way is sent again, on a new connection."""
+    with engine_of(own) as engine, container_of(engine) as container:
+        answers: list[object] = []
+        call = threading.Thread(
+            # takes a second: the engine waits for a second sample
+            target=lambda: answers.append(engine.api.stats(container, stream=False)["id"])
+        )
+        call.start()
+        time.sleep(0.3)
+        cut_connections(machine, "root")
+        call.join(20)
+        assert answers == [container]
+
+
+def test_cut_while_changing(own: Node, machine: SandboxNode) -> None:
+    """A POST under way may have been done or not: never again, and told at once."""
+    with engine_of(own) as engine, container_of(engine, "sleep", "2") as container:
+        errors: list[BaseException] = []
+
+        def wait() -> None:
+            try:
+                with engine.errors(container):
+                    engine.api.wait(container)
+            except EngineError as error:
+                errors.append(error)
+
+        call = threading.Thread(target=wait)
+        call.start()
+        time.sleep(0.3)
+        started = time.monotonic()
+        cut_connections(machine, "root")
+        call.join(20)
+        assert time.monotonic() - started < 1
+        (error,) = errors
+        assert isinstance(error, SshLostError)
+        assert machine.address in str(error), "which node"
+        assert "may still run" in str(error)
+        assert engine.ping()
+
+
+def test_cut_below_a_relay(machine: SandboxNode) -> None:
+    """The relay outlives the connection, and the next one uses it."""
+    node = connect_as(machine, "sudo")
+    with engine_of(node) as engine:
+        before = relays(machine)
+        cut_connections(machine, machine.username)
+        assert engine.ping()
+        assert relays(machine) == before
+    node.close()
+
+
+def test_many_threads_reconnect_once(own: Node, machine: SandboxNode) -> None:
+    """20 threads find the connection closed: one opens it, all use it."""
+    with engine_of(own) as engine:
+        others = len(sshd_pids(machine, "root")) - 1
+        for _ in range(3):
+            own.close()
+            pings: list[bool] = []
+            threads = [
+                threading.Thread(target=lambda: pings.append(engine.ping())) for _ in range(20)
+            ]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join(20)
+            assert pings == [True] * 20
+            assert eventually(lambda: len(sshd_pids(machine, "root")) == others + 1)
+
+
+def test_node_is_gone() -> None:
+    """Nobody answers any more: an error, in seconds. (LISA itself would wait for five minutes.)"""
+    with start_sandbox(1) as sandbox, pytest.MonkeyPatch.context() as patch:
+        node = connect_as(sandbox.nodes[0], "sudo")
+        assert is_reachable(node)
+        engine = Engine(node)
+        sandbox.nodes[0].run("kill -9 $(pgrep sshd)")
+        assert not is_reachable(node)
+        patch.setattr("lisa_container.engine.ssh.RECONNECT_TIMEOUT", 2)
+        started = time.monotonic()
+        with pytest.raises(SshLostError):
+            engine.ping()
+        engine.close()
+        assert time.monotonic() - started < 20
+        node.close()
+
+
+def test_tcp_options(own: Node) -> None:
+    """Nagle's algorithm is off, and a peer that is gone is noticed."""
+    shell = own.shell
+    assert isinstance(shell, SshShell)
+    sock = transport_of(shell).sock
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 120_000
+
+
+@pytest.fixture(scope="module")
+def two() -> Iterator[Sandbox]:
+    """Two nodes of this module's own."""
+    with start_sandbox(2) as sandbox:
+        yield sandbox
+
+
+def test_engine_restarted(two: Sandbox) -> None:
+    """Idle streams ended with the old engine; the next call, of whatever kind, meets the new one."""
+    machine = two.nodes[0]
+    for user in ("root", "sudo"):
+        node = connect_as(machine, user)
+        with engine_of(node) as engine:
+            container = engine.api.create_container_from_config(
+                {"Image": image_on(engine)}, f"restart-{user}"
+            )["Id"]
+            machine.run("service docker restart", timeout=60)
+            assert eventually(lambda: machine.run("docker ps", check=False).returncode == 0, 20)
+            engine.api.start(container)  # a POST first: no GET has found the dead streams before
+            assert engine.ping()
+            engine.api.remove_container(container, force=True)
+        node.close()
+    assert eventually(lambda: relay_folders(machine) == [])
+
+
+def image_on(engine: Engine) -> str:
+    with container_of(engine):
+        return f"{BUSYBOX}:latest"
+
+
+def test_jump_box(two: Sandbox) -> None:
+    """The node answers to another one only, which LISA logs in to first."""
+    jump, target = two.nodes
+    target.run(
+        "gateway=$(ip route show default | cut -d' ' -f3); "
+        "iptables -I INPUT -s $gateway -p tcp --dport 22 -j DROP"
+    )
+    node = connect_through(jump, target)
+    try:
+        shell = node.shell
+        assert isinstance(shell, SshShell)
+        with pytest.raises(OSError):
+            socket.create_connection((target.address, target.port), timeout=0.5)
+        with engine_of(node) as engine:
+            assert engine.dialer.name == "relay"
+            assert engine.api.info()["Name"] == target.name
+            node.close()
+            assert engine.ping(), "connected again, through the jump box"
+            first = shell._jump_boxes[0].get_transport().sock
+            assert first.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
+        with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)) as container:
+            assert container.run("echo hello").stdout == "hello"
+    finally:
+        Engine.forget(node)
+        node.close()
+
+
+def connect_through(jump: SandboxNode, target: SandboxNode) -> Node:
+    key = str(target.private_key_file)
+    runbook = schema.RemoteNode(
+        name="behind", address=target.address, username=target.username, private_key_file=key
+    )
+    node = Node.create(-1, runbook, is_test_target=False, logger_name="behind")
+    assert isinstance(node, RemoteNode)
+    box = schema.ConnectionInfo(
+        jump.address, jump.port, jump.username, private_key_file=str(jump.private_key_file)
+    )
+    node.set_connection_info(
+        target.address,
+        target.port,
+        username=target.username,
+        private_key_file=key,
+        proxy_jump_boxes=[box],
+    )
+    node.initialize()
+    return node
