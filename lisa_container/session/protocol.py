@@ -1,7 +1,7 @@
 """What the resident shell and we say to each other.
 
-The shell (any POSIX `sh` with `setsid` beside it) runs a worker at a time. A worker leads a session and
-process group of its own, reads one request, and becomes the command: it was started before the
+The shell (any POSIX `sh` with `setsid` beside it) runs a worker at a time. A worker leads a session
+and process group of its own, reads one request, and becomes the command: it was started before the
 request came, so its start costs nothing. Marks begin with a token that nobody can guess; it reaches
 the shell and its workers by their stdin, since commands can read what is in /proc:
 
@@ -22,11 +22,12 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# File descriptor 3 takes the worker's pid past its output; 4 is the real stdout. The worker is no
-# background job, which would have SIGINT ignored. On the end of stdin (we are gone) it ends the shell
-# and itself. `kill -0 -PID` is the one form that dash, busybox and bash all know. bash sends itself
-# the SIGINT a command died of: the trap outlives it, and a worker does not inherit it. SHLVL and
-# OLDPWD would tell the command that shells were here before it.
+# File descriptor 3 takes the worker's pid past its output; 4 and 5 are the real stdout and stderr (on
+# its own stderr the shell would report a command that was killed). The worker is no background
+# job, which would have SIGINT ignored. On the end of stdin (we are gone) it ends the shell and
+# itself. `kill -0 -PID` is the one form that dash, busybox and bash all know. bash sends itself the
+# SIGINT a command died of: the trap outlives it, and a worker does not inherit it. SHLVL and OLDPWD
+# would tell the command that shells were here before it.
 SCRIPT = """
 command -v setsid >/dev/null || exit 97
 unset SHLVL OLDPWD
@@ -41,13 +42,13 @@ s=$s$l"
 "
 done
 eval "$s"'
-exec 4>&1
+exec 4>&1 5>&2 2>/dev/null
 read -r t
 while :; do
-p=$(exec setsid sh -c "$w" 3>&1 >&4 4>&-)
+p=$(exec setsid sh -c "$w" 3>&1 >&4 2>&5 4>&- 5>&-)
 c=$?
-if kill -0 -$p 2>/dev/null; then n=1; else n=0; fi
-printf "%s-\\n" $t >&2
+if kill -0 -$p; then n=1; else n=0; fi
+printf "%s-\\n" $t >&5
 printf "%s-%s %s\\n" $t $c $n
 done
 """

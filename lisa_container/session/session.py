@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import secrets
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from typing import Callable
 
 from lisa_container.engine.client import Engine
 from lisa_container.engine.exec import Exec, Sink
 from lisa_container.engine.frames import STDERR, STDOUT, read_frames
-from lisa_container.engine.signals import kill_leader, signal_leader
+from lisa_container.engine.signals import (
+    Target,
+    kill_leader,
+    kill_session,
+    signal_group,
+    signal_leader,
+)
 from lisa_container.engine.sockets import EngineFile
 from lisa_container.engine.state import death_of, was_out_of_memory
 from lisa_container.engine.waiting import bounded, wait_for
@@ -26,6 +33,8 @@ from lisa_container.session.protocol import SCRIPT, Mark, Splitter, greeting, re
 # How long (seconds) a shell may take to be there, and a killed command to disappear.
 _OPEN_WAIT = 20.0
 _KILL_WAIT = 10.0
+# How long (seconds) after a container's death the engine may still be removing it.
+_SETTLE = 0.3
 
 _KILLED = 137  # 128 + SIGKILL
 
@@ -68,12 +77,11 @@ class Session:
         self._broken: BaseException | None = None
         self._spent = False
         with engine.errors(container):
-            created = engine.api.exec_create(
-                container, ["sh", "-c", SCRIPT], user=user, stdin=True
-            )
+            created = engine.api.exec_create(container, ["sh", "-c", SCRIPT], user=user, stdin=True)
             self._stream: EngineFile = engine.api.exec_stream(created["Id"])
             self._stream._sock.settimeout(None)
             self._stream._sock.sendall(greeting(self._token))
+        self.exec_id: str = created["Id"]
         threading.Thread(target=self._read, name="session", daemon=True).start()
         if not wait_for(self._ready, _OPEN_WAIT) or self._broken is not None:
             self.close()
@@ -220,6 +228,7 @@ class SessionCommand:
         self.left_processes = False
         """It has ended, and processes that it started in the background have not."""
         self._session = session
+        self._container = session.container
         self._label = label
         self._cwd = cwd
         self._sinks = {STDOUT: on_stdout, STDERR: on_stderr}
@@ -269,7 +278,10 @@ class SessionCommand:
             self._other.signal(number)
         elif self.running:
             try:
-                signal_leader(self._run_beside, self._session.container, self._leader(), number)
+                self._try_ways(
+                    lambda leader: signal_leader(self._run_beside, self._container, leader, number),
+                    lambda target: signal_group(target, number),
+                )
             except KillError:
                 if self.running:
                     raise
@@ -355,14 +367,14 @@ class SessionCommand:
             )
         if isinstance(error, SshLostError):
             return SshLostError(session.engine.name, error.cause)
-        if error is not None:
+        if error is not None and death_of(session.engine, session.container) is not None:
+            # A container that is removed dies first: ask again when that is over.
+            time.sleep(_SETTLE)
             died = death_of(session.engine, session.container)
             if died is not None:
                 return died
         if self.exit_code == _KILLED or error is not None:
-            self.oom_killed = was_out_of_memory(
-                session.engine, session.container, self._elapsed()
-            )
+            self.oom_killed = was_out_of_memory(session.engine, session.container, self._elapsed())
             if self.oom_killed:
                 self.exit_code = _KILLED
                 return None
@@ -372,20 +384,50 @@ class SessionCommand:
             f"{error} in '{session.container}' while '{self._label}' ran, which may still run."
         )
 
-    def _leader(self) -> int:
-        if not self._pid:
-            raise KillError(self._session.container, 9, "it has not begun")
-        return self._pid
-
     def _kill(self) -> None:
         if not self.running:
             return
         try:
-            kill_leader(self._run_beside, self._session.container, self._leader(), _KILL_WAIT)
+            self._try_ways(
+                lambda leader: kill_leader(self._run_beside, self._container, leader, _KILL_WAIT),
+                lambda target: kill_session(target, _KILL_WAIT),
+            )
         except KillError:
             if self.running:
                 raise
         self._finished.wait(_KILL_WAIT)
+
+    def _try_ways(self, inside: Callable[[int], None], by_node: Callable[[Target], None]) -> None:
+        """By the container's own shell, whose pid we know, or else by the ways `Exec` has."""
+        if not self._pid:
+            raise KillError(self._container, 9, "it has not begun")
+        try:
+            inside(self._pid)
+        except KillError as error:
+            target = self._target()
+            if target is None:
+                raise
+            self._session.engine.node.log.debug(str(error))
+            by_node(target)
+
+    def _target(self) -> Target | None:
+        """The worker as the node sees it: a child of the resident shell."""
+        session = self._session
+        with session.engine.errors(session.container):
+            state = session.engine.api.exec_inspect(session.exec_id)
+        shell = int(state.get("Pid") or 0)
+        children = session.engine.node.execute(
+            f"cat /proc/{shell}/task/{shell}/children", no_info_log=True, no_error_log=True
+        ).stdout.split()
+        if not children or not children[0].isdigit():
+            return None
+        return Target(
+            session.engine,
+            session.container,
+            state["ContainerID"],
+            int(children[0]),
+            self._run_beside,
+        )
 
     def _run_beside(self, argv: list[str], privileged: bool) -> int:
         session = self._session

@@ -182,7 +182,7 @@ def _is_archive_key(signed_by: str) -> bool:
 
 
 def _resolved(uri: str) -> str:
-    """A mirror that is named in a file of this machine, as on cloud images; nodes lack that file."""
+    """A mirror that a file of this machine names, as on cloud images: nodes lack that file."""
     scheme, _, path = uri.partition("+file:")
     if scheme != "mirror":
         return uri
