@@ -22,7 +22,7 @@ import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# File descriptor 3 takes the worker's pid past its output; 4 and 5 are the real stdout and stderr (on
+# Descriptor 3 takes the worker's pid past its output; 4 and 5 are the real stdout and stderr (on
 # its own stderr the shell would report a command that was killed). The worker is no background
 # job, which would have SIGINT ignored. On the end of stdin (we are gone) it ends the shell and
 # itself. `kill -0 -PID` is the one form that dash, busybox and bash all know. bash sends itself the

@@ -9,6 +9,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+
 from lisa_container.platforms.sandbox import Sandbox, SandboxConfig, start_sandbox
 from lisa_container.platforms.sandbox.keeper import state
 
@@ -63,12 +65,13 @@ def test_starting_and_stopping_twice() -> None:
         assert sandbox.nodes[0].pid != nodes[0].pid
 
 
-def test_interrupted_start_leaves_nothing() -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_interrupted_start_leaves_nothing(number: signal.Signals) -> None:
     before = _sandboxes()
     code = "from lisa_container.platforms.sandbox import start_sandbox as s; s(4)"
     runner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     _wait(lambda: _sandboxes() - before)
-    runner.send_signal(signal.SIGINT)
+    runner.send_signal(number)
     assert runner.wait(20) != 0
     _wait(lambda: not _sandboxes() - before)
 

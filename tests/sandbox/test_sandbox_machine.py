@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -159,3 +160,20 @@ def test_check_command_without_root() -> None:
 def test_packages_command() -> None:
     done = subprocess.run([*COMMAND, "packages"], capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) == set(REQUIRED_PACKAGES.values())
+
+
+def test_up_command_until_ctrl_c() -> None:
+    command = [*COMMAND, "up", "--nodes", "1", "--docker", "stopped"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as runner:
+        assert runner.stdout
+        said = [runner.stdout.readline() for _ in range(3)]
+        runner.send_signal(signal.SIGINT)
+    assert runner.returncode == 0
+    assert said[0].startswith("ssh -o ") and "the password is" in said[1]
+    assert said[2] == "Ctrl-C ends them\n"
+
+
+def test_wrong_value_on_the_command_line() -> None:
+    done = subprocess.run([*COMMAND, "up", "-n", "0"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == "sandbox.count: given 0; legal: a number from 1 to 64"

@@ -227,6 +227,15 @@ def test_no_docker() -> None:
         )
 
 
+def test_stopped_docker_as_a_service() -> None:
+    with start_sandbox(1, docker="stopped") as sandbox:
+        node = sandbox.nodes[0]
+        assert node.run("service docker status", check=False).returncode != 0
+        node.run("service docker stop")
+        # What LISA's own tool does with an engine that does not run.
+        node.run("service docker restart && service docker status")
+
+
 def test_docker_group(login) -> None:
     with start_sandbox(1, docker_group=True) as sandbox:
         assert login(sandbox.nodes[0], "docker info").returncode == 0

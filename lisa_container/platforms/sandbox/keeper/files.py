@@ -30,11 +30,13 @@ PasswordAuthentication yes
 """
 # Keeps /etc/init.d/docker from mounting the cgroup hierarchies that the machine has not.
 _FSTAB = "cgroup /sys/fs/cgroup tmpfs noauto 0 0\n"
-# /etc/init.d/docker raises limits, and gives up where that is forbidden: on a machine that is
-# itself confined, without CAP_SYS_RESOURCE. dockerd itself does without.
+# Read by /etc/init.d/docker at its start. That raises limits, and gives up where it may not: on a
+# machine that is itself confined, without CAP_SYS_RESOURCE. And it gives up on `restart` where nothing
+# runs, for want of its pid file.
 _DOCKER_DEFAULT = """
 # Of the sandbox: raise limits where the machine allows it, and start the engine in any case.
 ulimit() { command ulimit "$@" 2>/dev/null || :; }
+[ "$1" != restart ] || [ -e "$DOCKER_SSD_PIDFILE" ] || touch "$DOCKER_SSD_PIDFILE"
 """
 _CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 _CA_FOLDER = "usr/local/share/ca-certificates"

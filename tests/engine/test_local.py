@@ -1,0 +1,177 @@
+"""A local node: the engine of this very machine, without SSH."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers import container_of, engine_of, eventually
+from lisa.node import Node, local_node_connect
+
+from conftest import BUSYBOX
+from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.docker_advanced import DockerAdvanced
+from lisa_container.engine.client import Engine
+from lisa_container.errors import EngineNotFoundError
+from lisa_container.platforms.sandbox import SandboxConfig
+from lisa_container.platforms.sandbox.rootfs import provide
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def own_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The socket of an engine started for these tests, which touches nothing else here."""
+    folder = tmp_path_factory.mktemp("engine")
+    dockerd = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert dockerd, "dockerd is missing: apt-get install docker.io"
+    log = folder / "log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [
+                *(dockerd, "-H", f"unix://{folder}/docker.sock", "--data-root", f"{folder}/data"),
+                *("--exec-root", f"{folder}/exec", "--pidfile", f"{folder}/pid"),
+                *("--bridge", "none", "--iptables=false", "--ip6tables=false"),
+                *("--cgroup-parent", f"/{folder.name}"),
+            ],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        assert eventually((folder / "docker.sock").exists, 30), log.read_text()
+        yield folder / "docker.sock"
+    finally:
+        process.terminate()
+        process.wait(30)
+        for cgroup in Path("/sys/fs/cgroup").glob(f"**/{folder.name}"):
+            cgroup.rmdir()
+
+
+@pytest.fixture()
+def local(own_engine: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    """This machine as a node, its engine named by DOCKER_HOST."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{own_engine}")
+    node = local_node_connect()
+    yield node
+    Engine.forget(node)
+    node.close()
+
+
+def test_docker_host(local: Node, own_engine: Path) -> None:
+    with engine_of(local) as engine:
+        assert engine.dialer.name == "unix"
+        assert engine.api.info()["DockerRootDir"] == str(own_engine.parent / "data")
+
+
+def test_run(local: Node) -> None:
+    docker = local.tools[DockerAdvanced]
+    result = docker.run_in_container(BUSYBOX, "echo out; echo err >&2; exit 3", network_mode="none")
+    assert (result.stdout, result.stderr, result.exit_code) == ("out", "err", 3)
+
+
+def test_executor(local: Node) -> None:
+    config = ContainerTestConfig(image=BUSYBOX, network_mode="none")
+    with ContainerExecutor(local, config) as container:
+        assert container.run("cat", stdin=b"hello").stdout_bytes == b"hello"
+
+
+def test_exec_socket(local: Node) -> None:
+    with engine_of(local) as engine, container_of(engine, network_mode="none") as container:
+        stream = engine.client.containers.get(container).exec_run("cat", socket=True, stdin=True)
+        stream.output._sock.sendall(b"hello\n")
+        assert stream.output.read(100)[8:] == b"hello\n"
+        stream.output.close()
+
+
+def test_sys_of_a_privileged_container(local: Node) -> None:
+    """Where the engine lacks capabilities /sys is read-only at first; a process there changes it."""
+    docker = local.tools[DockerAdvanced]
+    script = "mount -o remount,rw /sys; grep ' /sys sysfs ' /proc/mounts"
+    result = docker.run_in_container(BUSYBOX, script, privileged=True, network_mode="none")
+    assert result.stdout.startswith("sysfs /sys sysfs rw,"), result
+
+
+def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/there-is-none")
+    with pytest.raises(EngineNotFoundError, match="there-is-none on this machine.*No such file"):
+        Engine(local_node_connect())
+
+
+def test_docker_host_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://198.51.100.1:2375")
+    with pytest.raises(EngineNotFoundError, match="unix socket only.*use a remote node"):
+        Engine(local_node_connect())
+
+
+# What runs as a user who may not open the socket, in a root file system that has sudo.
+SCRIPT = """
+import sys
+from pathlib import Path
+from lisa.node import local_node_connect
+from lisa.util import constants
+from lisa_container.engine.client import Engine
+from lisa_container.errors import SudoError
+
+constants.RUN_LOCAL_LOG_PATH = constants.RUN_LOCAL_WORKING_PATH = Path("/tmp/lisa")
+constants.RUN_LOGIC_PATH = Path("run")
+try:
+    engine = Engine(local_node_connect())
+    print(engine.dialer.name, engine.ping(), file=sys.stderr)
+    engine.close()
+    print(list(Path("/run").glob("lisa_container_*")), file=sys.stderr)
+except SudoError as error:
+    print(error, file=sys.stderr)
+"""
+
+# Makes that root file system, in a mount namespace of its own, from a sandbox node's.
+ENTER = """
+set -eu
+mount -t tmpfs tmpfs "$WORK"
+mkdir "$WORK/upper" "$WORK/work" "$WORK/root"
+layers="lowerdir=$ROOTFS,upperdir=$WORK/upper,workdir=$WORK/work"
+mount -t overlay -o "$layers" root "$WORK/root"
+cd "$WORK/root"
+mount -t proc proc proc
+mount --rbind /dev dev
+mount -t tmpfs -o mode=755 run run
+chmod 755 root
+for folder in "$PYTHON" "$REPOSITORY" "$ENGINE"; do
+    mkdir -p ".$folder"
+    mount --bind "$folder" ".$folder"
+done
+chmod 755 ".$(dirname "$ENGINE")" 2>/dev/null || :
+echo "$RULE" >etc/sudoers.d/test
+cat >tmp/script.py
+exec chroot --userspec=65534:65534 . env HOME=/tmp DOCKER_HOST="unix://$ENGINE/docker.sock" \
+    "$REPOSITORY/.venv/bin/python" /tmp/script.py
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("nobody ALL=(ALL) NOPASSWD: ALL", "relay True\n[]"),
+        ("", "sudo: a password is required. Give"),
+    ],
+)
+def test_sudo_user(own_engine: Path, tmp_path: Path, rule: str, said: str) -> None:
+    """He may not open the socket: a relay under sudo, as on a remote node. sudo never prompts."""
+    environment = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "WORK": str(tmp_path),
+        "ROOTFS": str(provide(SandboxConfig(), print)),
+        "PYTHON": sys.base_prefix,
+        "REPOSITORY": str(REPOSITORY),
+        "ENGINE": str(own_engine.parent),
+        "RULE": rule,
+    }
+    words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER]
+    done = subprocess.run(
+        words, env=environment, input=SCRIPT, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert said in done.stderr, done.stderr[-1000:]
