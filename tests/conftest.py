@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import pytest
 from lisa import schema
@@ -53,7 +53,7 @@ def connect(
     address: str,
     username: str,
     port: int = 22,
-    key: Optional[Path] = None,
+    key: Path | None = None,
     password: str = "",
     name: str = "",
 ) -> Node:

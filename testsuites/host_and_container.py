@@ -7,6 +7,7 @@ from lisa import Logger, Node, TestCaseMetadata, TestSuiteMetadata
 from lisa.util import SkippedException
 
 from lisa_container import ContainerExecutor, ContainerTestConfig, ContainerTestSuite
+
 from .image import container_image
 
 

@@ -8,6 +8,7 @@ from lisa.tools import Dmesg
 from lisa.util import SkippedException
 
 from lisa_container import ContainerExecutor, ContainerTestConfig, ContainerTestSuite
+
 from .image import container_image
 
 # Runs some of everything for a few seconds: processes, files, memory, pipes.

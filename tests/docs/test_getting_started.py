@@ -9,7 +9,6 @@ from lisa.node import Node
 from runs import run_lisa
 
 
-
 def test_getting_started(node: Node, tmp_path: Path) -> None:
     suite, runbook, executor = examples(DOCS / "getting_started.md")
     (tmp_path / "my_suites").mkdir()

@@ -7,9 +7,9 @@ import time
 from collections.abc import Iterator
 from typing import Callable
 
+from conftest import BUSYBOX
 from lisa.node import Node
 
-from conftest import BUSYBOX
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.engine.create import create_container
@@ -78,7 +78,9 @@ def dial_stdios(machine: SandboxNode) -> list[str]:
 
 def relay_folders(machine: SandboxNode) -> list[str]:
     """What relays keep in the file system of a node."""
-    return machine.run("ls -d /run/lisa_container_* /tmp/lisa_container_*", check=False).stdout.split()
+    return machine.run(
+        "ls -d /run/lisa_container_* /tmp/lisa_container_*", check=False
+    ).stdout.split()
 
 
 def sshd_pids(machine: SandboxNode, user: str) -> list[str]:

@@ -17,11 +17,11 @@ from collections.abc import Iterator
 import docker
 import pytest
 import requests
+from conftest import BUSYBOX, connect, connect_as
 from docker.models.containers import Container
 from func_timeout import FunctionTimedOut, func_timeout
 from helpers import closed_sshd, engine_of, eventually
 
-from conftest import BUSYBOX, connect, connect_as
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.images import ensure_image
@@ -139,7 +139,7 @@ def test_nothing_is_lost_and_nothing_leaks(
 
     def held() -> tuple[int, int, int]:
         gc.collect()
-        client = getattr(engine.node.shell._inner_shell, "_spur")._client
+        client = engine.node.shell._inner_shell._spur._client
         channels = len(client.get_transport()._channels)
         return threading.active_count(), len(os.listdir("/proc/self/fd")), channels
 
@@ -232,7 +232,10 @@ def test_stats(container: Container) -> None:
 def test_build(client: docker.DockerClient, tmp_path: object) -> None:
     """A context of this machine is sent to the engine, and its words come back."""
     context = io.BytesIO()
-    files = {"Dockerfile": f"FROM {BUSYBOX}\nCOPY greeting /\nRUN cat greeting\n", "greeting": "hi\n"}
+    files = {
+        "Dockerfile": f"FROM {BUSYBOX}\nCOPY greeting /\nRUN cat greeting\n",
+        "greeting": "hi\n",
+    }
     with tarfile.open(fileobj=context, mode="w") as archive:
         for name, content in files.items():
             info = tarfile.TarInfo(name)
@@ -256,7 +259,9 @@ def test_archives(container: Container) -> None:
         tar.addfile(info, io.BytesIO(content))
     data = archive.getvalue()
     # a stream of unknown length goes in chunks
-    assert container.put_archive("/tmp", (data[i : i + 70_000] for i in range(0, len(data), 70_000)))
+    assert container.put_archive(
+        "/tmp", (data[i : i + 70_000] for i in range(0, len(data), 70_000))
+    )
     stream, status = container.get_archive("/tmp/blob")
     assert status["size"] == len(content)
     with tarfile.open(fileobj=io.BytesIO(b"".join(stream))) as tar:

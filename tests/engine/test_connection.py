@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from conftest import BUSYBOX, connect_as
 from helpers import (
     container_of,
     cut_connections,
@@ -21,7 +22,6 @@ from lisa import schema
 from lisa.node import Node, RemoteNode
 from lisa.util.shell import SshShell
 
-from conftest import BUSYBOX, connect_as
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.engine.dial import is_reachable

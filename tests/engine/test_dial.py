@@ -6,10 +6,10 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from conftest import connect, connect_as
 from helpers import engine_of, relay_folders, relays
 from lisa.node import Node
 
-from conftest import connect, connect_as
 from lisa_container.engine.client import Engine
 from lisa_container.engine.ssh import read_command, transport_of
 from lisa_container.errors import EngineNotFoundError, SudoError

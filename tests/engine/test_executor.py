@@ -282,7 +282,7 @@ def test_keep(node: Node, machine: SandboxNode) -> None:
     try:
         assert container.is_running
         assert container.run("cat /root/evidence").stdout == "found"
-        key = f"ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
+        key = "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
         key += f" -i {machine.private_key_file}"
         assert container.enter_command.startswith("ssh -t -p 22 ")
         command = container.enter_command.replace("ssh", key, 1)

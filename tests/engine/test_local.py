@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import BUSYBOX
 from helpers import container_of, engine_of, eventually
 from lisa.node import Node, local_node_connect
 
-from conftest import BUSYBOX
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
@@ -172,6 +172,12 @@ def test_sudo_user(own_engine: Path, tmp_path: Path, rule: str, said: str) -> No
     }
     words = ["unshare", "--mount", "--propagation", "private", "sh", "-c", ENTER]
     done = subprocess.run(
-        words, env=environment, input=SCRIPT, capture_output=True, text=True, timeout=60, check=False
+        words,
+        env=environment,
+        input=SCRIPT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
     )
     assert said in done.stderr, done.stderr[-1000:]

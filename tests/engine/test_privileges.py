@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from conftest import BUSYBOX
 from helpers import engine_of
 from lisa.node import Node
 
-from conftest import BUSYBOX
 from lisa_container.config.privileges import CAPABILITIES
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
@@ -42,7 +42,9 @@ def capabilities(docker: DockerAdvanced, **options: object) -> set[str]:
 def test_the_engine_of_the_tests_lacks_capabilities(docker: DockerAdvanced) -> None:
     """Else the tests below would try the engine's own --privileged only, and not our pieces."""
     if not docker.engine.capabilities.missing:
-        pytest.fail("this machine has all capabilities: drop one from the bounding set of the tests")
+        pytest.fail(
+            "this machine has all capabilities: drop one from the bounding set of the tests"
+        )
 
 
 def test_bounding_set(docker: DockerAdvanced, machine: SandboxNode) -> None:
@@ -52,7 +54,9 @@ def test_bounding_set(docker: DockerAdvanced, machine: SandboxNode) -> None:
     assert set(found.granted) <= has
     assert not set(found.missing) & has
     unknown = has - set(found.granted)
-    assert unknown <= {"CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"}, "newer than Docker 20.10"
+    assert unknown <= {"CAP_PERFMON", "CAP_BPF", "CAP_CHECKPOINT_RESTORE"}, (
+        "newer than Docker 20.10"
+    )
     for name in found.granted:
         assert capabilities(docker, cap_drop=["ALL"], cap_add=[name]) == {name}
         break  # one stands for all: the next test has them together
@@ -95,7 +99,15 @@ def test_privileged_devices(docker: DockerAdvanced, machine: SandboxNode) -> Non
         found = set(inside(docker, f"{script} | grep -v pts", privileged=True).splitlines())
     finally:
         machine.run(["kill", terminal.strip()])
-    links = {"/dev", "/dev/core", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/console"}
+    links = {
+        "/dev",
+        "/dev/core",
+        "/dev/fd",
+        "/dev/stdin",
+        "/dev/stdout",
+        "/dev/stderr",
+        "/dev/console",
+    }
     own = {name for name in found if re.fullmatch(r"/dev/(mqueue|net|mapper|shm)", name)}
     devices = {name for name in expected if name in set(list_devices(docker.node))}
     assert devices <= found, devices - found

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import requests
+from conftest import connect
 from helpers import (
     closed_sshd,
     container_of,
@@ -19,7 +20,6 @@ from helpers import (
 )
 from lisa.node import Node
 
-from conftest import connect
 from lisa_container.engine.client import Engine
 from lisa_container.engine.dial.stdio import StdioDialer
 from lisa_container.errors import EngineNotFoundError
@@ -73,7 +73,9 @@ def test_member_of_the_docker_group(closed: SandboxNode) -> None:
     user = closed.password_username
     closed.run(["usermod", "--append", "--groups", "docker", user])
     try:
-        node = connect(closed.address, user, PORT, closed.private_key_file)  # sudo's password unknown
+        node = connect(
+            closed.address, user, PORT, closed.private_key_file
+        )  # sudo's password unknown
         with engine_of(node) as engine:
             assert engine.dialer.name == "stdio"
             assert engine.ping()
@@ -82,7 +84,9 @@ def test_member_of_the_docker_group(closed: SandboxNode) -> None:
         closed.run(["gpasswd", "--delete", user, "docker"])
 
 
-def hold_open(engine: Engine, container: str, count: int) -> tuple[list[threading.Thread], list[int]]:
+def hold_open(
+    engine: Engine, container: str, count: int
+) -> tuple[list[threading.Thread], list[int]]:
     """Requests that the engine answers when the container ends."""
     codes: list[int] = []
 

@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 import yaml
 
@@ -51,7 +51,7 @@ class LisaProcess:
     """
 
     def __init__(
-        self, runbook: Any, folder: Path, variables: Optional[Mapping[str, Any]] = None
+        self, runbook: Any, folder: Path, variables: Mapping[str, Any] | None = None
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         if not isinstance(runbook, Path):
@@ -109,7 +109,7 @@ class LisaProcess:
 def run_lisa(
     runbook: Any,
     folder: Path,
-    variables: Optional[Mapping[str, Any]] = None,
+    variables: Mapping[str, Any] | None = None,
     timeout: float = 300,
 ) -> Run:
     """Run `lisa -r` to its end."""

@@ -99,7 +99,11 @@ def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
     ("command", "out", "code"),
     [
         ("echo hi; exit 3", b"hi\n", 3),
-        (["printf", "%s|", "a b", "it's", '"', "$HOME", "\\", "\n"], b'a b|it\'s|"|$HOME|\\|\n|', 0),
+        (
+            ["printf", "%s|", "a b", "it's", '"', "$HOME", "\\", "\n"],
+            b"a b|it's|\"|$HOME|\\|\n|",
+            0,
+        ),
         ("printf no-newline", b"no-newline", 0),
         ("cat", b"", 0),
         ("kill -KILL $$", b"", 137),
@@ -119,7 +123,7 @@ def test_commands(shell: Shell, command: object, out: bytes, code: int) -> None:
 
 
 def test_surroundings(shell: Shell) -> None:
-    value = "x'y \"z\"\n$A \\ é"
+    value = 'x\'y "z"\n$A \\ é'
     out, _, _ = shell.run('printf %s "$VALUE"; pwd', "/tmp", {"VALUE": value}, False)
     assert out == value.encode() + b"/tmp\n"
     out, _, marks = shell.run("echo never", "/no/such/folder", {}, False)

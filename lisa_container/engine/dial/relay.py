@@ -211,7 +211,9 @@ def _arguments(path: str, uid: int, idle_seconds: float) -> str:
     return f"- {path} {uid} {idle_seconds:g}"
 
 
-def _start(run: Callable[[str, bytes], str], interpreters: list[str], path: str, node: str) -> tuple[str, str]:
+def _start(
+    run: Callable[[str, bytes], str], interpreters: list[str], path: str, node: str
+) -> tuple[str, str]:
     """Start a relay by the first interpreter that can; the path of its socket, and its pid."""
     reasons = []
     for interpreter in interpreters:

@@ -30,14 +30,18 @@ PasswordAuthentication yes
 """
 # Keeps /etc/init.d/docker from mounting the cgroup hierarchies that the machine has not.
 _FSTAB = "cgroup /sys/fs/cgroup tmpfs noauto 0 0\n"
-# Read by /etc/init.d/docker at its start. That raises limits, and gives up where it may not: on a
-# machine that is itself confined, without CAP_SYS_RESOURCE. And it gives up on `restart` where nothing
-# runs, for want of its pid file.
-_DOCKER_DEFAULT = """
-# Of the sandbox: raise limits where the machine allows it, and start the engine in any case.
+# Read by every init script at its start. Docker's raises limits, and gives up where it may not: on a
+# machine that is itself confined, without CAP_SYS_RESOURCE. And it gives up on `restart` where
+# nothing runs, for want of its pid file. Not in /etc/default/docker: there it would be in the way of
+# installing Docker on a node without it.
+_INIT_HOOK = """\
+# Of the sandbox: raise limits where the machine allows it, and start the daemon in any case.
 ulimit() { command ulimit "$@" 2>/dev/null || :; }
-[ "$1" != restart ] || [ -e "$DOCKER_SSD_PIDFILE" ] || touch "$DOCKER_SSD_PIDFILE"
+if [ "$1" = restart ] && [ "${DOCKER_SSD_PIDFILE:-}" ] && [ ! -e "$DOCKER_SSD_PIDFILE" ]; then
+	touch "$DOCKER_SSD_PIDFILE"
+fi
 """
+_INIT_HOOK_FILE = "usr/lib/lsb/init-functions.d/99-sandbox"
 _CA_BUNDLE = "etc/ssl/certs/ca-certificates.crt"
 _CA_FOLDER = "usr/local/share/ca-certificates"
 _RESOLVER_FILES = ("/etc/resolv.conf", "/run/systemd/resolve/resolv.conf")
@@ -120,9 +124,9 @@ def populate(upper: Upper, spec: Spec, identity: Identity) -> None:
     upper.write("etc/sudoers.d/sandbox", _sudoers(spec), 0o440)
     upper.write("root/.ssh/authorized_keys", f"{identity.authorized_key}\n", 0o600)
     upper.write("etc/docker/daemon.json", _engine_config(upper, identity))
-    if upper.has("etc/init.d/docker"):
-        upper.write("etc/fstab", upper.read("etc/fstab") + _FSTAB)
-        upper.write("etc/default/docker", upper.read("etc/default/docker") + _DOCKER_DEFAULT)
+    upper.write("etc/fstab", upper.read("etc/fstab") + _FSTAB)
+    if upper.has("usr/lib/lsb"):
+        upper.write(_INIT_HOOK_FILE, _INIT_HOOK)
     _trust_as_the_machine(upper)
     proxies = _proxies()
     if proxies:
