@@ -1,7 +1,8 @@
 """Copying files into and out of a container, a chunk at a time.
 
 The engine's archive calls do most of it; they need nothing of the image. What they do not see in a
-running container (tmpfs, mounts made from within, /proc) goes through the container's own tar.
+running container (tmpfs, mounts made from within, /proc), and what they must not be asked for (see
+`may_look`), goes through the container's own tar.
 """
 
 from __future__ import annotations
@@ -62,15 +63,15 @@ def copy_to(engine: Engine, container: str, local: Path, target: str | PurePath)
             str(place.path), f"there is a {place.kind.value} of that name in the container"
         )
     uid, gid = view.user_ids()
-    if place.is_hidden:
+    if place.is_mount and ours is Kind.FILE:
+        # Such as /etc/hosts: tar and the engine would put a new file in its place, and cannot.
+        words = ["sh", "-c", 'cat >"$1"', "sh", str(place.path)]
+        _feed(engine, container, place, words, _content(local))
+    elif place.is_hidden:
         packing = Packing(uid, gid, tarfile.GNU_FORMAT)
         # tar makes the folders on the way by itself.
         chunks = packing.pack(local, str(place.path).lstrip("/"))
         _feed(engine, container, place, ["tar", "-x", "-f", "-", "-C", "/"], chunks)
-    elif place.is_mount and ours is Kind.FILE:
-        # Such as /etc/hosts: tar and the engine would put a new file in its place, and cannot.
-        words = ["sh", "-c", 'cat >"$1"', "sh", str(place.path)]
-        _feed(engine, container, place, words, _content(local))
     else:
         _archive_in(engine, container, view, place, Packing(uid, gid), local)
 
@@ -228,8 +229,9 @@ def _check(command: Exec, container: str, place: Place, said: bytearray) -> None
     if command.refusal:
         raise CopyError(
             path,
-            "the engine does not see this file system of the container (a tmpfs, or mounted from "
-            f"within), and the image lacks what is needed to copy there: {command.refusal}",
+            "the engine cannot be asked for it (it is on a tmpfs, was mounted from within, or the "
+            "container has the node's own root), and the image lacks what is needed to copy there: "
+            f"{command.refusal}",
         )
     reason = f"{reason} (in container '{container}')"
     if "No such file" in reason:

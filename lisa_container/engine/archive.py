@@ -56,18 +56,27 @@ class Packing:
         """
         for parent in parents:
             yield self._folder(parent)
-        waiting = [(Path(os.path.realpath(local)), name)]
+        waiting: list[tuple[Path, str] | bytes] = [(Path(os.path.realpath(local)), name)]
         while waiting:
-            path, name = waiting.pop()
+            entry = waiting.pop()
+            if isinstance(entry, bytes):
+                yield entry
+                continue
+            path, name = entry
             try:
                 status = path.lstat()
                 info = self._info(path, name, status)
                 if info is None:
                     continue
-                yield info.tobuf(self.format, "utf-8", "surrogateescape")
+                header = info.tobuf(self.format, "utf-8", "surrogateescape")
+                yield header
                 if info.isreg():
                     yield from _content(path, info.size)
                 elif info.isdir():
+                    if self.format == tarfile.GNU_FORMAT:
+                        # busybox's tar sets a folder's time at once, and what it then puts in
+                        # changes that: the folder comes again behind its content.
+                        waiting.append(header)
                     children = sorted(path.iterdir(), reverse=True)
                     waiting.extend((child, f"{name}/{child.name}") for child in children)
             except OSError as error:

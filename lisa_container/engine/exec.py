@@ -29,6 +29,8 @@ Sink = Callable[[bytes], None]
 
 # How long (seconds) a killed command may take to disappear, and the engine to tell an exit code.
 _KILL_WAIT = 10.0
+# How long the engine may take to answer when all else waits for that; when it would be good to know.
+_ANSWER_WAIT, _LOOK_WAIT = 5.0, 1.0
 # Until the engine gives up waiting for output when the command itself has ended. Docker waits 2 s
 # for background processes that hold it (moby, daemon/monitor.go) and then closes it.
 _DRAIN = 5.0
@@ -189,6 +191,7 @@ class Exec:
             KillError: something of it is still there, or nobody can tell.
         """
         try:
+            bounded(self.host_pid, _ANSWER_WAIT)  # a hung engine shows soon
             bounded(self._kill, 2 * _KILL_WAIT)
         except TimeoutError as error:
             raise KillError(self._container, 9, str(error)) from error
@@ -222,7 +225,7 @@ class Exec:
 
     def _target(self) -> Target | None:
         """The running command, or None once it ended."""
-        deadline = time.monotonic() + _KILL_WAIT
+        deadline = time.monotonic() + _ANSWER_WAIT
         while not self._finished.is_set() and self._id:
             try:
                 state = self._inspect()
@@ -238,7 +241,7 @@ class Exec:
                 container = str(state["ContainerID"])
                 return Target(self._engine, self._container, container, pid, self._run_beside)
             if time.monotonic() > deadline:
-                raise KillError(self._container, 9, "the engine does not start it, nor give it up")
+                raise KillError(self._container, 9, "the engine has not yet started it")
             time.sleep(0.005)
         return None
 
@@ -259,7 +262,7 @@ class Exec:
     def _is_draining(self) -> bool:
         """Whether the command itself has ended and the engine only waited for more output."""
         try:
-            if bounded(self._inspect, _DRAIN).get("Running"):
+            if bounded(self._inspect, _LOOK_WAIT).get("Running"):
                 return False
         except (EngineError, TimeoutError):
             return False

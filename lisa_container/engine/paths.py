@@ -8,7 +8,8 @@ import json
 import os
 import stat
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import PurePath, PurePosixPath
+from typing import Any
 
 from lisa_container.engine.client import Engine
 
@@ -72,6 +73,26 @@ def stat_path(engine: Engine, container: str, path: str | PurePath) -> PathStat 
                 api._raise_for_status(answer)
     found = json.loads(base64.b64decode(answer.headers["X-Docker-Container-Path-Stat"]))
     return PathStat(_mode(int(found["mode"])), int(found["size"]), found.get("linkTarget") or "")
+
+
+def may_look(engine: Engine, found: dict[str, Any]) -> bool:
+    """Whether the engine may be asked for a container's files at all.
+
+    For each look Docker mounts the container's volumes once more. Where one of them is a folder
+    that holds Docker's own data, as "/" of the node does, and the container runs, that copies all
+    mounts of the node into the container, and what was there doubles each time until the kernel
+    takes no more (seen with Docker 20.10; from 25 on it looks from a mount namespace of its own).
+
+    Args:
+        engine: of the node.
+        found: what `inspect_container` gave.
+    """
+    if not found["State"]["Running"]:
+        return True
+    with engine.errors():
+        data = PurePosixPath(engine.api.info().get("DockerRootDir") or "/var/lib/docker")
+    sources = [PurePosixPath(x["Source"]) for x in found.get("Mounts") or [] if x.get("Source")]
+    return not any(source == data or source in data.parents for source in sources)
 
 
 def _mode(mode: int) -> int:

@@ -3,8 +3,8 @@
 Ending the client of an exec leaves the process running
 (https://github.com/opencontainers/runc/issues/3359), and the engine's API has no call to signal
 an exec. runc makes each exec the leader of a session and of a process group, so those are
-signalled, in one of three ways: by the container's own shell, from the node as root, or, where the
-image has no shell and the node's user no sudo, by a program of ours put into the container.
+signalled, in one of three ways: by the container's own shell, by a program of ours put into a
+container without one, or, where root may not do it in the container, from the node.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from lisa.node import Node
 
 from lisa_container.engine.archive import pack_bytes
 from lisa_container.engine.client import Engine
-from lisa_container.engine.paths import stat_path
+from lisa_container.engine.paths import may_look, stat_path
 from lisa_container.engine.programs import HELPER_FOLDER, kill_program
 from lisa_container.errors import CommandNotStartedError, EngineError, KillError
 
@@ -137,7 +137,7 @@ class _Node:
 
 
 class _Program:
-    """A program of ours, for images without a shell on nodes without sudo."""
+    """A program of ours, for images without a shell."""
 
     def __init__(self, target: Target, leader: int) -> None:
         self._engine = target.engine
@@ -146,6 +146,10 @@ class _Program:
         self._leader = leader
 
     def signal(self, number: int) -> None:
+        with self._engine.errors(self._container):
+            found = self._engine.api.inspect_container(self._container)
+        if not may_look(self._engine, found):
+            raise _UnableError("no program of ours can be put in: it has the node's own root")
         folder = HELPER_FOLDER if stat_path(self._engine, self._container, HELPER_FOLDER) else "/"
         name = f"lisa_container_kill_{secrets.token_hex(4)}"
         path = f"{folder.rstrip('/')}/{name}"
@@ -225,8 +229,9 @@ def _try_ways(
 def _ways(target: Target) -> Iterator[_Shell | _Node | _Program]:
     leader = _inside_pid(target)
     yield _Shell(target.run, leader)
-    yield _Node(target.engine.node, target.host_pid)
     yield _Program(target, leader)
+    # Last, as LISA takes some seconds to find out whether sudo works there.
+    yield _Node(target.engine.node, target.host_pid)
 
 
 def _inside_pid(target: Target) -> int:

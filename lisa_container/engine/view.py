@@ -18,8 +18,9 @@ from pathlib import PurePath, PurePosixPath
 
 from lisa_container.engine.client import Engine
 from lisa_container.engine.exec import Exec
-from lisa_container.engine.paths import stat_path
-from lisa_container.errors import ContainerError, CopyError
+from lisa_container.engine.paths import PathStat, may_look, stat_path
+from lisa_container.engine.state import death_of
+from lisa_container.errors import CopyError, EngineError
 
 _VIRTUAL = [PurePosixPath("/proc"), PurePosixPath("/sys")]
 _DEV = PurePosixPath("/dev")
@@ -28,7 +29,20 @@ _OF_ENGINE = [PurePosixPath(f"/etc/{name}") for name in ("hosts", "hostname", "r
 
 # path_resolution(7) gives up there too.
 _MOST_LINKS = 40
+_CIRCLES = "its symbolic links lead in circles"
 _ASK_TIMEOUT = 60.0
+
+# Says where a path leads, as far as its folders are there, and by exit code what is there.
+_ASK = """
+case $1 in */*) folder=${1%/*}/ ;; *) folder=. ;; esac
+if [ -d "$1" ]; then
+    cd "$1" && pwd -P && exit 10
+elif [ -d "$folder" ]; then
+    (cd "$folder" && pwd -P)
+    [ -e "$1" ] && exit 11
+fi
+exit 12
+"""
 
 
 class Kind(Enum):
@@ -69,14 +83,19 @@ class View:
         container: name or id.
 
     Raises:
-        EngineError: the container is not there.
+        ContainerDiedError: the container is not there.
+        EngineError: the engine failed.
     """
 
     def __init__(self, engine: Engine, container: str) -> None:
         self._engine = engine
         self._container = container
-        with engine.errors(container):
-            self._found = engine.api.inspect_container(container)
+        try:
+            with engine.errors(container):
+                self._found = engine.api.inspect_container(container)
+        except EngineError as error:
+            raise death_of(engine, container) or error from error
+        self._may_look = may_look(engine, self._found)
 
     def find(self, path: str | PurePath) -> Place:
         """What is at a path.
@@ -98,21 +117,28 @@ class View:
             there = here.parent if part == ".." else here / part
             if self._is_hidden(there):
                 return self._ask(there.joinpath(*left))
-            found = stat_path(self._engine, self._container, there)
+            found = self._stat(there) if kind is Kind.FOLDER else None
             if found is None:
                 return Place(there.joinpath(*left), Kind.NOTHING, False, False)
             if found.is_link:
                 links += 1
                 if links > _MOST_LINKS:
-                    raise CopyError(str(path), "its symbolic links lead in circles")
+                    raise CopyError(str(path), _CIRCLES)
                 target = PurePosixPath("/") / found.link_target
                 left.extendleft(reversed(target.parts[1:]))
                 here = PurePosixPath("/")
                 continue
             here = there
             kind = Kind.FOLDER if found.is_dir else Kind.FILE
-        is_mount = here in self._visible or here in _OF_ENGINE
-        return Place(here, kind, False, is_mount)
+        return Place(here, kind, False, self._is_mount(here))
+
+    def _stat(self, path: PurePosixPath) -> PathStat | None:
+        try:
+            return stat_path(self._engine, self._container, path)
+        except EngineError as error:
+            if "too many links" not in str(error):
+                raise
+            raise CopyError(str(path), _CIRCLES) from error
 
     def nearest_folder(self, path: PurePosixPath) -> PurePosixPath:
         """The folder of a path, or the first one above that exists.
@@ -174,14 +200,8 @@ class View:
         """What a container that may mount has mounted beside what the engine did."""
         if not self._is_running:
             return []
-        said = bytearray()
-        words = ["cat", "/proc/self/mounts"]
-        try:
-            command = Exec(self._engine, self._container, words, user="0", on_stdout=said.extend)
-            command.wait(_ASK_TIMEOUT)
-        except ContainerError:
-            return []  # nothing there that could mount
-        points = [_unescaped(line.split()[1]) for line in bytes(said).splitlines() if line.strip()]
+        said = self._cat("/proc/self/mounts")
+        points = [_unescaped(line.split()[1]) for line in said.splitlines() if line.strip()]
         known = {PurePosixPath("/"), *self._visible, *_OF_ENGINE}
         return [
             point for point in points if point not in known and not _is_below(point, self._visible)
@@ -189,6 +209,8 @@ class View:
 
     def _is_hidden(self, path: PurePosixPath) -> bool:
         """The mount point nearest above a path decides."""
+        if not self._may_look:
+            return True
         hidden = max((len(x.parts) for x in self._hidden if _is_below(path, [x])), default=0)
         visible = max((len(x.parts) for x in self._visible if _is_below(path, [x])), default=0)
         return hidden > visible
@@ -201,32 +223,50 @@ class View:
                 f"it is on a file system that container '{self._container}' has only while it "
                 "runs: start it first",
             )
-        script = '[ -d "$1" ] && exit 10; [ -e "$1" ] && exit 11; exit 12'
-        words = ["sh", "-c", script, "sh", str(path)]
-        command = Exec(self._engine, self._container, words, user="0")
+        said = bytearray()
+        words = ["sh", "-c", _ASK, "sh", str(path)]
+        command = Exec(self._engine, self._container, words, user="0", on_stdout=said.extend)
         command.wait(_ASK_TIMEOUT)
-        kinds = {10: Kind.FOLDER, 11: Kind.FILE, 12: Kind.NOTHING}
-        kind = kinds.get(command.exit_code or 0)
+        kind = {10: Kind.FOLDER, 11: Kind.FILE, 12: Kind.NOTHING}.get(command.exit_code or 0)
         if kind is None:
             raise CopyError(
                 str(path),
-                "the engine does not see this file system of the container (a tmpfs, or mounted "
-                f"from within), and the image has no shell to copy there ({command.refusal})",
+                "the engine cannot be asked for it (it is on a tmpfs, was mounted from within, or "
+                "the container has the node's own root), and the image has no shell to copy there: "
+                f"{command.refusal}",
             )
-        return Place(path, kind, True, False)
+        folder = PurePosixPath(os.fsdecode(bytes(said[:-1])) or os.path.normpath(path.parent))
+        real = folder if kind is Kind.FOLDER else folder / path.name
+        return Place(real, kind, True, self._is_mount(real))
 
-    def _lines(self, path: str, least: int, columns: tuple[int, ...]) -> list[list[str]]:
-        """Columns of a file like /etc/passwd."""
+    def _is_mount(self, path: PurePosixPath) -> bool:
+        return path in self._visible or path in _OF_ENGINE
+
+    def _read(self, path: str) -> bytes:
+        """A small file; nothing where it is not there."""
         place = self.find(path)
-        if place.kind is not Kind.FILE or place.is_hidden:
-            return []
+        if place.kind is not Kind.FILE:
+            return b""
+        if place.is_hidden:
+            return self._cat(path)
         with self._engine.errors(self._container):
             chunks, _ = self._engine.api.get_archive(self._container, str(place.path))
             data = b"".join(chunks)
         with tarfile.open(fileobj=io.BytesIO(data)) as archive:
             file = archive.extractfile(archive.getmembers()[0])
             assert file is not None
-            text = file.read().decode("utf-8", errors="replace")
+            return file.read()
+
+    def _cat(self, path: str) -> bytes:
+        said = bytearray()
+        words = ["cat", path]
+        command = Exec(self._engine, self._container, words, user="0", on_stdout=said.extend)
+        command.wait(_ASK_TIMEOUT)
+        return bytes(said) if command.exit_code == 0 else b""
+
+    def _lines(self, path: str, least: int, columns: tuple[int, ...]) -> list[list[str]]:
+        """Columns of a file like /etc/passwd."""
+        text = self._read(path).decode("utf-8", errors="replace")
         rows = [line.split(":") for line in text.splitlines()]
         return [
             [row[column] for column in columns]

@@ -30,10 +30,10 @@ PasswordAuthentication yes
 """
 # Keeps /etc/init.d/docker from mounting the cgroup hierarchies that the machine has not.
 _FSTAB = "cgroup /sys/fs/cgroup tmpfs noauto 0 0\n"
-# Read by every init script at its start. Docker's raises limits, and gives up where it may not: on a
-# machine that is itself confined, without CAP_SYS_RESOURCE. And it gives up on `restart` where
-# nothing runs, for want of its pid file. Not in /etc/default/docker: there it would be in the way of
-# installing Docker on a node without it.
+# Read by every init script at its start. Docker's raises limits, and gives up where it may not: on
+# a machine that is itself confined, without CAP_SYS_RESOURCE. And it gives up on `restart` where
+# nothing runs, for want of its pid file. Not in /etc/default/docker: there it would be in the way
+# of installing Docker on a node without it.
 _INIT_HOOK = """\
 # Of the sandbox: raise limits where the machine allows it, and start the daemon in any case.
 ulimit() { command ulimit "$@" 2>/dev/null || :; }

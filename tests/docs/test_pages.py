@@ -1,0 +1,12 @@
+"""The examples of the pages that need a node."""
+
+from __future__ import annotations
+
+import pytest
+from docs_examples import DOCS, run_page
+from lisa.node import Node
+
+
+@pytest.mark.parametrize("page", ["how_it_works", "docker_advanced"])
+def test_page(page: str, node: Node) -> None:
+    run_page(DOCS / f"{page}.md", node=node)
