@@ -217,10 +217,10 @@ class ContainerNode(GuestNode):
             self._root_shell if sudo else self.shell,
             parent_logger=self.log,
         )
+        # Nothing hangs up on a command here (`nohup`), and not every image has that program.
         process.start(
             cmd,
             shell=shell,
-            nohup=nohup,
             no_error_log=no_error_log,
             no_info_log=no_info_log,
             no_debug_log=no_debug_log,
