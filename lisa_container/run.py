@@ -154,8 +154,8 @@ class ContainerRun:
         while True:
             try:
                 container = create_container(self._engine, body, self._name)
-                process = MainProcess(self._engine, container, attach)
-                process.start()
+                process = MainProcess(self._engine, container)
+                process.start(attach)
                 return process
             except BaseException as error:
                 self._remove_after(error)

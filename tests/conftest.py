@@ -36,14 +36,14 @@ def lisa_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     constants.CACHE_PATH = root / "cache"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
-    """One sandbox node for all tests that leave it as it was."""
+    """One sandbox node for the tests of a file; they leave it as it was."""
     with start_sandbox(1) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def machine(sandbox: Sandbox) -> SandboxNode:
     """The sandbox node itself, reached past SSH: to look behind the scenes."""
     return sandbox.nodes[0]
@@ -86,7 +86,7 @@ def connect_as(machine: SandboxNode, user: str) -> Node:
     return connect(machine.address, username, machine.port, machine.private_key_file, name=name)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def node(request: pytest.FixtureRequest) -> Iterator[Node]:
     """A remote node whose user has sudo without a password: the usual LISA user."""
     given = os.environ.get("LISA_CONTAINER_TEST_NODE", "")
@@ -101,7 +101,7 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
     connected.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def root_node(machine: SandboxNode) -> Iterator[Node]:
     """The same machine, logged in as root."""
     connected = connect_as(machine, "root")
@@ -109,7 +109,7 @@ def root_node(machine: SandboxNode) -> Iterator[Node]:
     connected.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def password_node(machine: SandboxNode) -> Iterator[Node]:
     """The same machine, as a user who logs in with a password and whose sudo asks for it."""
     connected = connect_as(machine, "password")
@@ -117,7 +117,7 @@ def password_node(machine: SandboxNode) -> Iterator[Node]:
     connected.close()
 
 
-@pytest.fixture(scope="session", params=["root", "sudo", "password"])
+@pytest.fixture(scope="module", params=["root", "sudo", "password"])
 def each_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Any]:
     """The node as each kind of user in turn."""
     connected = connect_as(machine, request.param)

@@ -19,6 +19,7 @@ from lisa_container.engine.dial import Dialer, choose_dialer
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.privileges import Capabilities, find_capabilities
 from lisa_container.errors import (
+    ContainerError,
     EngineError,
     ImageNotFoundError,
     NameTakenError,
@@ -155,7 +156,7 @@ def errors_of(node: Node, container: str = "", image: str = "") -> Iterator[None
     """
     try:
         yield
-    except EngineError:
+    except ContainerError:
         raise
     except docker.errors.ImageNotFound as error:
         raise ImageNotFoundError(image or _said(error), node_name(node), _said(error)) from error
@@ -179,7 +180,7 @@ def _from_api(error: docker.errors.APIError, node: Node, container: str, image: 
     status = error.response.status_code if error.response is not None else 0
     if "no space left on device" in lower:
         return NoSpaceError(node_name(node), said)
-    if status == 409 and ("already in use" in lower or "name is in use" in lower):
+    if "container name" in lower and "already in use" in lower:
         return NameTakenError(container, node_name(node), said)
     if status == 404 and "no such image" in lower:
         return ImageNotFoundError(image or said, node_name(node), said)

@@ -6,6 +6,7 @@ from typing import Any
 
 from lisa_container.config.mounts import HOST_ROOT_BIND
 from lisa_container.engine.client import Engine
+from lisa_container.engine.privileges import default_limits
 from lisa_container.errors import EngineError
 
 
@@ -14,7 +15,7 @@ def create_container(engine: Engine, body: dict[str, Any], name: str | None) -> 
 
     Args:
         engine: of the node.
-        body: of `options.create_body`.
+        body: of `options.create_body`; changed where the engine cannot do something of it.
         name: of the container; None has the engine make one up.
 
     Returns:
@@ -23,17 +24,22 @@ def create_container(engine: Engine, body: dict[str, Any], name: str | None) -> 
     Raises:
         NameTakenError, ImageNotFoundError, NoSpaceError, EngineError: the engine refused.
     """
-    with engine.errors(name or "", body["Image"]):
-        return str(engine.api.create_container_from_config(body, name)["Id"])
+    while True:
+        try:
+            with engine.errors(name or "", body["Image"]):
+                return str(engine.api.create_container_from_config(body, name)["Id"])
+        except EngineError as error:
+            if not soften(engine, body["HostConfig"], error):
+                raise
 
 
 def soften(engine: Engine, host: dict[str, Any], error: EngineError) -> bool:
-    """Give up what this engine cannot do in a container that would not start, and say so.
+    """Give up what this engine cannot do, where it refused to create or start, and say so.
 
     Args:
         engine: of the node.
         host: the HostConfig, changed in place.
-        error: why it did not start.
+        error: what the engine said.
 
     Returns:
         Whether to try again.
@@ -47,10 +53,17 @@ def soften(engine: Engine, host: dict[str, Any], error: EngineError) -> bool:
             "does not show in /host ('mount --make-rshared /' on the node changes that)"
         )
         return True
-    if host.get("Init") and "docker-init" in said:
+    if host.get("Init") and ("docker-init" in said or "container-init" in said):
         host["Init"] = False
         engine.note_once(
-            f"the engine of node '{engine.name}' has no docker-init: zombies are not reaped"
+            f"the engine of node '{engine.name}' lacks its init for containers (docker-init; for "
+            "podman catatonit): zombies are not reaped"
         )
         return True
+    if engine.kind == "podman" and "error setting rlimit" in said:
+        named = {limit["Name"] for limit in host["Ulimits"]}
+        limits = default_limits(engine.node, engine.kind)
+        added = [limit for limit in limits if limit["Name"] not in named]
+        host["Ulimits"] += added
+        return bool(added)
     return False

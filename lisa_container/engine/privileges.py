@@ -28,6 +28,11 @@ ALL_CAPABILITIES = "ALL"
 # where that is started on demand, init, from which it will be started.
 _PROCESSES = {"docker": "dockerd", "podman": "podman"}
 
+_FIND = "pid=$(cat /run/docker.pid 2>/dev/null || pidof %s | cut -d' ' -f1)"
+
+# As the kernel names them, and as the engine's API does.
+_LIMITS = {"Max processes": "nproc", "Max open files": "nofile"}
+
 # As runc's list of the host's devices for --privileged has it: what a container gets of its own.
 # https://github.com/opencontainers/runc/blob/v1.1.0/libcontainer/devices/device_unix.go
 _OWN = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console"]
@@ -57,8 +62,7 @@ def find_capabilities(node: Node, kind: str, api: docker.APIClient) -> Capabilit
         api: of the engine.
     """
     script = (
-        "cat /proc/sys/kernel/cap_last_cap; "
-        f"pid=$(cat /run/docker.pid 2>/dev/null || pidof {_PROCESSES[kind]} | cut -d' ' -f1); "
+        f"cat /proc/sys/kernel/cap_last_cap; {_FIND % _PROCESSES[kind]}; "
         "grep -h CapBnd /proc/${pid:-1}/status 2>/dev/null || grep CapBnd /proc/1/status"
     )
     for sudo in (False, True):  # a mount of /proc with hidepid shows root's processes to root only
@@ -74,6 +78,26 @@ def find_capabilities(node: Node, kind: str, api: docker.APIClient) -> Capabilit
     granted = [name for bit, name in enumerate(kernels) if bits >> bit & 1]
     missing = tuple(name for name in kernels if name not in granted)
     return Capabilities(_known(api, granted) if missing else tuple(granted), missing)
+
+
+def default_limits(node: Node, kind: str) -> list[dict[str, Any]]:
+    """Limits of processes and open files that the engine may set without further capabilities: its
+    own.
+
+    podman asks for more as soon as a container is given any limit, and fails without
+    CAP_SYS_RESOURCE.
+
+    Args:
+        node: where the engine runs.
+        kind: `docker` or `podman`.
+
+    Returns:
+        `Ulimits` of the engine's API.
+    """
+    command = f"{_FIND % _PROCESSES[kind]}; cat /proc/${{pid:-self}}/limits"
+    output = node.execute(command, shell=True, sudo=True, no_info_log=True).stdout
+    found = re.findall(rf"^({'|'.join(_LIMITS)}) +(\d+) +(\d+)", output, re.MULTILINE)
+    return [{"Name": _LIMITS[x], "Soft": int(soft), "Hard": int(hard)} for x, soft, hard in found]
 
 
 def add_privileges(host: dict[str, Any], capabilities: Capabilities, devices: list[str]) -> None:

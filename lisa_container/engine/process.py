@@ -14,7 +14,8 @@ from lisa_container.errors import EngineError
 # The words of runc and crun for a command they cannot execute, told from a wrong working directory
 # or mount by the "exec"; and the exit codes that docker-run(1) and shells have for it.
 _NOT_FOUND = re.compile(
-    r"exec:? \S+: (executable file not found|no such file)|executable file .* not found", re.I
+    r"exec:? \S+: (stat \S+: )?(executable file not found|no such file)|executable file .* not found",
+    re.I,
 )
 _NOT_EXECUTABLE = re.compile(
     r"exec:? \S+: (permission denied|exec format error|is a directory)"
@@ -33,13 +34,9 @@ class MainProcess:
     Args:
         engine: of the node.
         container: its id.
-        attach: whether to follow it; else it is only started.
-
-    Raises:
-        EngineError: the engine refused.
     """
 
-    def __init__(self, engine: Engine, container: str, attach: bool = True) -> None:
+    def __init__(self, engine: Engine, container: str) -> None:
         self.stdout, self.stderr = bytearray(), bytearray()
         self.finished = threading.Event()
         """Set when it ended, and all of its output is there."""
@@ -50,22 +47,23 @@ class MainProcess:
         self._error: EngineError | None = None
         self._state: dict[str, Any] = {}
         self._raw: EngineFile | None = None
-        if attach:
-            with engine.errors(container):
-                self._raw = engine.api.attach_stream(container)
-                self._raw._sock.settimeout(None)
 
-    def start(self) -> None:
+    def start(self, attach: bool = True) -> None:
         """Start the container.
 
         A command that is not there, or may not be executed, has run and failed: it has an exit
         code, and the engine's words on stderr.
+
+        Args:
+            attach: whether to follow it; else it is only started.
 
         Raises:
             EngineError: it did not start for another reason.
         """
         try:
             with self._engine.errors(self.container):
+                if attach:  # with podman this is what creates the process
+                    self._raw = self._engine.api.attach_stream(self.container)
                 self._engine.api.start(self.container)
         except BaseException as error:
             self.close()
@@ -108,6 +106,7 @@ class MainProcess:
     def _follow(self, raw: EngineFile) -> None:
         try:
             with self._engine.errors(self.container):
+                raw._sock.settimeout(None)
                 for stream, data in read_frames(raw):
                     (self.stdout if stream == STDOUT else self.stderr).extend(data)
                 # The output can end before the process does.

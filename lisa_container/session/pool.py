@@ -9,11 +9,14 @@ from typing import Callable
 
 from lisa_container.engine.client import Engine
 from lisa_container.engine.exec import Exec, Sink
-from lisa_container.errors import ContainerError
+from lisa_container.engine.waiting import bounded
+from lisa_container.errors import ContainerError, EngineTimeoutError
 from lisa_container.session.session import NoSessionError, Session, SessionCommand
 
 # How many shells may wait for work, for each user; others end.
 _IDLE = 8
+# How long (seconds) one may take to be there, where nobody says.
+_OPEN_WAIT = 120.0
 
 
 class SessionPool:
@@ -80,7 +83,7 @@ class SessionPool:
                 poll=poll,
             )
 
-        session = self._take(user)
+        session = self._take(user, start_timeout)
         text = session.request(command, cwd, environment or {}, stdin) if session else None
         if session is None:
             return through_engine()
@@ -107,7 +110,7 @@ class SessionPool:
         for session in sessions:
             session.close()
 
-    def _take(self, user: str) -> Session | None:
+    def _take(self, user: str, timeout: float | None) -> Session | None:
         if self._unable:
             return None
         while True:
@@ -120,13 +123,31 @@ class SessionPool:
                 return session
             session.close()
         try:
-            return Session(self._engine, self._container, user, self._give)
+            return self._open(user, timeout)
         except NoSessionError as error:
             self._engine.node.log.debug(str(error))
             self._unable = True
+        except EngineTimeoutError:
+            raise
         except ContainerError as error:
             self._engine.node.log.debug(f"no resident shell in '{self._container}': {error}")
         return None
+
+    def _open(self, user: str, timeout: float | None) -> Session:
+        def opened() -> Session:
+            session = Session(self._engine, self._container, user, self._give)
+            if is_late:
+                self._give(session)
+            return session
+
+        is_late = False
+        try:
+            return bounded(opened, _OPEN_WAIT if timeout is None else timeout)
+        except TimeoutError as error:
+            is_late = True
+            raise EngineTimeoutError(
+                self._engine.name, "start a command", timeout or _OPEN_WAIT
+            ) from error
 
     def _give(self, session: Session) -> None:
         with self._lock:

@@ -23,6 +23,7 @@ from lisa_container.engine.state import death_of, was_out_of_memory
 from lisa_container.engine.waiting import bounded, wait_for
 from lisa_container.errors import (
     CommandNotStartedError,
+    ContainerDiedError,
     ContainerError,
     EngineError,
     KillError,
@@ -33,6 +34,8 @@ from lisa_container.session.protocol import SCRIPT, Mark, Splitter, greeting, re
 # How long (seconds) a shell may take to be there, and a killed command to disappear.
 _OPEN_WAIT = 20.0
 _KILL_WAIT = 10.0
+# How long the engine may take to answer when all else waits for that.
+_ANSWER_WAIT = 5.0
 # How long (seconds) after a container's death the engine may still be removing it.
 _SETTLE = 0.3
 
@@ -142,7 +145,7 @@ class Session:
                 for stream, data in read_frames(self._stream):
                     for piece in self._splitters[stream].feed(data):
                         self._take(stream, piece)
-            error = EngineError("the resident shell ended")
+            error = EngineError("the resident shell ended.")
         except BaseException as raised:
             error = raised
         self._break(error)
@@ -292,6 +295,7 @@ class SessionCommand:
             self._other.kill()
             return
         try:
+            bounded(self._session.engine.ping, _ANSWER_WAIT)  # a hung engine shows soon
             bounded(self._kill, 2 * _KILL_WAIT)
         except TimeoutError as error:
             raise KillError(self._session.container, 9, str(error)) from error
@@ -374,14 +378,21 @@ class SessionCommand:
             if died is not None:
                 return died
         if self.exit_code == _KILLED or error is not None:
-            self.oom_killed = was_out_of_memory(session.engine, session.container, self._elapsed())
+            try:
+                self.oom_killed = was_out_of_memory(
+                    session.engine, session.container, self._elapsed()
+                )
+            except ContainerDiedError:
+                raise
+            except EngineError as gone:  # the engine itself, and that is the news
+                error = gone
             if self.oom_killed:
                 self.exit_code = _KILLED
                 return None
         if error is None:
             return None
         return EngineError(
-            f"{error} in '{session.container}' while '{self._label}' ran, which may still run."
+            f"{error} Meanwhile '{self._label}' ran in '{session.container}', and may still run."
         )
 
     def _kill(self) -> None:

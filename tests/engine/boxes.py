@@ -18,7 +18,7 @@ from lisa_container.images import ensure_image
 from lisa_container.platforms.sandbox import SandboxNode
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def box(node: Node) -> Iterator[ContainerExecutor]:
     """A container for the tests that leave it as it was."""
     with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)) as container:
@@ -56,13 +56,13 @@ def make_image(node: Node, name: str, applets: list[str]) -> str:
     return f"lisa_container/{name}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def no_shell(node: Node) -> str:
     """An image without any shell."""
     return make_image(node, "no-shell", ["cat", "sleep", "id", "env", "xargs", "stat", "test"])
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def no_sleep(node: Node) -> str:
     """An image with a shell and without sleep."""
     return make_image(node, "no-sleep", ["sh", "ps", "cat"])

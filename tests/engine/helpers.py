@@ -17,6 +17,9 @@ from lisa_container.engine.options import create_body
 from lisa_container.images import ensure_image
 from lisa_container.platforms.sandbox import SandboxNode
 
+MORE_PACKAGES = ("podman", "docker-registry")
+"""Named together, so that one root file system with both is made and kept."""
+
 
 @contextlib.contextmanager
 def engine_of(node: Node) -> Iterator[Engine]:

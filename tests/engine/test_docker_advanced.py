@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from conftest import BUSYBOX, connect_as
 from func_timeout import FunctionTimedOut, func_timeout
 from helpers import cut_connections, eventually
 from lisa.node import Node
 from lisa.tools import Docker
 
-from conftest import BUSYBOX, connect_as
 from lisa_container.command import CommandResult
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
@@ -41,7 +42,9 @@ def docker(node: Node) -> Iterator[DockerAdvanced]:
     docker = node.tools[DockerAdvanced]
     docker.run_in_container(BUSYBOX, "true")
     yield docker
-    assert docker.list(all=True, label="lisa_container.call") == [], "of run_in_container nothing stays"
+    assert docker.list(all=True, label="lisa_container.call") == [], (
+        "of run_in_container nothing stays"
+    )
 
 
 @pytest.fixture()
@@ -95,12 +98,16 @@ def test_output_of_a_quick_command_is_never_lost(docker: DockerAdvanced) -> None
 
 
 def test_results_are_not_cached(docker: DockerAdvanced) -> None:
+    """Neither of the engine's nor of the docker command."""
     read = "cat /proc/sys/kernel/random/uuid"
-    assert docker.run_in_container(BUSYBOX, read).stdout != docker.run_in_container(BUSYBOX, read).stdout
-    assert docker.exec_in_container is not None
-    first, second = docker.info(), docker.info()
-    time_of = [line for line in first.splitlines() if "Containers:" in line]
-    assert time_of and second
+    first, second = (docker.run_in_container(BUSYBOX, read).stdout for _ in range(2))
+    assert first != second
+    names = []
+    for name in ("first", "second"):
+        container = docker.create_container(BUSYBOX, name=name)
+        names.append(docker.run("ps -a --format {{.Names}}", sudo=True).stdout)
+        docker.remove_container(container, force=True)
+    assert names == ["first", "second"]
 
 
 @pytest.mark.parametrize(
@@ -161,8 +168,6 @@ def test_command_that_cannot_run(
     docker: DockerAdvanced, words: list[str], exit_code: int, said: str, detach: bool
 ) -> None:
     """As `docker run` and shells have it: 127 is not there, 126 may not be executed."""
-    import re
-
     result = docker.run_in_container(BUSYBOX, words, detach=detach, name="cannot-run")
     assert result.exit_code == exit_code
     assert result.stdout == ""
@@ -200,7 +205,9 @@ def test_out_of_memory(docker: DockerAdvanced) -> None:
 @pytest.mark.parametrize("remove", [True, False])
 def test_timeout(docker: DockerAdvanced, remove: bool) -> None:
     started = time.monotonic()
-    with pytest.raises(CommandTimeoutError, match="(?s)did not end in 0.5 seconds.*so far") as caught:
+    with pytest.raises(
+        CommandTimeoutError, match="(?s)did not end in 0.5 seconds.*so far"
+    ) as caught:
         docker.run_in_container(
             BUSYBOX, "echo so far; sleep 100", timeout=0.5, name="slow", remove=remove
         )
@@ -246,7 +253,9 @@ def test_anonymous_volumes_go_with_it(docker: DockerAdvanced) -> None:
     api.remove_container(base)
     before = docker.list_volumes()
     try:
-        assert docker.run_in_container("tests/volume", "grep -c ' /data ' /proc/mounts").stdout == "1"
+        assert (
+            docker.run_in_container("tests/volume", "grep -c ' /data ' /proc/mounts").stdout == "1"
+        )
         assert docker.list_volumes() == before
     finally:
         docker.remove_image("tests/volume", force=True)
@@ -316,19 +325,6 @@ def test_connection_cut(machine: SandboxNode, docker: DockerAdvanced) -> None:
     assert docker.list(all=True, name="cut") == []
     Engine.forget(node)
     node.close()
-
-
-def test_full_disk(docker: DockerAdvanced, machine: SandboxNode) -> None:
-    """What the container writes has no room: its own error, as on any disk."""
-    machine.run("mkdir -p /mnt/small; mount -t tmpfs -o size=64k tmpfs /mnt/small")
-    try:
-        result = docker.run_in_container(
-            BUSYBOX, "head -c 1m /dev/zero > /small/file", volumes={"/mnt/small": "/small"}
-        )
-        assert result.exit_code == 1
-        assert "No space left on device" in result.stderr
-    finally:
-        machine.run("umount /mnt/small")
 
 
 # --- exec_in_container
@@ -481,7 +477,6 @@ def test_networks(docker: DockerAdvanced, container: str) -> None:
         docker.disconnect_network("tests-net", container)
         assert "tests-net" not in docker.inspect(container)["NetworkSettings"]["Networks"]
     finally:
-        docker.disconnect_network("tests-net", container, force=True) if False else None
         docker.remove_network("tests-net")
     assert "tests-net" not in [x["Name"] for x in docker.list_networks()]
 
@@ -490,9 +485,7 @@ def test_volumes(docker: DockerAdvanced) -> None:
     assert docker.create_volume("tests-vol", labels={"of": "tests"}) == "tests-vol"
     try:
         docker.run_in_container(BUSYBOX, "echo kept > /data/file", volumes={"tests-vol": "/data"})
-        read = docker.run_in_container(
-            BUSYBOX, "cat /data/file", volumes={"tests-vol": "/data:ro"}
-        )
+        read = docker.run_in_container(BUSYBOX, "cat /data/file", volumes={"tests-vol": "/data:ro"})
         assert read.stdout == "kept"
         (volume,) = [x for x in docker.list_volumes() if x["Name"] == "tests-vol"]
         assert volume["Labels"] == {"of": "tests", "lisa_container.run": "tests"}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lisa_container.platforms.sandbox import Sandbox, SandboxConfig, start_sandbox
+from lisa_container.platforms.sandbox import Sandbox, SandboxConfig, rootfs, start_sandbox
 from lisa_container.platforms.sandbox.keeper import state
 
 COUNT = 4
@@ -67,17 +67,16 @@ def test_starting_and_stopping_twice() -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_interrupted_start_leaves_nothing(number: signal.Signals) -> None:
-    before = _sandboxes()
-    code = "from lisa_container.platforms.sandbox import start_sandbox as s; s(4)"
+    # Others may start sandboxes on this machine at the same time: this name tells ours.
+    name = f"interrupted{number}"
+    code = f"from lisa_container.platforms.sandbox import start_sandbox as s; s(4, name={name!r})"
+    nodes = rootfs.cache_folder(SandboxConfig()) / "nodes"
     runner = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    _wait(lambda: _sandboxes() - before)
+    _wait(lambda: list(nodes.glob(f"*/{name}0")))
+    (data,) = {path.parent for path in nodes.glob(f"*/{name}0")}
     runner.send_signal(number)
     assert runner.wait(20) != 0
-    _wait(lambda: not _sandboxes() - before)
-
-
-def _sandboxes() -> set[str]:
-    return {path.name for path in state.ROOT.glob("*/")} if state.ROOT.exists() else set()
+    _wait(lambda: not data.exists() and not (state.ROOT / data.name).exists())
 
 
 def _in_parallel(calls: list) -> None:

@@ -1,0 +1,139 @@
+"""Rootful podman through its Docker-compatible API: the same tool, the same promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from conftest import BUSYBOX, connect_as
+from helpers import MORE_PACKAGES, eventually
+from lisa.node import Node
+
+from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.command import CommandResult
+from lisa_container.config.privileges import CAPABILITIES
+from lisa_container.docker_advanced import DockerAdvanced
+from lisa_container.engine.client import Engine
+from lisa_container.errors import (
+    CommandTimeoutError,
+    EngineError,
+    ImageNotFoundError,
+    NameTakenError,
+)
+from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+
+
+@pytest.fixture(scope="module")
+def podman_machine() -> Iterator[SandboxNode]:
+    """A node with podman, and a Docker Engine that is installed but must not be started."""
+    with start_sandbox(1, packages=MORE_PACKAGES, docker=False) as sandbox:
+        machine = sandbox.nodes[0]
+        machine.run("rm /etc/init.d/docker /usr/sbin/dockerd")
+        # podman's storage does not work on top of an overlay either.
+        machine.run("mkdir -p /var/lib/docker/podman /var/lib/containers")
+        machine.run("mount --bind /var/lib/docker/podman /var/lib/containers")
+        yield machine
+
+
+@pytest.fixture(scope="module", params=["root", "sudo"])
+def podman_node(request: pytest.FixtureRequest, podman_machine: SandboxNode) -> Iterator[Node]:
+    node = connect_as(podman_machine, request.param)
+    yield node
+    Engine.forget(node)
+    node.close()
+
+
+@pytest.fixture(scope="module")
+def podman(podman_node: Node) -> DockerAdvanced:
+    """The tool, which has started podman's service."""
+    return podman_node.tools[DockerAdvanced]
+
+
+def test_engine(podman: DockerAdvanced, podman_machine: SandboxNode) -> None:
+    engine = podman.engine
+    assert engine.kind == "podman"
+    assert engine.version == podman_machine.run("podman --version").stdout.split()[-1]
+    assert engine.ping()
+    assert podman.command == "podman"
+    assert "conmon" in podman.info()
+
+
+def test_run(podman: DockerAdvanced) -> None:
+    result = podman.run_in_container(BUSYBOX, "echo out; echo err >&2; exit 3")
+    assert (result.stdout, result.stderr, result.exit_code) == ("out", "err", 3)
+    assert podman.list(all=True) == []
+
+
+def test_commands_that_cannot_run(podman: DockerAdvanced) -> None:
+    assert podman.run_in_container(BUSYBOX, ["there-is-none"]).exit_code == 127
+    assert podman.run_in_container(BUSYBOX, ["/etc/passwd"]).exit_code == 126
+    with pytest.raises(EngineError):
+        podman.run_in_container(BUSYBOX, "true", working_dir="/etc/passwd")
+    assert podman.list(all=True) == []
+
+
+def test_timeout(podman: DockerAdvanced) -> None:
+    with pytest.raises(CommandTimeoutError, match="so far"):
+        podman.run_in_container(BUSYBOX, "echo so far; sleep 100", timeout=0.5)
+    assert podman.list(all=True) == []
+
+
+def test_out_of_memory(podman: DockerAdvanced) -> None:
+    eat = "head -c 100m /dev/zero | tail > /dev/null; exit $?"
+    result = podman.run_in_container(BUSYBOX, eat, memory="16m")
+    assert isinstance(result, CommandResult)
+    assert result.exit_code == 137
+
+
+def test_errors(podman: DockerAdvanced) -> None:
+    container = podman.create_container(BUSYBOX, "true", name="taken")
+    try:
+        with pytest.raises(NameTakenError):
+            podman.run_in_container(BUSYBOX, "true", name="taken")
+    finally:
+        podman.remove_container(container, force=True)
+    with pytest.raises(ImageNotFoundError):
+        podman.run_in_container("tests/there-is-none", "true", pull_policy="never")
+    with pytest.raises(EngineError):
+        podman.inspect("there-is-none")
+
+
+def test_exec(podman: DockerAdvanced) -> None:
+    podman.run_in_container(BUSYBOX, ["sleep", "1000"], detach=True, remove=False, name="idle")
+    try:
+        result = podman.exec_in_container("idle", "cat; echo err >&2; exit 3", stdin="in\n")
+        assert (result.stdout, result.stderr, result.exit_code) == ("in", "err", 3)
+    finally:
+        podman.remove_container("idle", force=True)
+
+
+def test_detach(podman: DockerAdvanced) -> None:
+    container = podman.run_in_container(BUSYBOX, ["sleep", "0.5"], detach=True).stdout
+    assert eventually(lambda: container not in [x["Id"] for x in podman.list(all=True)])
+
+
+def test_privileged(podman: DockerAdvanced) -> None:
+    """What the service can give, by its own bounding set."""
+    script = "grep CapEff /proc/self/status; grep Seccomp: /proc/self/status"
+    shown = podman.run_in_container(BUSYBOX, script, privileged=True, expected_exit_code=0).stdout
+    _, bits, _, seccomp = shown.split()
+    has = {name for bit, name in enumerate(CAPABILITIES) if int(bits, 16) >> bit & 1}
+    assert has == set(podman.engine.capabilities.granted)
+    assert seccomp == "0"
+
+
+def test_limits(podman: DockerAdvanced) -> None:
+    """Without CAP_SYS_RESOURCE podman may not set the limits that it adds to those asked for."""
+    limits = {"nofile": "100:200"}
+    result = podman.run_in_container(BUSYBOX, "ulimit -Sn; ulimit -Hn", ulimits=limits)
+    assert result.stdout.split() == ["100", "200"], result.stderr
+
+
+def test_sdk(podman: DockerAdvanced) -> None:
+    assert podman.client.containers.run(BUSYBOX, ["echo", "hello"], remove=True) == b"hello\n"
+
+
+def test_executor(podman: DockerAdvanced, podman_node: Node) -> None:
+    with ContainerExecutor(podman_node, ContainerTestConfig(image=BUSYBOX)) as container:
+        result = container.run("echo out; echo err >&2; exit 3")
+        assert (result.stdout, result.stderr, result.exit_code) == ("out", "err", 3)

@@ -1,0 +1,206 @@
+"""Pulling from a real registry, with and without credentials."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import bcrypt
+import pytest
+from conftest import BUSYBOX, connect_as
+from helpers import MORE_PACKAGES, eventually
+from lisa.node import Node
+
+from lisa_container.config import ContainerTestConfig
+from lisa_container.docker_advanced import DockerAdvanced
+from lisa_container.engine.client import Engine
+from lisa_container.errors import ConfigError, EngineTimeoutError, ImageNotFoundError, NoSpaceError
+from lisa_container.images import ensure_image
+from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+
+OPEN, CLOSED, SILENT = "127.0.0.1:5000", "127.0.0.1:5001", "127.0.0.1:5002"
+USER, PASSWORD = "reader", "pass word's $HOME"
+
+CONFIG = """
+version: 0.1
+storage: {{filesystem: {{rootdirectory: /var/lib/docker/registry}}}}
+http: {{addr: '{address}'}}
+{auth}
+"""
+AUTH = "auth: {htpasswd: {realm: tests, path: /root/htpasswd}}"
+
+
+@pytest.fixture(scope="module")
+def registries() -> Iterator[SandboxNode]:
+    """A node with an open registry and one that wants credentials, on its loopback, both with
+    `image:1` and `image:2`."""
+    with start_sandbox(1, packages=MORE_PACKAGES) as sandbox:
+        machine = sandbox.nodes[0]
+        hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
+        machine.run("cat > /root/htpasswd", stdin=f"{USER}:{hashed}\n")
+        for name, address, auth in (("open", OPEN, ""), ("closed", CLOSED, AUTH)):
+            config = CONFIG.format(address=address, auth=auth)
+            machine.run(f"cat > /root/{name}.yml", stdin=config)
+            machine.run(f"setsid docker-registry serve /root/{name}.yml >/root/{name}.log 2>&1 &")
+            probe = f"python3 -c \"import socket; socket.create_connection(('127.0.0.1', {address[-4:]}))\""
+            assert eventually(lambda p=probe: machine.run(p, check=False).returncode == 0, 15)  # type: ignore[misc]
+        # One that takes connections and never says a word.
+        silent = (
+            "import socket, time; s = socket.create_server(('127.0.0.1', 5002)); time.sleep(999)"
+        )
+        machine.run(f'setsid python3 -c "{silent}" >/dev/null 2>&1 &')
+        yield machine
+
+
+@pytest.fixture(scope="module")
+def docker(registries: SandboxNode) -> Iterator[DockerAdvanced]:
+    node: Node = connect_as(registries, "sudo")
+    docker = node.tools[DockerAdvanced]
+    docker.run_in_container(BUSYBOX, "true")
+    for tag in ("1", "2"):
+        docker.client.images.get(BUSYBOX).tag(f"{OPEN}/image", tag)
+        pushed = docker.client.images.push(f"{OPEN}/image", tag)
+        assert "errorDetail" not in pushed, pushed
+        docker.remove_image(f"{OPEN}/image:{tag}", force=False)
+    yield docker
+    Engine.forget(node)
+    node.close()
+
+
+@pytest.fixture(autouse=True)
+def removed(docker: DockerAdvanced) -> Iterator[None]:
+    """Each test finds the node without the images, and leaves it so."""
+    yield
+    for image in docker.client.images.list():
+        for tag in image.tags:
+            if "/image:" in tag:
+                docker.remove_image(tag, force=True)
+
+
+def tags(docker: DockerAdvanced) -> list[str]:
+    found = [tag for image in docker.client.images.list() for tag in image.tags]
+    return sorted(tag for tag in found if "/image:" in tag)
+
+
+def test_pull(docker: DockerAdvanced) -> None:
+    docker.pull_image(f"{OPEN}/image:1")
+    assert tags(docker) == [f"{OPEN}/image:1"], "that tag only"
+    docker.pull_image("image:2", registry=OPEN)
+    assert tags(docker) == [f"{OPEN}/image:1", f"{OPEN}/image:2"]
+    digest = docker.client.images.get(f"{OPEN}/image:1").attrs["RepoDigests"][0].split("@")[1]
+    docker.pull_image(f"{OPEN}/image@{digest}")
+
+
+def test_as_lisas(docker: DockerAdvanced) -> None:
+    """LISA's users give the timeout in the second place."""
+    docker.pull_image(f"{OPEN}/image:1", 60)
+    assert tags(docker) == [f"{OPEN}/image:1"]
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (f"{OPEN}/image:there-is-none", "manifest unknown"),
+        (f"{OPEN}/there-is-none:1", "not found|unknown"),
+        ("127.0.0.1:1/image:1", "connection refused"),
+    ],
+)
+def test_cannot_be_had(docker: DockerAdvanced, image: str, words: str) -> None:
+    with pytest.raises(ImageNotFoundError, match=words) as caught:
+        docker.pull_image(image)
+    assert image in str(caught.value)
+    assert "Check the name and tag" in str(caught.value)
+
+
+def test_wrong_name(docker: DockerAdvanced) -> None:
+    with pytest.raises(ConfigError, match="did you mean 'image:1'"):
+        docker.pull_image("Image:1")
+
+
+def test_credentials(docker: DockerAdvanced, registries: SandboxNode) -> None:
+    """Right, wrong, none; the password is on no command line and in no file of the node."""
+    docker.pull_image("image:1", registry=CLOSED, username=USER, password=PASSWORD)
+    assert tags(docker) == [f"{CLOSED}/image:1"]
+    for username, password in ((USER, "wrong"), ("nobody", PASSWORD), (None, None)):
+        with pytest.raises(ImageNotFoundError, match="pull_image takes a username and password"):
+            docker.pull_image("image:2", registry=CLOSED, username=username, password=password)
+    assert tags(docker) == [f"{CLOSED}/image:1"]
+    found = registries.run('grep -rl "word\'s" /root /home /etc /run /tmp /var/log', check=False)
+    assert found.stdout == ""
+
+
+def test_credentials_of_docker_login(
+    registries: SandboxNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `docker login` stored on this machine is used, as the docker command would."""
+    import base64
+
+    encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    (tmp_path / "config.json").write_text(json.dumps({"auths": {CLOSED: {"auth": encoded}}}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    node = connect_as(registries, "root")
+    docker = node.tools[DockerAdvanced]
+    docker.pull_image("image:1", registry=CLOSED)
+    assert tags(docker) == [f"{CLOSED}/image:1"]
+    Engine.forget(node)
+    node.close()
+
+
+def test_credential_helper_that_does_not_work(
+    registries: SandboxNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is no reason not to try without."""
+    (tmp_path / "config.json").write_text(json.dumps({"credsStore": "there-is-none"}))
+    monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
+    node = connect_as(registries, "root")
+    node.tools[DockerAdvanced].pull_image("image:1", registry=OPEN)
+    Engine.forget(node)
+    node.close()
+
+
+def test_no_progress(docker: DockerAdvanced) -> None:
+    started = time.monotonic()
+    with pytest.raises(EngineTimeoutError, match=rf"pulling image '{SILENT}/image:1' in 1 seconds"):
+        docker.pull_image(f"{SILENT}/image:1", timeout=1)
+    assert time.monotonic() - started < 10
+    assert docker.engine.ping()
+
+
+def test_policies(docker: DockerAdvanced) -> None:
+    """`missing` keeps what is there, `always` follows a moved tag, `never` does not pull."""
+    reference = f"{OPEN}/image:1"
+    with pytest.raises(ImageNotFoundError, match="pull_policy is 'never'"):
+        docker.run_in_container(reference, "true", pull_policy="never")
+    docker.run_in_container(reference, "true")
+    pulled = docker.client.images.get(reference).id
+    # Another image takes the tag, on the node only.
+    container = docker.create_container(BUSYBOX)
+    docker.client.api.commit(container, f"{OPEN}/image", "1")
+    docker.remove_container(container, force=True)
+    moved = docker.client.images.get(reference).id
+    assert moved != pulled
+    for policy, expected in (("never", moved), ("missing", moved), ("always", pulled)):
+        ensure_image(docker.engine, ContainerTestConfig(image=reference, pull_policy=policy))
+        assert docker.client.images.get(reference).id == expected, policy
+
+
+def test_image_that_is_made_here(docker: DockerAdvanced) -> None:
+    with pytest.raises(ConfigError, match="'lisa_container/bysybox:latest' is neither on node"):
+        docker.run_in_container("lisa_container/bysybox", "true")
+
+
+def test_full_disk(registries: SandboxNode) -> None:
+    """The engine's disk is full: said so, when pulling and when creating."""
+    with start_sandbox(1, packages=MORE_PACKAGES, docker=False) as sandbox:
+        machine = sandbox.nodes[0]
+        machine.run("mount -t tmpfs -o size=40m,mode=700 tmpfs /var/lib/docker")
+        node = connect_as(machine, "root")
+        docker = node.tools[DockerAdvanced]
+        docker.run_in_container(BUSYBOX, "true")
+        machine.run("head -c 100m /dev/zero > /var/lib/docker/fill", check=False)
+        with pytest.raises(NoSpaceError, match="docker system prune"):
+            docker.run_in_container(BUSYBOX, "true")
+        Engine.forget(node)
+        node.close()
