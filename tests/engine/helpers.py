@@ -96,5 +96,10 @@ def cut_connections(machine: SandboxNode, user: str) -> None:
     machine.run(["kill", "-9", *sshd_pids(machine, user)])
 
 
+def dockerds(machine: SandboxNode) -> list[str]:
+    """The pids of the Docker Engines of a node."""
+    return _pids(machine, r"^(/usr/(s)?bin/)?dockerd")
+
+
 def _pids(machine: SandboxNode, pattern: str, *options: str) -> list[str]:
     return machine.run(["pgrep", *options, "-f", pattern], check=False).stdout.split()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from lisa.node import Node
 from lisa_container.config import ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
-from lisa_container.errors import ConfigError, EngineTimeoutError, ImageNotFoundError, NoSpaceError
+from lisa_container.errors import ConfigError, EngineTimeoutError, ImageNotFoundError
 from lisa_container.images import ensure_image
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 
@@ -135,8 +136,6 @@ def test_credentials_of_docker_login(
     registries: SandboxNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What `docker login` stored on this machine is used, as the docker command would."""
-    import base64
-
     encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {CLOSED: {"auth": encoded}}}))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -189,18 +188,3 @@ def test_policies(docker: DockerAdvanced) -> None:
 def test_image_that_is_made_here(docker: DockerAdvanced) -> None:
     with pytest.raises(ConfigError, match="'lisa_container/bysybox:latest' is neither on node"):
         docker.run_in_container("lisa_container/bysybox", "true")
-
-
-def test_full_disk(registries: SandboxNode) -> None:
-    """The engine's disk is full: said so, when pulling and when creating."""
-    with start_sandbox(1, packages=MORE_PACKAGES, docker=False) as sandbox:
-        machine = sandbox.nodes[0]
-        machine.run("mount -t tmpfs -o size=40m,mode=700 tmpfs /var/lib/docker")
-        node = connect_as(machine, "root")
-        docker = node.tools[DockerAdvanced]
-        docker.run_in_container(BUSYBOX, "true")
-        machine.run("head -c 100m /dev/zero > /var/lib/docker/fill", check=False)
-        with pytest.raises(NoSpaceError, match="docker system prune"):
-            docker.run_in_container(BUSYBOX, "true")
-        Engine.forget(node)
-        node.close()

@@ -11,7 +11,6 @@ import os
 import secrets
 import shlex
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -201,8 +200,3 @@ def _proxies() -> dict[str, str]:
         if value and (name == "no_proxy" or not host.startswith(_LOOPBACK)):
             proxies[name] = value
     return proxies
-
-
-def folder_names() -> Sequence[str]:
-    """The folders of one node's data."""
-    return ("upper", "work", "docker", "root", "run")

@@ -14,13 +14,15 @@ from typing import Callable
 
 from . import cgroups
 from .commands import KeeperError, environment
-from .files import Identity, Upper, folder_names, init_settings, populate
+from .files import Identity, Upper, init_settings, populate
 from .kernel import die_with_parent, network_of
 from .network import Network
 from .spec import Spec
 
 _BOOT = Path(__file__).with_name("boot.sh")
 _INIT = Path(__file__).with_name("init.sh")
+# What boot.sh expects in a node's folder.
+_FOLDERS = ("upper", "work", "docker", "root", "run")
 _SSH_PORT = 22
 _POLL_SECONDS = 0.02
 # How much of the console is worth showing when a node does not come up.
@@ -67,7 +69,7 @@ class Node:
 
     def launch(self) -> None:
         """Start the node's first process, which then waits for `go`."""
-        for name in folder_names():
+        for name in _FOLDERS:
             (self.folder / name).mkdir(parents=True)
         populate(Upper(self.folder / "upper", Path(self._spec.rootfs)), self._spec, self._identity)
         settings = self.folder / "run" / "settings"
