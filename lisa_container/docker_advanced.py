@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Any
@@ -476,7 +477,7 @@ class DockerAdvanced(Docker):
                 install_podman(self.node)
             else:
                 super()._install()
-        except EngineError:
+        except EngineNotFoundError:
             raise  # installed, but it does not start
         except Exception as error:
             raise EngineNotFoundError(
@@ -487,6 +488,14 @@ class DockerAdvanced(Docker):
         start_engine(self.node)
         enable_engine(self.node)
         return True
+
+    def _install_from_repo(self) -> None:
+        # LISA's second way for Debian, after the distribution's own package could not be installed.
+        first = sys.exc_info()[1]
+        try:
+            super()._install_from_repo()
+        except Exception as error:
+            raise EngineError(f"{first}. Then, from Docker's own packages: {error}") from error
 
     def _is_selinux_in_the_way(self) -> bool:
         """LISA's way of installing would switch SELinux off; podman runs under it."""

@@ -70,6 +70,8 @@ class ContainerExecutor:
         self._node: ContainerNode | None = None
         self._lock = threading.RLock()
         self._sessions: SessionPool | None = None
+        self.has_shell = True
+        """Whether the image has `sh`; known once the container was started."""
         # On the container as a label: tells ours from one of the same name, also where the answer
         # to the creation was lost.
         self._token = secrets.token_hex(8)
@@ -365,6 +367,7 @@ class ContainerExecutor:
                 with self.engine.errors(self.name, self.config.image):
                     self.engine.api.start(container)
                 self._wait_running()
+                self.has_shell = entrypoint != PAUSE
                 return container
             except EngineError as error:
                 self._remove_container()

@@ -18,8 +18,9 @@ from lisa.util.process import Process, process_command
 from lisa.util.shell import Shell
 
 from lisa_container.config import ConfigFields, ContainerTestConfig
+from lisa_container.errors import ConfigError
 from lisa_container.executor import ContainerExecutor
-from lisa_container.shell import ContainerShell
+from lisa_container.shell import ContainerProcess, ContainerShell
 
 # sshd's port, for what asks a node for its connection information.
 _SSH_PORT = 22
@@ -42,7 +43,12 @@ class ContainerNodeSchema(schema.GuestNode, ConfigFields):
     messages there."""
 
     def __post_init__(self, *args: Any, **kwargs: Any) -> None:
-        self.config = self.to_config("runbook, guest of type 'container'").require_image()
+        where = "runbook, guest of type 'container'"
+        self.config = self.to_config(where)
+        try:
+            self.config.require_image()
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from error
 
 
 class ContainerNode(GuestNode):
@@ -101,7 +107,7 @@ class ContainerNode(GuestNode):
             ContainerNodeSchema, {"name": executor.name, **executor.config.to_dict()}
         )
         runbook.capability = copy.deepcopy(host.capability)
-        return cls(
+        node = cls(
             runbook=runbook,
             index=-1,
             logger_name=executor.name,
@@ -110,6 +116,8 @@ class ContainerNode(GuestNode):
             parent=host,
             executor=executor,
         )
+        node.initialize()  # as LISA's own nodes are when a case gets them: `node.os` is there
+        return node
 
     @property
     def config(self) -> ContainerTestConfig:
@@ -217,7 +225,6 @@ class ContainerNode(GuestNode):
             self._root_shell if sudo else self.shell,
             parent_logger=self.log,
         )
-        # Nothing hangs up on a command here (`nohup`), and not every image has that program.
         process.start(
             cmd,
             shell=shell,
@@ -229,4 +236,7 @@ class ContainerNode(GuestNode):
             encoding=encoding or self._encoding,
             command_splitter=command_splitter,
         )
+        if nohup and process._process is not None:
+            # Without the program nohup, which not every image has.
+            cast(ContainerProcess, process._process).is_kept_on_close = True
         return process

@@ -66,10 +66,11 @@ class ContainerShell(InitializableMixin):
         self.executor.start()
 
     def close(self) -> None:
-        """End what still runs as a closed SSH connection does: it gets SIGHUP, which what was
-        started with nohup ignores. LISA closes its nodes after each case."""
+        """End what still runs as a closed SSH connection does: it gets SIGHUP, but for what was
+        started with nohup. LISA closes its nodes after each case."""
         for process in list(self._processes):
-            process.hang_up()
+            if not process.is_kept_on_close:
+                process.hang_up()
 
     @property
     def is_connected(self) -> bool:
@@ -106,7 +107,11 @@ class ContainerShell(InitializableMixin):
         self, path: PurePath, mode: int = 0o777, parents: bool = True, exist_ok: bool = False
     ) -> None:
         """Create a folder, as `Path.mkdir`; where that is not allowed, as root."""
-        if self.exists(path):
+        # What this user may not see, root may.
+        is_there = False
+        with contextlib.suppress(PermissionError):
+            is_there = self.exists(path)
+        if is_there:
             if exist_ok:
                 return
             raise FileExistsError(errno.EEXIST, f"it exists in {self.executor!r}", str(path))
@@ -211,11 +216,16 @@ class ContainerProcess:
         stderr: Any,
         encoding: str,
     ) -> None:
+        self.is_kept_on_close = False
+        """It was started with `nohup`."""
         self._encoding = encoding
         self._log = shell.executor.host.log
         self._merged = bytearray()
         self._merge = shell.merge_stderr
         self._channel = _Channel(shell.executor)
+        if self._merge and shell.executor.has_shell:
+            # Two streams would arrive in any order.
+            argv = ["sh", "-c", 'exec "$@" 2>&1', "sh", *argv]
         to_stdout, to_stderr = _text_sink(stdout, encoding), _text_sink(stderr, encoding)
         self._running = shell.executor.run_async(
             argv,

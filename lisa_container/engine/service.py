@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from lisa.node import Node
 from lisa.operating_system import Posix
+from lisa.util.shell import SshShell
 
 from lisa_container.engine.client import Engine
 from lisa_container.engine.naming import node_name
+from lisa_container.engine.ssh import read_command, transport_of
 from lisa_container.errors import EngineError, EngineNotFoundError
 
 LOG_PATH = "/var/log/lisa_container_engine.log"
@@ -59,10 +61,11 @@ def start_engine(node: Node) -> None:
     Raises:
         EngineNotFoundError: none is installed, or none started; the end of its log is in the
             message.
-        SudoError: it may not be reached by the node's user.
+        SudoError: it may neither be reached nor started by the node's user.
     """
     if _answers(node):
         return
+    _require_root(node)
     failures: list[str] = []
     for way in _WAYS:
         started, said = _run(node, way.start)
@@ -105,6 +108,15 @@ def install_podman(node: Node) -> None:
             f"LISA cannot install packages on node '{node_name(node)}'; install podman by hand"
         )
     node.os.install_packages("podman")
+
+
+def _require_root(node: Node) -> None:
+    """Else LISA would try to change the user's password, ten times over."""
+    shell = node.shell
+    if isinstance(shell, SshShell):
+        transport = transport_of(shell)
+        if read_command(transport, "id -u") != "0":
+            read_command(transport, "true", True, shell.connection_info.password or None)
 
 
 def _run(node: Node, command: str) -> tuple[bool, str]:

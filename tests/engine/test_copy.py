@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -334,13 +335,21 @@ def test_full_tmpfs(fresh: Fresh, tmp_path: Path) -> None:
     assert container.run(["echo", "usable"]).stdout == "usable"
 
 
+def _truncate_once_open(path: Path) -> None:
+    while True:
+        for link in Path("/proc/self/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if link.readlink() == path:
+                    return os.truncate(path, 1 << 20)
+
+
 def test_file_that_shrinks(box: ContainerExecutor, tmp_path: Path) -> None:
     """Also while the connection is used for it: the next call must not meet what is left of it."""
     path = tmp_path / "shrinks"
     for place in ("/root/x", "/dev/shm/x"):
         path.write_bytes(b"")
         os.truncate(path, 1 << 30)
-        cut = threading.Timer(0.2, os.truncate, (path, 1 << 20))
+        cut = threading.Thread(target=_truncate_once_open, args=(path,))
         cut.start()
         with pytest.raises(CopyError, match="became shorter"):
             box.copy_to(path, place)

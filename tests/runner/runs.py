@@ -64,7 +64,14 @@ class LisaProcess:
         for name, value in (variables or {}).items():
             words += ["-v", f"{name}:{value}"]
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(words, stdout=log, stderr=log, cwd=ROOT)
+            self.process = subprocess.Popen(
+                words,
+                stdout=log,
+                stderr=log,
+                cwd=ROOT,
+                # Tests may run in the background, where a shell has SIGINT ignored.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+            )
 
     @property
     def output(self) -> str:
