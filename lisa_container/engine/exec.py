@@ -29,7 +29,8 @@ Sink = Callable[[bytes], None]
 
 # How long (seconds) a killed command may take to disappear, and the engine to tell an exit code.
 _KILL_WAIT = 10.0
-# How long the engine may take to answer when all else waits for that; when it would be good to know.
+# How long the engine may take to answer when all else waits for that, and when it would be good to
+# know.
 _ANSWER_WAIT, _LOOK_WAIT = 5.0, 1.0
 # Until the engine gives up waiting for output when the command itself has ended. Docker waits 2 s
 # for background processes that hold it (moby, daemon/monitor.go) and then closes it.

@@ -14,7 +14,8 @@ from lisa_container.errors import EngineError
 # The words of runc and crun for a command they cannot execute, told from a wrong working directory
 # or mount by the "exec"; and the exit codes that docker-run(1) and shells have for it.
 _NOT_FOUND = re.compile(
-    r"exec:? \S+: (stat \S+: )?(executable file not found|no such file)|executable file .* not found",
+    r"exec:? \S+: (stat \S+: )?(executable file not found|no such file)"
+    r"|executable file .* not found",
     re.I,
 )
 _NOT_EXECUTABLE = re.compile(

@@ -13,6 +13,7 @@ import tarfile
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import docker
 import pytest
@@ -141,7 +142,7 @@ def test_nothing_is_lost_and_nothing_leaks(
         gc.collect()
         client = engine.node.shell._inner_shell._spur._client
         channels = len(client.get_transport()._channels)
-        return threading.active_count(), len(os.listdir("/proc/self/fd")), channels
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir())), channels
 
     read_all(exec_socket(container, "true"))
     assert eventually(lambda: not any(t.name == "engine-socket" for t in threading.enumerate()))
