@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from lisa import schema
+from lisa import schema, secret
 from lisa.node import Node, quick_connect
 from lisa.util import constants
 from lisa.util.logger import init_logger
@@ -34,6 +34,14 @@ def lisa_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
     constants.RUN_LOCAL_LOG_PATH = root / "log"
     constants.RUN_LOCAL_WORKING_PATH = root / "working"
     constants.CACHE_PATH = root / "cache"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_secrets() -> Iterator[None]:
+    """LISA masks each node's user name in all errors, for ever: not in those of other tests."""
+    secret.reset()
+    yield
+    secret.reset()
 
 
 @pytest.fixture(scope="module")
