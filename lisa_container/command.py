@@ -56,6 +56,20 @@ class CommandResult(ExecutableResult):
         return super().assert_exit_code(expected_exit_code, message, include_output)
 
 
+def wait_for_kills(seconds: float = 20.0) -> None:
+    """Wait for commands that are being killed in the background, as after a case's timeout.
+
+    LISA closes the node's connection at the end of a case, and that would cut a kill short.
+
+    Args:
+        seconds: how long at the most.
+    """
+    deadline = time.monotonic() + seconds
+    for thread in threading.enumerate():
+        if thread.name in ("exec-kill", "session-kill"):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+
 def to_argv(command: Command) -> list[str]:
     """A string goes to the container's `sh`, a sequence is run as it is."""
     return ["sh", "-c", command] if isinstance(command, str) else [str(x) for x in command]

@@ -12,7 +12,7 @@ from lisa.testsuite import TestResult
 from lisa.util.parallel import run_in_parallel
 
 from lisa_container import interrupt
-from lisa_container.command import Command, CommandResult
+from lisa_container.command import Command, CommandResult, wait_for_kills
 from lisa_container.config import ContainerTestConfig, Scope
 from lisa_container.errors import ConfigError
 from lisa_container.executor import ContainerExecutor
@@ -141,6 +141,7 @@ class ContainerTestSuite(TestSuite):
 
         @functools.wraps(method)
         def wrapper(**kwargs: Any) -> None:
+            wait_for_kills()
             try:
                 method(**kwargs, **self._container_arguments(kwargs))
             finally:

@@ -78,21 +78,31 @@ def stat_path(engine: Engine, container: str, path: str | PurePath) -> PathStat 
 def may_look(engine: Engine, found: dict[str, Any]) -> bool:
     """Whether the engine may be asked for a container's files at all.
 
-    For each look Docker mounts the container's volumes once more. Where one of them is a folder
-    that holds Docker's own data, as "/" of the node does, and the container runs, that copies all
-    mounts of the node into the container, and what was there doubles each time until the kernel
-    takes no more (seen with Docker 20.10; from 25 on it looks from a mount namespace of its own).
+    For each look Docker mounts the container's volumes once more. Where one of them is a folder of
+    the node that holds Docker's own data, as "/" does, or is a slave of the node's mounts, and the
+    container runs, these mounts appear in the container and stay there; those of "/" double each
+    time, until the kernel takes no more. (https://github.com/moby/moby/issues/38995, mended in
+    https://github.com/moby/moby/pull/44210; seen with Docker 20.10.)
 
     Args:
         engine: of the node.
         found: what `inspect_container` gave.
     """
-    if not found["State"]["Running"]:
+    binds = [x for x in found.get("Mounts") or [] if x.get("Type") == "bind"]
+    if not binds or not found["State"]["Running"]:
         return True
     with engine.errors():
         data = PurePosixPath(engine.api.info().get("DockerRootDir") or "/var/lib/docker")
-    sources = [PurePosixPath(x["Source"]) for x in found.get("Mounts") or [] if x.get("Source")]
-    return not any(source == data or source in data.parents for source in sources)
+    return not any(
+        _is_within(data, PurePosixPath(bind["Source"]))
+        or _is_within(PurePosixPath(bind["Source"]), data)
+        or "private" not in (bind.get("Propagation") or "private")
+        for bind in binds
+    )
+
+
+def _is_within(path: PurePosixPath, folder: PurePosixPath) -> bool:
+    return path == folder or folder in path.parents
 
 
 def _mode(mode: int) -> int:

@@ -13,8 +13,8 @@ from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerError, EngineTimeoutError
 from lisa_container.session.session import NoSessionError, Session, SessionCommand
 
-# How many shells may wait for work, for each user; others end.
-_IDLE = 8
+# How many shells may wait for work, for each user; others end. As many threads find one ready.
+_IDLE = 32
 # How long (seconds) one may take to be there, where nobody says.
 _OPEN_WAIT = 120.0
 

@@ -38,6 +38,7 @@ _KILL_WAIT = 10.0
 _ANSWER_WAIT = 5.0
 # How long (seconds) after a container's death the engine may still be removing it.
 _SETTLE = 0.3
+_KILL_TRIES = 10
 
 _KILLED = 137  # 128 + SIGKILL
 
@@ -240,6 +241,7 @@ class SessionCommand:
         self._instead = instead
         self._other: Exec | None = None
         self._pid = 0
+        self._is_lost = False
         self._open_streams = 2
         self._finished = threading.Event()
         self._error: BaseException | None = None
@@ -342,6 +344,7 @@ class SessionCommand:
         Args:
             error: why it broke.
         """
+        self._is_lost = error is not None and bool(self._pid)
         if error is None and self.exit_code != _KILLED and self.has_folder:
             self._finished.set()
             return
@@ -396,16 +399,23 @@ class SessionCommand:
         )
 
     def _kill(self) -> None:
-        if not self.running:
-            return
-        try:
-            self._try_ways(
-                lambda leader: kill_leader(self._run_beside, self._container, leader, _KILL_WAIT),
-                lambda target: kill_session(target, _KILL_WAIT),
-            )
-        except KillError:
-            if self.running:
-                raise
+        # LISA closes the connection after each case: an attempt may be cut short by that, and a
+        # command whose connection is lost still runs.
+        for attempt in range(_KILL_TRIES):
+            if not self.running and not self._is_lost:
+                return
+            try:
+                self._try_ways(
+                    lambda leader: kill_leader(
+                        self._run_beside, self._container, leader, _KILL_WAIT
+                    ),
+                    lambda target: kill_session(target, _KILL_WAIT),
+                )
+                break
+            except (KillError, EngineError):
+                if attempt == _KILL_TRIES - 1 and (self.running or self._is_lost):
+                    raise
+                time.sleep(_SETTLE)
         self._finished.wait(_KILL_WAIT)
 
     def _try_ways(self, inside: Callable[[int], None], by_node: Callable[[Target], None]) -> None:

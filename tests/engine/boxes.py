@@ -14,7 +14,6 @@ from lisa.node import Node
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.engine.archive import pack_bytes
 from lisa_container.engine.client import Engine
-from lisa_container.images import ensure_image
 from lisa_container.platforms.sandbox import SandboxNode
 
 
@@ -63,6 +62,12 @@ def no_shell(node: Node) -> str:
 
 
 @pytest.fixture(scope="module")
+def one_program(node: Node) -> str:
+    """An image of one program, which does not even wait."""
+    return make_image(node, "one-program", ["cat"])
+
+
+@pytest.fixture(scope="module")
 def no_sleep(node: Node) -> str:
     """An image with a shell and without sleep."""
     return make_image(node, "no-sleep", ["sh", "ps", "cat"])
@@ -83,8 +88,3 @@ def eventually(condition: Callable[[], Any], seconds: float = 10) -> Any:
             return found
         assert time.monotonic() < deadline, f"not in {seconds} seconds"
         time.sleep(0.05)
-
-
-def is_there(node: Node, image: str) -> None:
-    """Have an image made or pulled before time is measured."""
-    ensure_image(Engine.of(node), ContainerTestConfig(image=image))

@@ -43,7 +43,7 @@ elif how == "raises":
     raise RuntimeError("as told")
 elif how in ("SIGINT", "SIGTERM"):
     if how == "SIGTERM":
-        # Python itself would just stop; see "What is left behind" in docs/how_it_works.md.
+        # Python itself would just stop; see "Leaving nothing behind" in docs/how_it_works.md.
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     print("ready", flush=True, file=sys.__stdout__)
     container.run("sleep 60")

@@ -21,6 +21,7 @@ from lisa_container import (
     ContainerExecutor,
 )
 from lisa_container.platforms.sandbox import SandboxNode
+from lisa_container.session.pool import _IDLE as IDLE_SHELLS
 
 pytest_plugins = ["boxes"]
 
@@ -31,6 +32,12 @@ def in_box(container: ContainerExecutor, words: str) -> list[str]:
     """Processes in a container with these words in their command lines."""
     lines = container.run(["ps", "-o", "args"]).stdout.splitlines()
     return [line for line in lines if words in line]
+
+
+@pytest.fixture(params=["resident shell", "engine"])
+def way(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A command that is fed a stdin is started by the engine, others by the resident shell."""
+    return {} if request.param == "resident shell" else {"stdin": b""}
 
 
 # --- what goes in -------------------------------------------------------------------------------
@@ -44,8 +51,8 @@ def test_streams_and_exit_code_are_apart(box: ContainerExecutor) -> None:
 @pytest.mark.parametrize(
     "word", ["a b", "$HOME", "*", "'", '"', "\\", "line\nline", "ü€𝄞", "", "-n"]
 )
-def test_words_arrive_as_they_are(box: ContainerExecutor, word: str) -> None:
-    result = box.run(["printf", "[%s]", word])
+def test_words_arrive_as_they_are(box: ContainerExecutor, word: str, way: dict[str, Any]) -> None:
+    result = box.run(["printf", "[%s]", word], **way)
     assert result.stdout_bytes == f"[{word}]".encode()
 
 
@@ -57,15 +64,17 @@ def test_paths_are_words(box: ContainerExecutor) -> None:
     assert box.run(["ls", Path("/etc/passwd")]).stdout == "/etc/passwd"
 
 
-def test_working_directory(box: ContainerExecutor) -> None:
-    assert box.run("pwd").stdout == "/"
-    assert box.run("pwd", cwd="/etc").stdout == "/etc"
+def test_working_directory(box: ContainerExecutor, way: dict[str, Any]) -> None:
+    assert box.run("pwd", **way).stdout == "/"
+    assert box.run("pwd", cwd="/etc", **way).stdout == "/etc"
 
 
 @pytest.mark.parametrize("cwd", ["/not/there", "/etc/passwd"])
-def test_working_directory_that_is_none(box: ContainerExecutor, cwd: str) -> None:
+def test_working_directory_that_is_none(
+    box: ContainerExecutor, cwd: str, way: dict[str, Any]
+) -> None:
     with pytest.raises(CommandNotStartedError, match=rf"'true'.*'{cwd}'") as caught:
-        box.run(["true"], cwd=cwd)
+        box.run(["true"], cwd=cwd, **way)
     assert box.name in str(caught.value)
 
 
@@ -78,8 +87,8 @@ VALUES = {
 }
 
 
-def test_variables_arrive_as_they_are(box: ContainerExecutor) -> None:
-    result = box.run(["cat", "/proc/self/environ"], update_envs=VALUES)
+def test_variables_arrive_as_they_are(box: ContainerExecutor, way: dict[str, Any]) -> None:
+    result = box.run(["cat", "/proc/self/environ"], update_envs=VALUES, **way)
     found = dict(x.split("=", 1) for x in result.stdout_bytes.decode().rstrip("\0").split("\0"))
     assert {name: found.get(name) for name in VALUES} == VALUES
     assert found["PATH"] == "/bin"
@@ -93,13 +102,13 @@ def test_variables_are_of_one_command(box: ContainerExecutor) -> None:
 @pytest.mark.parametrize(
     ("user", "ids"), [("", "0 0"), ("nobody", "65534 65534"), ("7", "7 0"), ("7:8", "7 8")]
 )
-def test_user(box: ContainerExecutor, user: str, ids: str) -> None:
-    assert box.run("echo $(id -u) $(id -g)", user=user).stdout == ids
+def test_user(box: ContainerExecutor, user: str, ids: str, way: dict[str, Any]) -> None:
+    assert box.run("echo $(id -u) $(id -g)", user=user, **way).stdout == ids
 
 
-def test_user_unknown_to_the_image(box: ContainerExecutor) -> None:
+def test_user_unknown_to_the_image(box: ContainerExecutor, way: dict[str, Any]) -> None:
     with pytest.raises(CommandNotStartedError, match="does not know the user 'ghost'"):
-        box.run(["id"], user="ghost")
+        box.run(["id"], user="ghost", **way)
 
 
 def test_stdin_is_empty_by_default(box: ContainerExecutor) -> None:
@@ -167,10 +176,10 @@ def test_output_is_exact(box: ContainerExecutor) -> None:
     assert (result.stdout_bytes, result.stderr_bytes) == (every, every)
 
 
-def test_output_of_twenty_mebibytes(box: ContainerExecutor) -> None:
+def test_output_of_twenty_mebibytes(box: ContainerExecutor, way: dict[str, Any]) -> None:
     count = 20 << 20
     result = box.run(
-        f"yes 0123456789abcde | head -c {count}; yes fedcba9876543210 | head -c {count} >&2"
+        f"yes 0123456789abcde | head -c {count}; yes fedcba9876543210 | head -c {count} >&2", **way
     )
     assert result.stdout_bytes == b"0123456789abcde\n" * (count // 16)
     assert len(result.stderr_bytes) == count
@@ -183,13 +192,14 @@ def test_text_is_stripped_bytes_are_not(box: ContainerExecutor) -> None:
     assert result.stdout_bytes == b"\n x \033[31mred\033[0m \n\n"
 
 
-def test_callbacks_while_it_runs(box: ContainerExecutor) -> None:
+def test_callbacks_while_it_runs(box: ContainerExecutor, way: dict[str, Any]) -> None:
     seen: list[tuple[float, str, bytes]] = []
     started = time.monotonic()
     result = box.run(
         "echo a; sleep 0.4; echo b >&2; sleep 0.4",
         on_stdout=lambda data: seen.append((time.monotonic() - started, "out", data)),
         on_stderr=lambda data: seen.append((time.monotonic() - started, "err", data)),
+        **way,
     )
     ended = time.monotonic() - started
     assert [x[1:] for x in seen] == [("out", b"a\n"), ("err", b"b\n")]
@@ -198,12 +208,12 @@ def test_callbacks_while_it_runs(box: ContainerExecutor) -> None:
     assert (result.stdout, result.stderr) == ("a", "b")
 
 
-def test_callback_that_fails(box: ContainerExecutor) -> None:
+def test_callback_that_fails(box: ContainerExecutor, way: dict[str, Any]) -> None:
     def fail(data: bytes) -> None:
         raise KeyError("of the callback")
 
     with pytest.raises(KeyError, match="of the callback"):
-        box.run("echo; sleep 101", on_stdout=fail, timeout=30)
+        box.run("echo; sleep 101", on_stdout=fail, timeout=30, **way)
     eventually(lambda: not in_box(box, "sleep 101"))
 
 
@@ -228,19 +238,23 @@ def test_callback_that_fails(box: ContainerExecutor) -> None:
         (["sh", "-c", "kill -6 $$"], 134, ""),
     ],
 )
-def test_exit_code(box: ContainerExecutor, command: Any, exit_code: int, says: str) -> None:
-    result = box.run(command)
+def test_exit_code(
+    box: ContainerExecutor, command: Any, exit_code: int, says: str, way: dict[str, Any]
+) -> None:
+    result = box.run(command, **way)
     assert (result.exit_code, result.stdout) == (exit_code, "")
     assert says in result.stderr
     assert not result.oom_killed
 
 
-def test_words_of_the_engine_in_a_commands_mouth(box: ContainerExecutor) -> None:
+def test_words_of_the_engine_in_a_commands_mouth(
+    box: ContainerExecutor, way: dict[str, Any]
+) -> None:
     """What the engine says where it could not run a command, printed by one that did run."""
     words = 'OCI runtime exec failed: exec: "x": executable file not found'
-    result = box.run(f"echo '{words}'; echo more; exit 126")
+    result = box.run(f"echo '{words}'; echo more; exit 126", **way)
     assert (result.stdout, result.exit_code) == (f"{words}\nmore", 126)
-    assert box.run(["echo", words]).stdout == words
+    assert box.run(["echo", words], **way).stdout == words
 
 
 def test_expected_exit_code(box: ContainerExecutor) -> None:
@@ -277,37 +291,37 @@ sleep 1234.5
 """
 
 
-def test_timeout_ends_the_whole_group(box: ContainerExecutor) -> None:
+def test_timeout_ends_the_whole_group(box: ContainerExecutor, way: dict[str, Any]) -> None:
     started = time.monotonic()
     with pytest.raises(CommandTimeoutError) as caught:
-        box.run(STUBBORN, timeout=0.7)
+        box.run(STUBBORN, timeout=0.7, **way)
     assert time.monotonic() - started < 6
     assert (caught.value.stdout, caught.value.stderr) == ("partly done\n", "partly wrong\n")
     for part in ("0.7 seconds", "was killed", "partly done", "partly wrong"):
         assert part in str(caught.value)
     assert isinstance(caught.value, TimeoutError)
     assert in_box(box, "1234.") == []
-    assert box.run(["echo", "usable"]).stdout == "usable"
+    assert box.run(["echo", "usable"], **way).stdout == "usable"
 
 
-def test_timeout_of_another_user(box: ContainerExecutor) -> None:
+def test_timeout_of_another_user(box: ContainerExecutor, way: dict[str, Any]) -> None:
     with pytest.raises(CommandTimeoutError):
-        box.run("sleep 1235 & sleep 1235", user="nobody", timeout=0.3)
+        box.run("sleep 1235 & sleep 1235", user="nobody", timeout=0.3, **way)
     assert in_box(box, "1235") == []
 
 
-def test_timeout_where_root_lacks_capabilities(fresh: Fresh) -> None:
+def test_timeout_where_root_lacks_capabilities(fresh: Fresh, way: dict[str, Any]) -> None:
     """Then root in the container may not signal other users, but the node's root may."""
     container = fresh(cap_drop=["ALL"], user="1000")
     with pytest.raises(CommandTimeoutError, match="was killed"):
-        container.run("sleep 1235.5 & sleep 1235.5", timeout=0.3)
+        container.run("sleep 1235.5 & sleep 1235.5", timeout=0.3, **way)
     assert in_box(container, "1235.5") == []
 
 
-def test_timeout_does_not_touch_others(box: ContainerExecutor) -> None:
-    other = box.run_async("sleep 1236")
+def test_timeout_does_not_touch_others(box: ContainerExecutor, way: dict[str, Any]) -> None:
+    other = box.run_async("sleep 1236", **way)
     with pytest.raises(CommandTimeoutError):
-        box.run("sleep 1237", timeout=0.3)
+        box.run("sleep 1237", timeout=0.3, **way)
     assert in_box(box, "1237") == []
     assert in_box(box, "1236") != []
     other.kill()
@@ -334,28 +348,33 @@ def test_many_timeouts_at_once(box: ContainerExecutor) -> None:
     assert in_box(box, "1239") == []
 
 
-def test_background_processes_are_not_waited_for(box: ContainerExecutor) -> None:
+def test_background_processes_are_not_waited_for(
+    box: ContainerExecutor, way: dict[str, Any]
+) -> None:
     """The engine waits 2 seconds for those that hold the output, and the command has ended."""
     started = time.monotonic()
-    result = box.run("sleep 1240 & echo started", timeout=0.5)
+    result = box.run("sleep 1240 & echo started", timeout=0.5, **way)
     assert (result.stdout, result.exit_code) == ("started", 0)
     assert time.monotonic() - started < 5
     assert len(in_box(box, "1240")) == 1
-    box.run("kill $(ps -o pid,args | awk '$2 == \"sleep\" && $3 == 1240 {print $1}')")
+    box.run("kill $(ps -o pid,args | awk '$2 == \"sleep\" && $3 == 1240 {print $1}')", **way)
 
 
-def test_background_processes_that_write_elsewhere_cost_nothing(box: ContainerExecutor) -> None:
-    box.run(["true"])
+def test_background_processes_that_write_elsewhere_cost_nothing(
+    box: ContainerExecutor, way: dict[str, Any]
+) -> None:
+    box.run(["true"], **way)
     started = time.monotonic()
-    box.run("sleep 2 >/dev/null 2>&1 & echo started")
+    box.run("sleep 2 >/dev/null 2>&1 & echo started", **way)
     assert time.monotonic() - started < 1.5
 
 
-def test_signal(box: ContainerExecutor) -> None:
+def test_signal(box: ContainerExecutor, way: dict[str, Any]) -> None:
     lines: list[bytes] = []
     running = box.run_async(
         "trap 'echo got it; exit 5' USR1; echo ready; while :; do sleep 0.1; done",
         on_stdout=lines.append,
+        **way,
     )
     eventually(lambda: lines)
     assert running.pid > 0
@@ -376,23 +395,25 @@ def test_case_timeout_of_lisa(box: ContainerExecutor) -> None:
 # --- the container's own end --------------------------------------------------------------------
 
 
-def test_out_of_memory(fresh: Fresh) -> None:
+def test_out_of_memory(fresh: Fresh, way: dict[str, Any]) -> None:
     container = fresh(memory="16m")
-    result = container.run("exec tail /dev/zero")
+    result = container.run("exec tail /dev/zero", **way)
     assert (result.exit_code, result.oom_killed) == (137, True)
     with pytest.raises(AssertionError, match="out of memory"):
         result.assert_exit_code(0)
-    assert container.run(["echo", "alive"]).stdout == "alive"
-    killed = container.run("kill -9 $$")
+    assert container.run(["echo", "alive"], **way).stdout == "alive"
+    killed = container.run("kill -9 $$", **way)
     assert (killed.exit_code, killed.oom_killed) == (137, False)
 
 
-def test_container_dies_of_memory(fresh: Fresh) -> None:
+def test_container_dies_of_memory(fresh: Fresh, way: dict[str, Any]) -> None:
     container = fresh(memory="16m")
     # The kernel takes the first process first.
-    container.run("for pid in 1 $(pidof sleep); do echo 1000 >/proc/$pid/oom_score_adj; done")
+    container.run(
+        "for pid in 1 $(pidof sleep); do echo 1000 >/proc/$pid/oom_score_adj; done", **way
+    )
     with pytest.raises(ContainerDiedError, match=r"exit code 137.*out of memory"):
-        container.run("tail /dev/zero")
+        container.run("tail /dev/zero", **way)
 
 
 @pytest.mark.parametrize(
@@ -400,10 +421,10 @@ def test_container_dies_of_memory(fresh: Fresh) -> None:
     [("kill", "exit code 137"), ("stop -t 0", "exit code"), ("rm -f", "not there")],
 )
 def test_container_dies_under_a_command(
-    fresh: Fresh, machine: SandboxNode, words: str, says: str
+    fresh: Fresh, machine: SandboxNode, words: str, says: str, way: dict[str, Any]
 ) -> None:
     container = fresh()
-    running = container.run_async("echo begun; sleep 1242")
+    running = container.run_async("echo begun; sleep 1242", **way)
     eventually(lambda: running._stdout)
     machine.run(f"docker {words} {container.name}")
     started = time.monotonic()
@@ -412,13 +433,13 @@ def test_container_dies_under_a_command(
     assert time.monotonic() - started < 10
     assert container.name in str(caught.value)
     with pytest.raises(ContainerDiedError, match=says):
-        container.run(["true"])
+        container.run(["true"], **way)
     assert not container.is_running
 
 
-def test_paused_container_is_told(fresh: Fresh, machine: SandboxNode) -> None:
+def test_paused_container_is_told(fresh: Fresh, machine: SandboxNode, way: dict[str, Any]) -> None:
     container = fresh()
-    running = container.run_async("sleep 1243")
+    running = container.run_async("sleep 1243", **way)
     machine.run(f"docker pause {container.name}")
     with pytest.raises(CommandTimeoutError, match=r"may still run.*paused") as caught:
         running.wait(0.5)
@@ -437,13 +458,15 @@ def test_command_without_a_shell(fresh: Fresh, no_shell: str) -> None:
 
 
 def test_many_threads(box: ContainerExecutor) -> None:
-    """32 threads with 8 commands each: outputs do not mix, and nothing is left open."""
+    """32 threads with 20 commands each: outputs do not mix, and nothing is left open."""
 
     def many(thread: int) -> list[str]:
         wrong = []
-        for number in range(8):
+        for number in range(20):
             word = f"{thread}-{number}"
-            result = box.run(f"echo {word}; echo {word} >&2; exit {number}", stdin=word)
+            # What is fed goes another way than what is not.
+            stdin = word if number % 10 == 0 else None
+            result = box.run(f"echo {word}; echo {word} >&2; exit {number}", stdin=stdin)
             if (result.stdout, result.stderr, result.exit_code) != (word, word, number):
                 wrong.append(f"{word}: {result}")
         return wrong
@@ -460,9 +483,10 @@ def test_many_threads(box: ContainerExecutor) -> None:
     with ThreadPoolExecutor(32) as pool:
         wrong = [x for found in pool.map(many, range(32)) for x in found]
     assert wrong == []
-    # Idle connections are kept for later use, up to the pool's size.
-    eventually(lambda: usage()[0] <= before[0])
+    # Idle connections and idle shells are kept for later use, up to some number.
+    kept = pool_size + IDLE_SHELLS
+    eventually(lambda: usage()[0] <= before[0] + IDLE_SHELLS)
     threads, files, channels = usage()
-    assert threads <= before[0]
-    assert files <= before[1] + pool_size
-    assert channels <= before[2] + pool_size
+    assert threads <= before[0] + IDLE_SHELLS
+    assert files <= before[1] + kept
+    assert channels <= before[2] + kept

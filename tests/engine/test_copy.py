@@ -225,7 +225,14 @@ def test_mounted_from_within(fresh: Fresh, tmp_path: Path) -> None:
     assert container.run(["cat", "/elsewhere"]).stdout == "x"
 
 
-@pytest.mark.parametrize("options", [{"mount_host_root": True}, {"volumes": {"/var/lib": "/host"}}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"mount_host_root": True},
+        {"volumes": {"/var/lib": "/host"}},
+        {"volumes": {"/dev": "/host:rslave"}},
+    ],
+)
 def test_root_of_the_node(
     fresh: Fresh, machine: SandboxNode, tmp_path: Path, options: dict[str, Any]
 ) -> None:

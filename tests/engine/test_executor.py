@@ -209,8 +209,8 @@ def test_image_without_sleep(fresh: Fresh, no_sleep: str) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"read_only": True}, {"user": "1000"}])
 @pytest.mark.usefixtures("nothing_left")
-def test_image_without_a_shell(node: Node, no_shell: str, options: dict[str, Any]) -> None:
-    with ContainerExecutor(node, ContainerTestConfig(image=no_shell, **options)) as container:
+def test_image_of_one_program(node: Node, one_program: str, options: dict[str, Any]) -> None:
+    with ContainerExecutor(node, ContainerTestConfig(image=one_program, **options)) as container:
         assert container.run(["cat"], stdin="alive").stdout == "alive"
         container.restart()
         assert container.run(["cat"], stdin="again").stdout == "again"

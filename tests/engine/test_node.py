@@ -78,6 +78,9 @@ def test_output_is_apart_or_merged(node: Node, inside: ContainerNode) -> None:
         remote = node.execute(command, shell=True)
         assert (merged.stdout.split(), merged.stderr) == (remote.stdout.split(), remote.stderr)
         assert merged.stdout.split() == ["out", "err"]
+        many = "for i in 1 2 3 4 5 6 7 8 9; do echo o$i; echo e$i >&2; done"
+        lines = guest.execute(f"{many}; {many}; {many}", shell=True).stdout.split()
+        assert lines == [f"{kind}{i}" for _ in range(3) for i in range(1, 10) for kind in "oe"]
     finally:
         guest.cleanup()
 
