@@ -282,8 +282,12 @@ def _connect(shell: SshShell) -> paramiko.Transport:
         ready, code = wait_tcp_port_ready(address, port, timeout=RECONNECT_TIMEOUT)
         if not ready:
             raise ConnectionError(f"port {port} does not answer, error {code}")
-    shell.initialize()
-    inner = shell._inner_shell
+    for _ in range(10):
+        shell.initialize()
+        inner = shell._inner_shell
+        if inner is not None:
+            break
+        time.sleep(0.1)  # LISA closed it just now, in another thread
     assert inner is not None
     transport: paramiko.Transport | None = inner._spur._get_ssh_transport()
     if transport is None or not transport.is_active():
