@@ -7,9 +7,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runtime/log
 
-# What the tests need beside the sandbox's own packages: an engine of this machine's own to start
-# privately (only where there is none).
-TEST_PACKAGES := $(if $(shell command -v dockerd 2>/dev/null || ls /usr/sbin/dockerd 2>/dev/null),,docker.io)
+# What the tests need beside the sandbox's own packages, where this machine has none of its own: an
+# engine to start privately, and a second kind of shell.
+missing = $(if $(shell command -v $(1) 2>/dev/null || ls /usr/sbin/$(1) 2>/dev/null),,$(2))
+TEST_PACKAGES := $(call missing,dockerd,docker.io) $(call missing,busybox,busybox-static)
 
 .PHONY: help setup packages test-packages demo test lint types docs unit clean
 

@@ -22,8 +22,10 @@ from lisa_container.errors import (
     ContainerError,
     InterruptedRunError,
 )
+from lisa_container.output import Output
 from lisa_container.session import SessionPool
-from lisa_container.session.session import SessionCommand
+from lisa_container.session.command import SessionCommand
+from lisa_container.session.protocol import LONGEST_STDIN, Options
 
 Command = Union[str, Sequence[str]]
 Stdin = Union[bytes, str, IO[bytes], None]
@@ -43,6 +45,11 @@ class CommandResult(ExecutableResult):
     stderr_bytes: bytes = b""
     oom_killed: bool = False
     """The kernel killed it because the container's memory limit was reached."""
+    left_processes: bool = False
+    """It has ended, and processes that it started in the background run on. (Known of what went
+    through the resident shell, and of those in the command's own process group.)"""
+    is_cut: bool = False
+    """Only the last MiB of stdout or stderr is in here: the whole went to a callback or a file."""
 
     def assert_exit_code(
         self,
@@ -87,11 +94,12 @@ class RunningCommand:
         user: `name`, `uid` or `uid:gid`.
         stdin: bytes, text or a binary file to feed; None: the command reads end-of-file.
         interactive: give it a stdin that `write` feeds, instead.
-        on_stdout: called with each piece of stdout as it comes. What it raises ends the command
-            and is raised by `wait`.
-        on_stderr: the same for stderr.
+        stdout: where it goes. What that raises ends the command and is raised by `wait`.
+        stderr: the same.
+        merge_stderr: have it write its stderr to its stdout, as far as the image has a shell.
         start_timeout: seconds the engine may take to start it.
         sessions: resident shells of the container; without them it goes through the engine.
+        is_awaited: somebody calls `wait` at once, and reads meanwhile: it needs no thread.
 
     Raises:
         ContainerDiedError, EngineTimeoutError, EngineError: see `Exec`.
@@ -108,40 +116,60 @@ class RunningCommand:
         user: str = "",
         stdin: Stdin = None,
         interactive: bool = False,
-        on_stdout: Callable[[bytes], None] | None = None,
-        on_stderr: Callable[[bytes], None] | None = None,
+        stdout: Output | None = None,
+        stderr: Output | None = None,
+        merge_stderr: bool = False,
         start_timeout: float | None = None,
         sessions: SessionPool | None = None,
+        is_awaited: bool = False,
     ) -> None:
         self.argv = to_argv(command)
         self.text = command if isinstance(command, str) else shlex.join(self.argv)
         self._is_for_shell = isinstance(command, str)
         self._engine = engine
         self._container = container
-        self._stdout, self._stderr = bytearray(), bytearray()
+        self._stdout, self._stderr = stdout or Output(), stderr or Output()
         self._started = time.monotonic()
         self._mark = interrupt.now()
         self._result: CommandResult | None = None
         # What went wrong on our side (a callback, the file given as stdin): it ends the command.
         self._failure: BaseException | None = None
+        argv = ["sh", "-c", 'exec "$@" 2>&1', "sh", *self.argv] if merge_stderr else self.argv
         start: Callable[..., Exec | SessionCommand] = functools.partial(
-            Exec, engine, container, self.argv
-        )
-        # What feeds a stdin to its end would leave the shell none for its next command.
-        if sessions is not None and stdin is None:
-            words = command if isinstance(command, str) else self.argv
-            start = functools.partial(sessions.start, words, self.argv, self.text)
-        self._exec = start(
+            Exec,
+            engine,
+            container,
+            argv,
             cwd=cwd,
             environment=environment,
-            user=user,
             stdin=stdin is not None or interactive,
-            on_stdout=self._sink(self._stdout, on_stdout),
-            on_stderr=self._sink(self._stderr, on_stderr),
+        )
+        if isinstance(stdin, str):
+            stdin = stdin.encode()
+        if sessions is not None and (
+            stdin is None
+            # A signal reaches a pipe's both ends, so this is for what gets none but the last.
+            or (is_awaited and isinstance(stdin, bytes) and len(stdin) <= LONGEST_STDIN)
+        ):
+            start = functools.partial(
+                sessions.start,
+                command if isinstance(command, str) else self.argv,
+                argv,
+                self.text,
+                Options(cwd, environment, stdin, interactive, merge_stderr),
+                # The user's own code may take its time, which must not hold up a deadline.
+                is_read=not is_awaited
+                or self._stdout.goes_elsewhere
+                or self._stderr.goes_elsewhere,
+            )
+        self._exec = start(
+            user=user,
+            on_stdout=self._sink(self._stdout),
+            on_stderr=self._sink(self._stderr),
             start_timeout=start_timeout,
             poll=self.check_interrupt,
         )
-        if stdin is not None:
+        if stdin is not None and isinstance(self._exec, Exec):
             feed = threading.Thread(target=self._feed, args=(stdin,), name="stdin", daemon=True)
             feed.start()
 
@@ -195,6 +223,14 @@ class RunningCommand:
         if self._result is not None:
             return self._result
         try:
+            self._result = self._wait(timeout)
+            return self._result
+        finally:
+            self._stdout.close()
+            self._stderr.close()
+
+    def _wait(self, timeout: float | None) -> CommandResult:
+        try:
             ended = self._exec.wait(timeout)
         except InterruptedRunError:
             self._end()
@@ -212,10 +248,13 @@ class RunningCommand:
             assert timeout is not None
             survived = self._end()
             raise CommandTimeoutError(
-                self.text, timeout, _decode(self._stdout), _decode(self._stderr), survived
+                self.text,
+                timeout,
+                _decode(self._stdout.kept),
+                _decode(self._stderr.kept),
+                survived,
             )
-        self._result = self._make_result()
-        return self._result
+        return self._make_result()
 
     def _end(self) -> str:
         """Kill it; why that failed, or nothing."""
@@ -234,7 +273,7 @@ class RunningCommand:
                 f"its image has no shell ({self._exec.refusal}). Give the command as a list of "
                 "words, which is run without one: run(['program', 'argument']).",
             )
-        stdout, stderr = bytes(self._stdout), bytes(self._stderr)
+        stdout, stderr = self._stdout.kept, self._stderr.kept
         return CommandResult(
             _decode(stdout).strip(),
             _decode(stderr).strip(),
@@ -245,24 +284,23 @@ class RunningCommand:
             stdout_bytes=stdout,
             stderr_bytes=stderr,
             oom_killed=self._exec.oom_killed,
+            left_processes=self._exec.left_processes,
+            is_cut=self._stdout.is_cut or self._stderr.is_cut,
         )
 
-    def _sink(
-        self, buffer: bytearray, given: Callable[[bytes], None] | None
-    ) -> Callable[[bytes], None]:
-        def both(data: bytes) -> None:
-            buffer.extend(data)
-            if given is not None and self._failure is None:
+    def _sink(self, output: Output) -> Callable[[bytes], None]:
+        def add(data: bytes) -> None:
+            if self._failure is None:
                 try:
-                    given(data)
+                    output.add(data)
                 except BaseException as error:  # raised by `wait`
                     self._fail(error)
 
-        return both
+        return add
 
-    def _feed(self, stdin: bytes | str | IO[bytes]) -> None:
-        if isinstance(stdin, (str, bytes)):
-            stdin = io.BytesIO(stdin.encode() if isinstance(stdin, str) else stdin)
+    def _feed(self, stdin: bytes | IO[bytes]) -> None:
+        if isinstance(stdin, bytes):
+            stdin = io.BytesIO(stdin)
         while True:
             try:
                 data = stdin.read(_STDIN_CHUNK)
@@ -282,5 +320,5 @@ class RunningCommand:
         self._exec.kill_soon()
 
 
-def _decode(data: bytes | bytearray) -> str:
-    return bytes(data).decode("utf-8", errors="replace")
+def _decode(data: bytes) -> str:
+    return data.decode("utf-8", errors="replace")

@@ -33,6 +33,7 @@ from lisa_container.engine.volumes import make_volumes, remove_volumes
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerDiedError, ContainerError, EngineError
 from lisa_container.images import ensure_image
+from lisa_container.output import Output, Target
 from lisa_container.session import SessionPool
 from lisa_container.transfer import copy_from, copy_to
 
@@ -182,6 +183,11 @@ class ContainerExecutor:
         expected_exit_code_failure_message: str = "",
         on_stdout: Callable[[bytes], None] | None = None,
         on_stderr: Callable[[bytes], None] | None = None,
+        stdout: Target | None = None,
+        stderr: Target | None = None,
+        keep_output: bool | None = None,
+        merge_stderr: bool = False,
+        nohup: bool = False,
     ) -> CommandResult:
         """Run a command in the container and wait for it.
 
@@ -198,11 +204,17 @@ class ContainerExecutor:
             on_stdout: called with each piece of stdout as it comes, in another thread. What it
                 raises ends the command and is raised here.
             on_stderr: the same for stderr.
+            stdout: a path, or a file open for writing in binary mode, that gets stdout as it comes.
+            stderr: the same for stderr.
+            keep_output: keep a stream whole for the result also where it goes to a callback or a
+                file (True), or never more than its last MiB (False). By default the former for what
+                goes nowhere else, the latter for what does, so that memory does not grow with it.
+            merge_stderr: have it write stderr to its stdout, in the order in which it writes.
+            nohup: processes that it leaves in the background are intended. Otherwise the log warns
+                of them; they live on in any case. The result's `left_processes` tells.
 
         A program that is not there gives exit code 127, one that may not be executed 126, one that
-        a signal ended 128 and its number, as with a shell. Processes that the command leaves in the
-        background live on; have them write elsewhere than to its stdout and stderr, or the engine
-        waits 2 seconds for them and then takes those away.
+        a signal ended 128 and its number, as with a shell.
 
         Raises:
             CommandTimeoutError: time was up; what it printed so far is in the error.
@@ -212,17 +224,24 @@ class ContainerExecutor:
             EngineError: the engine failed, or does not answer.
             AssertionError: the exit code was not the expected one.
         """
-        running = self.run_async(
+        running = self._start(
             command,
             cwd=cwd,
             update_envs=update_envs,
             user=user,
             stdin=stdin,
-            on_stdout=on_stdout,
-            on_stderr=on_stderr,
+            stdout=Output(on_stdout, stdout, keep_output),
+            stderr=Output(on_stderr, stderr, keep_output),
+            merge_stderr=merge_stderr,
             start_timeout=timeout,
+            is_awaited=True,
         )
         result = running.wait(timeout)
+        if result.left_processes and not nohup:
+            self.host.log.warning(
+                f"[{self.name}] {running.text!r} left processes in the background; pass nohup=True "
+                "where that is intended"
+            )
         self.host.log.debug(
             f"[{self.name}] {running.text!r} exit code {result.exit_code}, {result.elapsed:.3f} s"
         )
@@ -240,6 +259,10 @@ class ContainerExecutor:
         interactive: bool = False,
         on_stdout: Callable[[bytes], None] | None = None,
         on_stderr: Callable[[bytes], None] | None = None,
+        stdout: Target | None = None,
+        stderr: Target | None = None,
+        keep_output: bool | None = None,
+        merge_stderr: bool = False,
         start_timeout: float | None = None,
     ) -> RunningCommand:
         """Start a command and return at once; see `run` for the arguments.
@@ -252,20 +275,17 @@ class ContainerExecutor:
             ContainerDiedError: the container does not run.
             EngineError: the engine failed, or does not answer.
         """
-        self._require_started()
-        return RunningCommand(
-            self.engine,
-            self.name,
+        return self._start(
             command,
-            cwd=str(cwd or ""),
-            environment=update_envs,
+            cwd=cwd,
+            update_envs=update_envs,
             user=user,
             stdin=stdin,
             interactive=interactive,
-            on_stdout=on_stdout,
-            on_stderr=on_stderr,
+            stdout=Output(on_stdout, stdout, keep_output),
+            stderr=Output(on_stderr, stderr, keep_output),
+            merge_stderr=merge_stderr,
             start_timeout=start_timeout,
-            sessions=self._sessions,
         )
 
     def copy_to(self, local: str | PurePath, target: str | PurePath) -> None:
@@ -331,7 +351,29 @@ class ContainerExecutor:
         self._require_started()
         with self.engine.errors(self.name):
             self.engine.api.restart(self.name, timeout=0)
+        if self._sessions is not None:
+            self._sessions.drop()
         self._wait_running()
+
+    def _start(
+        self,
+        command: Command,
+        cwd: str | PurePath | None,
+        update_envs: Mapping[str, str] | None,
+        merge_stderr: bool,
+        **options: Any,
+    ) -> RunningCommand:
+        self._require_started()
+        return RunningCommand(
+            self.engine,
+            self.name,
+            command,
+            cwd=str(cwd or ""),
+            environment=update_envs,
+            merge_stderr=merge_stderr and self.has_shell,
+            sessions=self._sessions,
+            **options,
+        )
 
     def _require_started(self) -> None:
         if not self._id:
@@ -411,6 +453,8 @@ class ContainerExecutor:
         except ContainerError as error:
             self.host.log.warning(f"{self!r} could not be removed: {error}")
             return
+        if self._sessions is not None:
+            self._sessions.drop()
         self._id = ""
         _live.discard(self)
         self.host.log.debug(f"removed {self!r}")

@@ -223,9 +223,6 @@ class ContainerProcess:
         self._merged = bytearray()
         self._merge = shell.merge_stderr
         self._channel = _Channel(shell.executor)
-        if self._merge and shell.executor.has_shell:
-            # Two streams would arrive in any order.
-            argv = ["sh", "-c", 'exec "$@" 2>&1', "sh", *argv]
         to_stdout, to_stderr = _text_sink(stdout, encoding), _text_sink(stderr, encoding)
         self._running = shell.executor.run_async(
             argv,
@@ -235,6 +232,8 @@ class ContainerProcess:
             interactive=True,
             on_stdout=self._keep(to_stdout),
             on_stderr=self._keep(to_stderr),
+            keep_output=not self._merge,
+            merge_stderr=self._merge,
         )
 
     @property

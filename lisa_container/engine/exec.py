@@ -98,6 +98,8 @@ class Exec:
         """What the engine said where there is no such program, or it may not be executed."""
         self.oom_killed = False
         """It was killed because the container's memory limit was reached."""
+        self.left_processes = False
+        """Whether it left processes in the background; the engine does not tell."""
         self._engine = engine
         self._container = container
         self._argv = list(argv)
@@ -247,18 +249,7 @@ class Exec:
         return None
 
     def _run_beside(self, argv: list[str], privileged: bool) -> int:
-        """Run a program in the same container, as root; its exit code."""
-        beside = Exec(
-            self._engine,
-            self._container,
-            argv,
-            user="0",
-            privileged=privileged,
-            start_timeout=_KILL_WAIT,
-        )
-        if not beside.wait(_KILL_WAIT) or beside.exit_code is None:
-            raise EngineError(f"'{argv[0]}' does not end in container '{self._container}'")
-        return beside.exit_code
+        return run_beside(self._engine, self._container, argv, privileged)
 
     def _is_draining(self) -> bool:
         """Whether the command itself has ended and the engine only waited for more output."""
@@ -388,3 +379,24 @@ class Exec:
         if self._id:
             return EngineError(f"{error} A command that ran in '{self._container}' may still run.")
         return error
+
+
+def run_beside(engine: Engine, container: str, argv: Sequence[str], privileged: bool) -> int:
+    """Run a program beside the commands of a container, as root; its exit code.
+
+    Args:
+        engine: of the node.
+        container: name or id.
+        argv: the program and its arguments.
+        privileged: with all capabilities.
+
+    Raises:
+        EngineError: the engine failed, or the program does not end.
+        CommandNotStartedError: see `Exec`.
+    """
+    beside = Exec(
+        engine, container, argv, user="0", privileged=privileged, start_timeout=_KILL_WAIT
+    )
+    if not beside.wait(_KILL_WAIT) or beside.exit_code is None:
+        raise EngineError(f"'{argv[0]}' does not end in container '{container}'")
+    return beside.exit_code

@@ -9,11 +9,37 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 
-from lisa_container.engine.sockets import CHUNK, EngineFile
+from lisa_container.engine.sockets import EngineFile
 
 STDOUT, STDERR = 1, 2
 
 _HEADER = struct.Struct(">BxxxL")
+
+
+class FrameSplitter:
+    """Takes such a stream apart, however its bytes arrive."""
+
+    def __init__(self) -> None:
+        self._header = b""
+        self._stream = 0
+        self._left = 0
+
+    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+        """The next pieces as (stream, data); a frame may come in several."""
+        start, end = 0, len(data)
+        while start < end:
+            if self._left:
+                piece = data[start : start + self._left]
+                start += len(piece)
+                self._left -= len(piece)
+                yield self._stream, piece
+                continue
+            missing = _HEADER.size - len(self._header)
+            self._header += data[start : start + missing]
+            start += missing
+            if len(self._header) == _HEADER.size:
+                self._stream, self._left = _HEADER.unpack(self._header)
+                self._header = b""
 
 
 def read_frames(raw: EngineFile, tty: bool = False) -> Iterator[tuple[int, bytes]]:
@@ -26,22 +52,12 @@ def read_frames(raw: EngineFile, tty: bool = False) -> Iterator[tuple[int, bytes
     Raises:
         SshLostError: the connection broke.
     """
-    while tty:
-        data = raw.read(CHUNK)
+    splitter = FrameSplitter()
+    while True:
+        data = raw.read_some()
         if not data:
             return
-        yield STDOUT, data
-    while True:
-        header = b""
-        while len(header) < _HEADER.size:
-            piece = raw.read(_HEADER.size - len(header))
-            if not piece:
-                return
-            header += piece
-        stream, left = _HEADER.unpack(header)
-        while left:
-            data = raw.read(min(left, CHUNK))
-            if not data:
-                return
-            left -= len(data)
-            yield stream, data
+        if tty:
+            yield STDOUT, data
+        else:
+            yield from splitter.feed(data)

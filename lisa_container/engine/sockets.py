@@ -191,6 +191,13 @@ class EngineFile(io.RawIOBase):
             return count
         return self._sock.recv_into(buffer)
 
+    def read_some(self) -> bytes:
+        """What is there, or what comes next; empty at the end of the stream."""
+        if self._returned:
+            data, self._returned = self._returned, b""
+            return data
+        return self._sock.recv(CHUNK)
+
     def fileno(self) -> int:
         """As `EngineSocket.fileno`."""
         return self._sock.fileno()

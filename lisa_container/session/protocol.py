@@ -5,8 +5,9 @@ and process group of its own, reads one request, and becomes the command: it was
 request came, so its start costs nothing. Marks begin with a token that nobody can guess; it reaches
 the shell and its workers by their stdin, since commands can read what is in /proc:
 
-    stdout   +<pid>              a worker waits; the command will have this pid in the container
-             <token>>            it has the whole request: from here on the command may have run
+    stdout   <token>?            the answer to that: shell and worker are there
+             <token>><pid>       the worker has the whole request, and this pid in the container;
+                                 from here on the command may have run
              …                   the command's own bytes
              <token>!            there is no such working directory; nothing was run
              <token>-<code> <n>  it ended with this exit code; n is 1 if it left processes behind
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,8 +36,9 @@ unset SHLVL OLDPWD
 trap : INT
 w='echo $$ >&3
 exec 3>&-
-echo "+$$"
-read -r t || kill -9 $PPID $$
+while read -r t || kill -9 $PPID $$; do
+case $t in *\\?) echo "$t" ;; *) break ;; esac
+done
 while IFS= read -r l || kill -9 $PPID $$; do
 [ "$l" != "$t" ] || break
 s=$s$l"
@@ -48,57 +51,101 @@ while :; do
 p=$(exec setsid sh -c "$w" 3>&1 >&4 2>&5 4>&- 5>&-)
 c=$?
 if kill -0 -$p; then n=1; else n=0; fi
-printf "%s-\\n" $t >&5
-printf "%s-%s %s\\n" $t $c $n
+printf "%s-\\n" "$t" >&5
+printf "%s-%s %s\\n" "$t" $c $n
 done
 """
 
 # A longer request takes the shell too long to read; the kernel itself allows no argument longer
 # than four times this (MAX_ARG_STRLEN, execve(2)).
 LONGEST_REQUEST = 32 * 1024
+# A stdin (bytes) up to which it goes within the request.
+LONGEST_STDIN = 4 * 1024
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Names a shell keeps for itself: set in it, they would mean something else.
 _RESERVED = {"IFS", "PPID", "OPTIND", "LINENO", "UID", "EUID", "SHELLOPTS", "BASHOPTS"}
 
+# Bytes that mean themselves in a format of printf and between single quotes.
+_PLAIN = frozenset(
+    b'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789 \n\t.,:;_=+/<>()[]{}"'
+)
 
-def request(
-    token: str,
-    command: str | Sequence[str],
-    cwd: str,
-    environment: Mapping[str, str],
-    stdin: bool,
-) -> bytes | None:
-    """The request for a command, or None where the shell cannot do it as the engine would.
+
+@dataclass(frozen=True)
+class Options:
+    """What a command gets beside its words.
 
     Args:
-        token: of the session.
-        command: text for the shell, or words to run without one.
         cwd: absolute path, or nothing for the container's own.
         environment: added to the container's.
-        stdin: give it the session's stdin; without it reads end-of-file.
+        stdin: bytes to read; None has it read end-of-file at once.
+        interactive: give it the session's own stdin instead.
+        merge_stderr: write its stderr to its stdout.
     """
-    # The first line leaves no trace of the worker's own variables, and says that it has it all.
-    lines = [f"unset t l s; set --; echo '{token}>'"]
-    if cwd:
-        missing = f"{{ echo '{token}!'; exit 126; }}"
-        lines.append(f"cd {shlex.quote(cwd)} 2>/dev/null || {missing}; unset OLDPWD")
-    for name, value in environment.items():
-        if not _NAME.fullmatch(name) or name in _RESERVED:
-            return None
-        lines.append(f"export {name}={shlex.quote(value)}")
-    if not stdin:
-        lines.append("exec </dev/null")
-    lines.append(command if isinstance(command, str) else f"exec {shlex.join(command)}")
-    text = os.fsencode("\n".join(lines))
-    if b"\0" in text or len(text) > LONGEST_REQUEST:
-        return None
-    return os.fsencode(f"{token}\n") + text + os.fsencode(f"\n{token}\n")
+
+    cwd: str = ""
+    environment: Mapping[str, str] | None = None
+    stdin: bytes | None = None
+    interactive: bool = False
+    merge_stderr: bool = False
+
+
+def new_token() -> str:
+    """A token. It begins with a byte that is rare in what commands write (RS of ASCII)."""
+    return f"\x1e{secrets.token_hex(10)}"
 
 
 def greeting(token: str) -> bytes:
     """What the shell is told first."""
     return f"{token}\n".encode()
+
+
+def probe(token: str) -> bytes:
+    """Asks for the mark `?`."""
+    return f"{token}?\n".encode()
+
+
+def request(token: str, command: str | Sequence[str], options: Options) -> bytes | None:
+    """The request for a command, or None where the shell cannot do it as the engine would.
+
+    Args:
+        token: of the session.
+        command: text for the shell, or words to run without one.
+        options: what it gets.
+    """
+    # The first line says that the worker has it all; the next leaves no trace of its own variables.
+    lines = ['echo "$t>$$"', "unset t l s; set --"]
+    if options.cwd:
+        missing = f"{{ echo '{token}!'; exit 126; }}"
+        lines.append(f"cd {shlex.quote(options.cwd)} 2>/dev/null || {missing}; unset OLDPWD")
+    for name, value in (options.environment or {}).items():
+        if not _NAME.fullmatch(name) or name in _RESERVED:
+            return None
+        lines.append(f"export {name}={shlex.quote(value)}")
+    if options.merge_stderr:
+        lines.append("exec 2>&1")
+    if not isinstance(command, str):
+        # `sh -c TEXT` is what the worker is already.
+        is_text = len(command) == 3 and command[0] == "sh" and command[1] == "-c"
+        command = command[2] if is_text else f"exec {shlex.join(command)}"
+    if options.stdin:
+        if len(options.stdin) > LONGEST_STDIN:
+            return None
+        command = f"printf {_format(options.stdin)} | eval {shlex.quote(command)}"
+    elif not options.interactive:
+        lines.append("exec </dev/null")
+    lines.append(command)
+    text = os.fsencode("\n".join(lines))
+    if b"\0" in text or len(text) > LONGEST_REQUEST:
+        return None
+    mark = os.fsencode(f"{token}\n")
+    return mark + text + b"\n" + mark
+
+
+def _format(data: bytes) -> str:
+    """A quoted format for the shell's `printf` (printf(1p): `\\ddd` is a byte by octal number)."""
+    return "'" + "".join(chr(x) if x in _PLAIN else f"\\{x:03o}" for x in data) + "'"
 
 
 @dataclass(frozen=True)
@@ -113,37 +160,31 @@ class Splitter:
 
     Args:
         token: of the session.
-        greets: a worker greets at the beginning and behind each end: that line is a mark, too.
     """
 
-    def __init__(self, token: str, greets: bool) -> None:
+    def __init__(self, token: str) -> None:
         self._token = token.encode()
-        self._greets = greets
-        self._greeting = greets
         self._left = b""
 
     def feed(self, data: bytes) -> Iterator[bytes | Mark]:
         """The next pieces. Bytes that could be the beginning of a token wait for the next call."""
         self._left += data
-        while True:
-            start = 0 if self._greeting else self._left.find(self._token)
+        while self._left:
+            start = self._left.find(self._token)
             if start < 0:
                 start = len(self._left) - self._beginning(self._left)
             if start:
                 yield self._left[:start]
                 self._left = self._left[start:]
             end = self._left.find(b"\n")
-            if end < 0 or not (self._greeting or self._left.startswith(self._token)):
+            if end < 0 or not self._left.startswith(self._token):
                 return
-            skip = 0 if self._greeting else len(self._token)
-            text = self._left[skip:end].decode("ascii", "replace")
+            text = self._left[len(self._token) : end].decode("ascii", "replace")
             self._left = self._left[end + 1 :]
-            self._greeting = self._greets and text.startswith("-")
             yield Mark(text)
 
     def _beginning(self, buffer: bytes) -> int:
         """How many of the last bytes could begin a token."""
-        for count in range(min(len(self._token) - 1, len(buffer)), 0, -1):
-            if buffer.endswith(self._token[:count]):
-                return count
-        return 0
+        # The token's first byte comes in it once only.
+        start = buffer.rfind(self._token[:1], max(0, len(buffer) - len(self._token) + 1))
+        return len(buffer) - start if start >= 0 and self._token.startswith(buffer[start:]) else 0

@@ -425,7 +425,7 @@ def test_container_dies_under_a_command(
 ) -> None:
     container = fresh()
     running = container.run_async("echo begun; sleep 1242", **way)
-    eventually(lambda: running._stdout)
+    eventually(lambda: running._stdout.kept)
     machine.run(f"docker {words} {container.name}")
     started = time.monotonic()
     with pytest.raises(ContainerDiedError, match=says) as caught:

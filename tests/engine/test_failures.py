@@ -61,7 +61,7 @@ START_ENGINE = (
 
 def test_engine_is_killed(own_machine: SandboxNode, own_box: ContainerExecutor) -> None:
     running = own_box.run_async("echo begun; sleep 1401")
-    eventually(lambda: running._stdout)
+    eventually(lambda: running._stdout.kept)
     own_machine.run("kill -9 $(pidof dockerd)")
     try:
         _check_killed(own_machine, own_box, running)
@@ -106,7 +106,7 @@ def test_engine_hangs(own_machine: SandboxNode, own_box: ContainerExecutor) -> N
 
 def test_ssh_drops(own_machine: SandboxNode, own_node: Node, own_box: ContainerExecutor) -> None:
     running = own_box.run_async("echo begun; sleep 1404")
-    eventually(lambda: running._stdout)
+    eventually(lambda: running._stdout.kept)
     own_machine.run(f"pkill -9 -f '^sshd: {own_machine.username}'")
     started = time.monotonic()
     with pytest.raises(SshLostError, match=r"may still run") as caught:
@@ -122,7 +122,7 @@ def test_ssh_drops(own_machine: SandboxNode, own_node: Node, own_box: ContainerE
 def test_network_is_cut(own_machine: SandboxNode, own_box: ContainerExecutor) -> None:
     """Nobody says that the connection is gone: a timeout must hold all the same."""
     running = own_box.run_async("echo begun; sleep 1405")
-    eventually(lambda: running._stdout)
+    eventually(lambda: running._stdout.kept)
     own_machine.run("iptables -I INPUT -p tcp --dport 22 -j DROP")
     try:
         started = time.monotonic()

@@ -11,44 +11,52 @@ import pytest
 
 from lisa_container.session.protocol import (
     LONGEST_REQUEST,
+    LONGEST_STDIN,
     SCRIPT,
     Mark,
+    Options,
     Splitter,
     greeting,
+    new_token,
+    probe,
     request,
 )
 
-TOKEN = "0123456789abcdef"
+TOKEN = new_token()
 
 
 def pieces(*chunks: bytes) -> list[bytes | Mark]:
-    splitter = Splitter(TOKEN, greets=False)
+    splitter = Splitter(TOKEN)
     return [piece for chunk in chunks for piece in splitter.feed(chunk)]
 
 
 def test_splitter_however_it_is_cut() -> None:
     """Bytes that look like the beginning of a token are the command's, unless a token follows."""
-    whole = b"out" + TOKEN[:5].encode() + b"x\n" + TOKEN.encode() + b"-0 0\n" + TOKEN[:3].encode()
+    token = TOKEN.encode()
+    output = b"out" + token[:5] + b"x\n" + token[:1] * 2 + b"y" + token[:-1]
+    whole = output + token + b"-0 0\n" + token[:3]
     for size in range(1, len(whole) + 1):
         found = pieces(*(whole[i : i + size] for i in range(0, len(whole), size)))
-        data = b"".join(piece for piece in found if isinstance(piece, bytes))
-        assert data == b"out" + TOKEN[:5].encode() + b"x\n"
+        assert b"".join(piece for piece in found if isinstance(piece, bytes)) == output
         assert [piece for piece in found if isinstance(piece, Mark)] == [Mark("-0 0")]
 
 
 def test_splitter_keeps_nothing_back_that_is_no_token() -> None:
     assert pieces(b"abc") == [b"abc"]
     assert pieces(b"") == []
+    assert pieces(b"a\x1ebc") == [b"a\x1ebc"]
 
 
 @pytest.mark.parametrize("name", ["A.B", "1A", "", "A B", "IFS", "PPID"])
 def test_names_a_shell_does_not_take(name: str) -> None:
-    assert request(TOKEN, "true", "", {name: "x"}, False) is None
+    assert request(TOKEN, "true", Options(environment={name: "x"})) is None
 
 
 def test_requests_a_shell_does_not_take() -> None:
-    assert request(TOKEN, "a\0b", "", {}, False) is None
-    assert request(TOKEN, "x" * LONGEST_REQUEST, "", {}, False) is None
+    assert request(TOKEN, "a\0b", Options()) is None
+    assert request(TOKEN, "x" * LONGEST_REQUEST, Options()) is None
+    assert request(TOKEN, "cat", Options(stdin=b"x" * LONGEST_STDIN)) is not None
+    assert request(TOKEN, "cat", Options(stdin=b"x" * (LONGEST_STDIN + 1))) is None
 
 
 class Shell:
@@ -66,10 +74,10 @@ class Shell:
         )
         assert self.process.stdin is not None
         self.process.stdin.write(greeting(TOKEN))
-        self.splitters = [Splitter(TOKEN, greets=True), Splitter(TOKEN, greets=False)]
+        self.splitters = [Splitter(TOKEN), Splitter(TOKEN)]
 
-    def run(self, *arguments: object) -> tuple[bytes, bytes, list[str]]:
-        text = request(TOKEN, *arguments)  # type: ignore[arg-type]
+    def run(self, command: object, **options: object) -> tuple[bytes, bytes, list[str]]:
+        text = request(TOKEN, command, Options(**options))  # type: ignore[arg-type]
         assert text is not None and self.process.stdin is not None
         self.process.stdin.write(text)
         out, marks = self._until_end(self.process.stdout, self.splitters[0])
@@ -82,8 +90,6 @@ class Shell:
             for piece in splitter.feed(os.read(pipe.fileno(), 65536)):  # type: ignore[attr-defined]
                 if isinstance(piece, bytes):
                     data += piece
-                elif piece.text.startswith("+") and marks:
-                    self.next_worker = piece.text  # it may have greeted already
                 else:
                     marks.append(piece.text)
         return data, marks
@@ -120,40 +126,61 @@ def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
     ],
 )
 def test_commands(shell: Shell, command: object, out: bytes, code: int) -> None:
-    stdout, _, marks = shell.run(command, "", {}, False)
+    stdout, _, marks = shell.run(command)
     assert (stdout, marks[-1]) == (out, f"-{code} 0")
-    assert shell.run("echo again", "", {}, False)[0] == b"again\n"
+    assert shell.run("echo again")[0] == b"again\n"
 
 
 def test_surroundings(shell: Shell) -> None:
     value = 'x\'y "z"\n$A \\ é'
-    out, _, _ = shell.run('printf %s "$VALUE"; pwd', "/tmp", {"VALUE": value}, False)
+    out, _, _ = shell.run('printf %s "$VALUE"; pwd', cwd="/tmp", environment={"VALUE": value})
     assert out == value.encode() + b"/tmp\n"
-    out, _, marks = shell.run("echo never", "/no/such/folder", {}, False)
+    out, _, marks = shell.run("echo never", cwd="/no/such/folder")
     assert out == b"" and "!" in marks
-    assert shell.run('echo "[$VALUE]" "[$OLDPWD]"', "", {}, False)[0] == b"[] []\n"
+    assert shell.run('echo "[$VALUE]" "[$OLDPWD]"')[0] == b"[] []\n"
 
 
 def test_processes_left_behind(shell: Shell) -> None:
-    assert shell.run("sleep 3 >/dev/null 2>&1 &", "", {}, False)[2][-1] == "-0 1"
+    assert shell.run("sleep 3 >/dev/null 2>&1 &")[2][-1] == "-0 1"
 
 
 def test_token_is_nowhere_to_be_read(shell: Shell) -> None:
     """A command that prints all it finds in /proc must not end itself by that."""
-    out, _, marks = shell.run("cat /proc/$PPID/cmdline /proc/$PPID/environ; env", "", {}, False)
+    out, _, marks = shell.run("cat /proc/$PPID/cmdline /proc/$PPID/environ; env")
     assert len(out) > 100 and TOKEN.encode() not in out
     assert marks[-1] == "-0 0"
 
 
 def test_no_further_descriptors(shell: Shell) -> None:
     """The shell's own descriptors do not reach a command (ls itself opens one, for the folder)."""
-    out, _, _ = shell.run(["ls", "/proc/self/fd"], "", {}, False)
+    out, _, _ = shell.run(["ls", "/proc/self/fd"])
     assert out.split() == [b"0", b"1", b"2", b"3"]
 
 
 def test_own_process_group(shell: Shell) -> None:
     """The command leads a group and session of its own: fields 5 and 6 of proc(5)'s stat."""
-    out, _, marks = shell.run("cut -d' ' -f5,6 /proc/$$/stat; echo $$", "", {}, False)
+    out, _, marks = shell.run("cut -d' ' -f5,6 /proc/$$/stat; echo $$")
     group, session, pid = out.split()
     assert group == session == pid
     assert marks[-1] == "-0 0"
+
+
+@pytest.mark.parametrize("data", [bytes(range(256)), b"%s\\n'-", b"no newline", b"\n\n"])
+def test_stdin(shell: Shell, data: bytes) -> None:
+    assert shell.run(["cat"], stdin=data)[0] == data
+    out, _, marks = shell.run('cat; echo "it\'s"; exit 3', stdin=data)
+    assert (out, marks[-1]) == (data + b"it's\n", "-3 0")
+    assert shell.run(["true"], stdin=data)[2][-1] == "-0 0"  # it need not read it
+
+
+def test_merged_streams(shell: Shell) -> None:
+    out, err, _ = shell.run("echo a; echo b >&2; echo c", merge_stderr=True)
+    assert (out, err) == (b"a\nb\nc\n", b"")
+
+
+def test_probe(shell: Shell) -> None:
+    assert shell.process.stdin is not None and shell.process.stdout is not None
+    for _ in range(2):
+        shell.process.stdin.write(probe(TOKEN))
+        assert os.read(shell.process.stdout.fileno(), 100) == f"{TOKEN}?\n".encode()
+    assert shell.run("echo hi")[0] == b"hi\n"
