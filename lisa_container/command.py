@@ -178,6 +178,14 @@ class RunningCommand:
         """Whether it still runs."""
         return self._exec.running
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait a little; whether it ended.
+
+        Args:
+            seconds: how long.
+        """
+        return self._exec.ends_within(seconds)
+
     @property
     def pid(self) -> int:
         """The process id on the node; 0 once it ended."""

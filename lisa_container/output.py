@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path, PurePath
 from typing import IO, Callable, Union
 
@@ -68,10 +69,13 @@ class Output:
             self.is_cut = True
         if self._file is not None:
             self._file.write(data)
+        if self._own is not None:
+            self._own.flush()  # somebody may look, and a full disk shows at once
         if self._callback is not None:
             self._callback(data)
 
     def close(self) -> None:
         """No more comes: the file that was opened here is closed."""
         if self._own is not None:
-            self._own.close()
+            with contextlib.suppress(OSError):  # `add` has raised it
+                self._own.close()

@@ -134,6 +134,14 @@ class Exec:
         """Whether it still runs (or its output is still coming)."""
         return not self._finished.is_set()
 
+    def ends_within(self, seconds: float) -> bool:
+        """Wait a little; whether it ended, its output included.
+
+        Args:
+            seconds: how long.
+        """
+        return self._finished.wait(seconds)
+
     def write(self, data: bytes) -> None:
         """Write to the command's stdin; only with `stdin=True`.
 

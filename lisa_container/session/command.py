@@ -96,6 +96,10 @@ class SessionCommand:
         """As `Exec.running`."""
         return not self._finished.is_set()
 
+    def ends_within(self, seconds: float) -> bool:
+        """As `Exec.ends_within`."""
+        return self._finished.wait(seconds)
+
     def write(self, data: bytes) -> None:
         """As `Exec.write`."""
         self._session.write(data)

@@ -114,11 +114,15 @@ def request(token: str, command: str | Sequence[str], options: Options) -> bytes
         command: text for the shell, or words to run without one.
         options: what it gets.
     """
-    # The first line says that the worker has it all; the next leaves no trace of its own variables.
-    lines = ['echo "$t>$$"', "unset t l s; set --"]
+    if not isinstance(command, str) and [*command[:2]] == ["sh", "-c"] and len(command) == 3:
+        command = command[2]  # that is what the worker is already
+    # The first line says that the worker has it all. The next leaves no trace of its variables; what
+    # takes its place has no shell above.
+    own = "t l s" if isinstance(command, str) else "t l s SHLVL"
+    lines = ['echo "$t>$$"', f"unset {own}; set --"]
     if options.cwd:
         missing = f"{{ echo '{token}!'; exit 126; }}"
-        lines.append(f"cd {shlex.quote(options.cwd)} 2>/dev/null || {missing}; unset OLDPWD")
+        lines.append(f"cd -P {shlex.quote(options.cwd)} 2>/dev/null || {missing}; unset OLDPWD")
     for name, value in (options.environment or {}).items():
         if not _NAME.fullmatch(name) or name in _RESERVED:
             return None
@@ -126,9 +130,7 @@ def request(token: str, command: str | Sequence[str], options: Options) -> bytes
     if options.merge_stderr:
         lines.append("exec 2>&1")
     if not isinstance(command, str):
-        # `sh -c TEXT` is what the worker is already.
-        is_text = len(command) == 3 and command[0] == "sh" and command[1] == "-c"
-        command = command[2] if is_text else f"exec {shlex.join(command)}"
+        command = f"exec {shlex.join(command)}"
     if options.stdin:
         if len(options.stdin) > LONGEST_STDIN:
             return None

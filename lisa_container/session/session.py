@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from lisa_container.engine.client import Engine
 from lisa_container.engine.frames import STDERR, STDOUT, FrameSplitter
 from lisa_container.engine.sockets import EngineFile
-from lisa_container.errors import EngineError
+from lisa_container.errors import EngineError, SshLostError
 from lisa_container.session.protocol import (
     SCRIPT,
     Mark,
@@ -147,7 +147,7 @@ class Session:
         self._stream._sock.settimeout(timeout)
         try:
             data = self._stream.read_some()
-        except socket.timeout:
+        except (socket.timeout, SshLostError):
             raise
         except OSError as error:
             raise SessionEndedError(f"the stream of the resident shell broke: {error}.") from error

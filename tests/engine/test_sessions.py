@@ -1,0 +1,336 @@
+"""Resident shells: what goes through them whole, what breaks them, and what they leave open."""
+
+from __future__ import annotations
+
+import io
+import logging
+import os
+import random
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+
+import pytest
+from boxes import eventually
+from conftest import BUSYBOX
+from helpers import cut_connections, sshd_pids
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from lisa.node import Node
+
+from lisa_container import (
+    CommandTimeoutError,
+    ContainerDiedError,
+    ContainerExecutor,
+    ContainerTestConfig,
+    EngineError,
+)
+from lisa_container.output import TAIL
+from lisa_container.platforms.sandbox import SandboxNode
+
+pytest_plugins = ["boxes"]
+
+MIB = 1 << 20
+
+
+# --- much output --------------------------------------------------------------------------------
+
+
+def _memory() -> int:
+    """Resident bytes of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+HUNDRED = f"yes 0123456789abcde | head -c {100 * MIB}"
+
+
+def test_hundred_mebibytes_to_a_file(box: ContainerExecutor, tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    box.run("true")
+    before = _memory()
+    result = box.run(f"{HUNDRED}; echo also >&2", stdout=path)
+    assert _memory() - before < 30 * MIB
+    assert path.stat().st_size == 100 * MIB
+    with path.open("rb") as file:
+        assert all(file.read(16 * 4096) == b"0123456789abcde\n" * 4096 for _ in range(1600))
+    assert (len(result.stdout_bytes), result.is_cut) == (TAIL, True)
+    assert result.stderr == "also"
+
+
+def test_hundred_mebibytes_to_a_callback(box: ContainerExecutor) -> None:
+    count = 0
+
+    def take(data: bytes) -> None:
+        nonlocal count
+        count += len(data)
+
+    before = _memory()
+    result = box.run(HUNDRED, on_stdout=take)
+    assert _memory() - before < 30 * MIB
+    assert (count, len(result.stdout_bytes)) == (100 * MIB, TAIL)
+
+
+def test_what_is_kept(box: ContainerExecutor, tmp_path: Path) -> None:
+    count = 3 * MIB
+    command = f"yes | head -c {count}; echo end"
+    assert len(box.run(command).stdout_bytes) == count + 4
+    kept = box.run(command, stdout=tmp_path / "out", keep_output=True)
+    assert (len(kept.stdout_bytes), kept.is_cut) == (count + 4, False)
+    cut = box.run(command, keep_output=False)
+    assert (len(cut.stdout_bytes), cut.stdout_bytes[-4:], cut.is_cut) == (TAIL, b"end\n", True)
+    short = box.run("echo end", stdout=tmp_path / "out")
+    assert (short.stdout, short.is_cut) == ("end", False)
+
+
+def test_open_file_stays_open(box: ContainerExecutor) -> None:
+    file = io.BytesIO()
+    box.run("echo one; echo two >&2", stdout=file, stderr=file)
+    assert sorted(file.getvalue().split()) == [b"one", b"two"]
+
+
+def test_file_that_cannot_be_written(box: ContainerExecutor) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        box.run("echo x; sleep 103", stdout="/dev/full", timeout=30)
+    assert "sleep 103" not in box.run(["ps", "-o", "args"]).stdout
+    with pytest.raises(FileNotFoundError):
+        box.run("echo x", stdout="/not/there/out")
+
+
+def test_output_that_looks_like_a_mark(box: ContainerExecutor) -> None:
+    """Marks begin with this byte; it must neither be held back nor mistaken."""
+    assert box.run("printf '\\036'").stdout_bytes == b"\x1e"
+    seen: list[bytes] = []
+    running = box.run_async("printf 'a\\036b'; sleep 60", on_stdout=seen.append)
+    eventually(lambda: b"".join(seen) == b"a\x1eb")
+    running.kill()
+
+
+# --- streams and processes ----------------------------------------------------------------------
+
+
+def test_merged_stderr_is_in_order(box: ContainerExecutor) -> None:
+    words = "for i in 1 2 3 4; do echo o$i; echo e$i >&2; done"
+    result = box.run(words, merge_stderr=True)
+    assert result.stdout.split() == ["o1", "e1", "o2", "e2", "o3", "e3", "o4", "e4"]
+    assert result.stderr == ""
+
+
+@pytest.mark.parametrize("size", [1, 4096, 4097, 100_000])
+def test_stdin_short_and_long(box: ContainerExecutor, size: int) -> None:
+    data = random.Random(size).randbytes(size)
+    assert box.run(["cat"], stdin=data).stdout_bytes == data
+    result = box.run("wc -c; echo rest; exit 4", stdin=data)
+    assert (result.stdout.split(), result.exit_code) == ([str(size), "rest"], 4)
+
+
+def test_short_stdin_and_a_deadline(box: ContainerExecutor) -> None:
+    with pytest.raises(CommandTimeoutError, match="was killed"):
+        box.run("cat; sleep 104", stdin=b"abc", timeout=0.5)
+    assert "sleep 104" not in box.run(["ps", "-o", "args"]).stdout
+
+
+def test_processes_left_are_reported(box: ContainerExecutor) -> None:
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    box.host.log.addHandler(handler)
+    leave = "sleep 105 >/dev/null 2>&1 &"
+    try:
+        assert box.run(leave).left_processes
+        assert len(said) == 1 and "sleep 105" in said[0] and "nohup=True" in said[0]
+        assert box.run(leave, nohup=True).left_processes
+        assert len(said) == 1
+    finally:
+        box.host.log.removeHandler(handler)
+    assert box.run("ps -o args | grep -c '^sleep 105'").stdout == "2"  # they live on
+    box.run("kill $(ps -o pid,args | awk '$2 == \"sleep\" && $3 == 105 {print $1}')")
+    assert not box.run("true").left_processes
+
+
+# --- what breaks them ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def own(node: Node) -> Iterator[ContainerExecutor]:
+    """A container to break."""
+    with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)) as container:
+        yield container
+
+
+def _break(how: str, machine: SandboxNode, box: ContainerExecutor) -> None:
+    if how == "lisa closes":
+        box.host.close()
+    elif how == "sshd dies":
+        cut_connections(machine, box.host.connection_info["username"])
+    elif how == "shell dies":
+        machine.run(f"docker exec {box.name} sh -c 'kill -9 $(pidof sh)'", check=False)
+    elif how == "restart":
+        box.restart()
+    else:
+        machine.run(f"docker restart -t 0 {box.name}")
+
+
+@pytest.mark.parametrize(
+    "how", ["lisa closes", "sshd dies", "shell dies", "restart", "restart behind our back"]
+)
+def test_broken_between_commands(own: ContainerExecutor, machine: SandboxNode, how: str) -> None:
+    """Nobody notices, and nothing runs twice."""
+    for number in range(1, 4):
+        own.run("echo x >>/count", expected_exit_code=0)
+        _break(how, machine, own)
+        assert own.run("echo x >>/count; wc -l </count").stdout == str(2 * number)
+
+
+@pytest.mark.parametrize("how", ["lisa closes", "sshd dies"])
+def test_broken_under_commands(own: ContainerExecutor, machine: SandboxNode, how: str) -> None:
+    """What may have run is not run again: that is an error, which says so."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    failures = 0
+    for number in range(12):
+        own.run("true")
+        breaker = threading.Timer(dice.random() * 0.3, _break, (how, machine, own))
+        breaker.start()
+        try:
+            own.run(f"echo {number} >>/count; sleep 0.2")
+        except EngineError as error:
+            assert "may still run" in str(error)
+            failures += 1
+        finally:
+            breaker.join()
+    assert failures
+    counts = own.run("uniq -c /count").stdout.split("\n")
+    assert [line.split()[0] for line in counts] == ["1"] * len(counts)
+
+
+def test_engine_is_told_from_container_and_node(
+    own: ContainerExecutor, machine: SandboxNode
+) -> None:
+    running = own.run_async("echo begun; sleep 106")
+    eventually(lambda: running._stdout.kept)
+    machine.run(f"docker rm -f {own.name}")
+    with pytest.raises(ContainerDiedError, match="not there"):
+        running.wait(30)
+
+
+# --- very many ----------------------------------------------------------------------------------
+
+
+def test_ten_thousand_commands(own: ContainerExecutor, machine: SandboxNode) -> None:
+    """One session, every output checked; nothing grows on either side."""
+    user = own.host.connection_info["username"]
+
+    def usage() -> list[int]:
+        transport: Any = own.engine.dialer.keepalive_target()
+        sshd = [f"ls /proc/{pid}/fd | wc -l" for pid in sshd_pids(machine, user)]
+        on_node = sum(int(x) for x in machine.run("; ".join(sshd)).stdout.split())
+        processes = int(own.run("ls -d /proc/[0-9]* | wc -l").stdout)
+        files = len([*Path("/proc/self/fd").iterdir()])
+        return [threading.active_count(), files, len(transport._channels), on_node, processes]
+
+    own.run("true")
+    before, memory = usage(), _memory()
+    wrong = []
+    for number in range(10_000):
+        result = own.run(f"echo {number}; echo e{number} >&2; exit {number % 100}")
+        seen = (result.stdout_bytes, result.stderr_bytes, result.exit_code)
+        if seen != (b"%d\n" % number, b"e%d\n" % number, number % 100):
+            wrong.append((number, seen))
+    assert wrong == []
+    after = usage()
+    assert all(now <= then + 2 for now, then in zip(after, before)), (before, after)
+    assert _memory() - memory < 30 * MIB
+
+
+# --- the same as docker exec --------------------------------------------------------------------
+
+TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=40)
+NAMES = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,10}\Z").filter(lambda x: x not in {"PATH", "_"})
+ENVIRONMENTS = st.dictionaries(
+    st.one_of(NAMES, st.sampled_from(["IFS", "A.B", "ü"])), TEXT, max_size=3
+)
+# Shows all that a command can see of what it was given, then what it was fed, byte by byte.
+SHOW = 'for x in "$@"; do printf "[%s]" "$x"; done; env; pwd; cat; printf "%s" "$1" >&2; exit $2'
+
+
+@pytest.fixture(scope="module")
+def by_cli(machine: SandboxNode) -> Callable[..., tuple[bytes, bytes, int]]:
+    """A command by `docker exec`."""
+
+    def run(
+        container: str, argv: list[str], environment: dict[str, str], cwd: str, stdin: bytes
+    ) -> tuple[bytes, bytes, int]:
+        options = [
+            word for name, value in environment.items() for word in ("-e", f"{name}={value}")
+        ]
+        words = ["docker", "exec", "-i", "-w", cwd, *options, container, *argv]
+        done = subprocess.run(machine._entering(words), input=stdin, capture_output=True)
+        return done.stdout, done.stderr, done.returncode
+
+    return run
+
+
+def _sorted(output: bytes) -> list[bytes]:
+    """Variables come in any order."""
+    return sorted(output.split(b"\n"))
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize="LISA_CONTAINER_TEST_RANDOM" not in os.environ,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    words=st.lists(TEXT, max_size=3),
+    environment=ENVIRONMENTS,
+    cwd=st.sampled_from(["/", "/etc", "/bin/.."]),
+    stdin=st.one_of(st.binary(max_size=200), st.binary(min_size=4000, max_size=5000)),
+    code=st.integers(0, 255),
+)
+def test_as_docker_exec(
+    box: ContainerExecutor,
+    by_cli: Callable[..., tuple[bytes, bytes, int]],
+    words: list[str],
+    environment: dict[str, str],
+    cwd: str,
+    stdin: bytes,
+    code: int,
+) -> None:
+    argv = ["sh", "-c", SHOW, "name", *([*words, ""][:1]), str(code), *words[1:]]
+    result = box.run(argv, cwd=cwd, update_envs=environment, stdin=stdin)
+    stdout, stderr, exit_code = by_cli(box.name, argv, environment, cwd, stdin)
+    note(f"{result.stdout_bytes!r} {stdout!r}")
+    assert (result.stderr_bytes, result.exit_code) == (stderr, exit_code)
+    assert _sorted(result.stdout_bytes) == _sorted(stdout)
+
+
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize="LISA_CONTAINER_TEST_RANDOM" not in os.environ,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    out=st.binary(max_size=300),
+    err=st.binary(max_size=300),
+    end=st.sampled_from(["exit 0", "exit 77", "kill -9 $$", "kill -15 $$"]),
+)
+def test_any_bytes_as_docker_exec(
+    box: ContainerExecutor,
+    by_cli: Callable[..., tuple[bytes, bytes, int]],
+    out: bytes,
+    err: bytes,
+    end: str,
+) -> None:
+    def said(data: bytes) -> str:
+        return "printf '" + "".join(f"\\{x:03o}" for x in data) + "'"
+
+    text = f"{said(out)}; {said(err)} >&2; {end}"
+    result = box.run(text)
+    assert (result.stdout_bytes, result.stderr_bytes) == (out, err)
+    stdout, stderr, exit_code = by_cli(box.name, ["sh", "-c", text], {}, "/", b"")
+    assert (stdout, stderr, exit_code) == (out, err, result.exit_code)
