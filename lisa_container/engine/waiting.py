@@ -34,14 +34,14 @@ def wait_for(
             poll()
 
 
-def bounded(job: Callable[[], T], seconds: float) -> T:
+def bounded(job: Callable[[], T], seconds: float | None) -> T:
     """Do something that may hang; its result.
 
     It is done in a thread of its own, which is left to itself when the time is up.
 
     Args:
         job: what to do.
-        seconds: how long to wait for it.
+        seconds: how long to wait for it; None waits for ever.
 
     Raises:
         TimeoutError: it has not come to an end; or whatever the job raised.
@@ -60,7 +60,7 @@ def bounded(job: Callable[[], T], seconds: float) -> T:
 
     threading.Thread(target=work, name="bounded", daemon=True).start()
     if not wait_for(done, seconds):
-        raise TimeoutError(f"no answer in {seconds:g} seconds")
+        raise TimeoutError(f"no answer in {seconds or 0:g} seconds")
     if errors:
         raise errors[0]
     return results[0]
