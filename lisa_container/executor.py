@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import secrets
 import threading
+import time
 import weakref
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -361,7 +362,7 @@ class ContainerExecutor:
             self.host.log.warning(f"{self!r} could not be removed: {error}")
 
     def _remove(self) -> None:
-        if not is_reachable(self.host):
+        if not _answers(self.host):
             self.host.log.warning(f"{self!r} could not be removed: the node does not answer")
             return
         try:
@@ -373,6 +374,21 @@ class ContainerExecutor:
         self._id = ""
         _live.discard(self)
         self.host.log.debug(f"removed {self!r}")
+
+
+# A hundred containers may be removed at once, and sshd starts a process for each that asks whether
+# the node answers: its answer counts for this long (seconds).
+_ANSWER_AGE = 2.0
+_answered: weakref.WeakKeyDictionary[Node, float] = weakref.WeakKeyDictionary()
+
+
+def _answers(node: Node) -> bool:
+    if time.monotonic() - _answered.get(node, -_ANSWER_AGE) < _ANSWER_AGE:
+        return True
+    found = is_reachable(node)
+    if found:
+        _answered[node] = time.monotonic()
+    return found
 
 
 _tools_locks: weakref.WeakKeyDictionary[Node, threading.Lock] = weakref.WeakKeyDictionary()

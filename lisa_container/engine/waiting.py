@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 # Waiting happens in slices this long (seconds), so that LISA's case timeout and Ctrl-C, which come
 # as exceptions between two steps of Python, get through at once.
-_SLICE = 0.1
+SLICE = 0.1
 
 
 def wait_for(
@@ -25,7 +25,7 @@ def wait_for(
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
+        left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
         if event.wait(max(0.0, left)):
             return True
         if deadline is not None and time.monotonic() >= deadline:
