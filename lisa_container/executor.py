@@ -54,6 +54,8 @@ class ContainerExecutor:
         self.name = name or f"{NAME_PREFIX}{secrets.token_hex(4)}"
         self.keep = False
         """Set to leave the container behind at the end, to look into it."""
+        self.is_spare = False
+        """No case has used it; then nobody wants to look into it either."""
         self._id = ""
         self._engine: Engine | None = None
         self._life: ContainerLife | None = None
@@ -165,6 +167,16 @@ class ContainerExecutor:
             if self not in _live or self._is_kept():
                 return
             self._remove_for_sure()
+
+    def stop_soon(self) -> None:
+        """Have the engine begin to remove the container; `stop` must follow, and sees it gone."""
+        with self._lock:
+            if self not in _live or self._life is None or self._is_kept():
+                return
+            try:
+                self._life.remove_soon()
+            except ContainerError as error:
+                self.host.log.debug(f"the removal of {self!r} could not begin: {error}")
 
     @property
     def enter_command(self) -> str:
@@ -346,7 +358,7 @@ class ContainerExecutor:
             )
 
     def _is_kept(self) -> bool:
-        always = self.keep_environment == constants.ENVIRONMENT_KEEP_ALWAYS
+        always = not self.is_spare and self.keep_environment == constants.ENVIRONMENT_KEEP_ALWAYS
         if not self._id or not (self.keep or always):
             return False
         self.host.log.info(f"kept {self!r}; enter it with: {self.enter_command}")

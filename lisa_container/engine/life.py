@@ -87,6 +87,16 @@ class ContainerLife:
             self._engine.api.restart(self.id, timeout=0)
         self._inspect_running()
 
+    def remove_soon(self) -> None:
+        """Have the engine begin with the removal, and do not wait for it; `remove` must follow.
+
+        Raises:
+            EngineError: the engine does not answer.
+        """
+        with self._lock, self._engine.errors(self._name):
+            if self.id:
+                self._engine.api.remove_soon(self.id)
+
     def remove(self) -> None:
         """Remove the container and the volumes made for it, where they are there.
 
