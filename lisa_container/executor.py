@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import secrets
 import threading
 import time
@@ -177,6 +176,12 @@ class ContainerExecutor:
                 self._life.remove_soon()
             except ContainerError as error:
                 self.host.log.debug(f"the removal of {self!r} could not begin: {error}")
+
+    def stop_at_exit(self) -> None:
+        """As `stop`, at the end of the process: from Python 3.12 on, no thread can be started then,
+        and without one nobody can say how long it may take."""
+        if not self._is_kept():
+            self._remove()
 
     @property
     def enter_command(self) -> str:
@@ -410,9 +415,6 @@ _tools_locks_lock = threading.Lock()
 _live: set[ContainerExecutor] = set()
 
 
-@atexit.register
-def _remove_left_overs() -> None:
-    for executor in list(_live):
-        # Not in a thread of its own: from Python 3.12 on, none can be started any more.
-        if not executor._is_kept():
-            executor._remove()
+def live_executors() -> list[ContainerExecutor]:
+    """Those whose container may exist."""
+    return list(_live)

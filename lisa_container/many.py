@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import threading
 from collections import deque
@@ -11,7 +12,7 @@ from typing import Callable
 from lisa.node import Node
 
 from lisa_container.engine.waiting import SLICE, bounded
-from lisa_container.executor import ContainerExecutor
+from lisa_container.executor import ContainerExecutor, live_executors
 
 # How many containers of one node are worked on at a time. Docker gets no faster with more: measured
 # on two cores, 101 ms for each container from 8 on.
@@ -40,7 +41,7 @@ def start_all(executors: Iterable[ContainerExecutor]) -> list[ContainerExecutor]
     """
     wanted = list(executors)
     new = [executor for executor in wanted if not executor.is_started]
-    crew = _Crew(new, ContainerExecutor.start, goes_on=False)
+    crew = _Crew(new, lambda each: each.start(), goes_on=False)
     try:
         crew.wait()
         crew.raise_first()
@@ -59,7 +60,7 @@ def stop_all(executors: Iterable[ContainerExecutor]) -> None:
     Args:
         executors: started or not.
     """
-    for_each(executors, ContainerExecutor.stop)
+    for_each(executors, lambda each: each.stop())
 
 
 def for_each(executors: Iterable[ContainerExecutor], job: Job) -> None:
@@ -80,6 +81,17 @@ def for_each(executors: Iterable[ContainerExecutor], job: Job) -> None:
 def _undo(crew: _Crew, executors: list[ContainerExecutor]) -> None:
     crew.wait()  # none may be started behind our back
     stop_all(executors)
+
+
+@atexit.register
+def _remove_left_overs() -> None:
+    """What LISA did not clean up goes with the process."""
+    left = live_executors()
+    try:
+        for_each(left, lambda each: each.stop_at_exit())
+    except RuntimeError:  # from Python 3.12 on, no thread can be started any more
+        for executor in left:
+            executor.stop_at_exit()
 
 
 class _Crew:
