@@ -388,6 +388,8 @@ class ContainerExecutor:
         except ContainerError as error:
             self.host.log.warning(f"{self!r} could not be removed: {error}")
             return
+        if self._sessions is not None:
+            self._sessions.close()  # their channels do not end by themselves
         self._id = ""
         _live.discard(self)
         self.host.log.debug(f"removed {self!r}")
