@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar, overload
 
 from lisa import Environment, Node, TestSuite
 from lisa.testsuite import TestResult
@@ -19,6 +19,7 @@ from lisa_container.executor import ContainerExecutor
 from lisa_container.sharing import NodeContainers, keep_if_asked
 
 Case = Callable[..., None]
+C = TypeVar("C", bound=Case)
 
 # Suites are imported by LISA's main thread, the only one that may do this.
 interrupt.install()
@@ -179,6 +180,21 @@ class ContainerTestSuite(TestSuite):
 
     def _is_decorated(self, result: TestResult) -> bool:
         return hasattr(getattr(type(self), result.runtime_data.name), _MARK)
+
+
+@overload
+def container_test(image: C) -> C: ...
+
+
+@overload
+def container_test(
+    image: str | None = None,
+    privileged: bool | None = None,
+    mount_host_root: bool | None = None,
+    volumes: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Callable[[C], C]: ...
 
 
 def container_test(
