@@ -23,6 +23,7 @@ from lisa_container.errors import (
     SudoError,
 )
 from lisa_container.executor import ContainerExecutor
+from lisa_container.many import start_all, stop_all
 from lisa_container.node import ContainerNode
 from lisa_container.platforms import SandboxPlatform
 from lisa_container.suite import ContainerTestSuite, container_test
@@ -56,4 +57,6 @@ __all__ = [
     "SshLostError",
     "SudoError",
     "container_test",
+    "start_all",
+    "stop_all",
 ]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import atexit
 import secrets
 import threading
 import time
+import weakref
 from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Callable
@@ -17,22 +17,12 @@ from lisa_container.command import Command, CommandResult, RunningCommand, Stdin
 from lisa_container.config import ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
-from lisa_container.engine.create import create_container, soften
 from lisa_container.engine.dial import is_reachable
-from lisa_container.engine.keepalive import (
-    PAUSE,
-    SLEEP,
-    choose_entrypoint,
-    put_pause,
-    set_entrypoint,
-)
+from lisa_container.engine.life import ContainerLife
 from lisa_container.engine.naming import node_name
-from lisa_container.engine.options import create_body
-from lisa_container.engine.state import is_missing
-from lisa_container.engine.volumes import make_volumes, remove_volumes
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerDiedError, ContainerError, EngineError
-from lisa_container.images import ensure_image
+from lisa_container.images import with_image
 from lisa_container.output import Output, Target
 from lisa_container.session import SessionPool
 from lisa_container.transfer import copy_from, copy_to
@@ -41,8 +31,6 @@ if TYPE_CHECKING:
     from lisa_container.node import ContainerNode
 
 NAME_PREFIX = "lisa_test_"
-
-_TOKEN_LABEL = "lisa_container.executor"
 
 # How long (seconds) the removal of a container may take before nobody waits for it any more.
 _REMOVE_TIMEOUT = 60.0
@@ -66,16 +54,14 @@ class ContainerExecutor:
         self.name = name or f"{NAME_PREFIX}{secrets.token_hex(4)}"
         self.keep = False
         """Set to leave the container behind at the end, to look into it."""
+        self.is_spare = False
+        """No case has used it; then nobody wants to look into it either."""
         self._id = ""
         self._engine: Engine | None = None
+        self._life: ContainerLife | None = None
         self._node: ContainerNode | None = None
         self._lock = threading.RLock()
         self._sessions: SessionPool | None = None
-        self.has_shell = True
-        """Whether the image has `sh`; known once the container was started."""
-        # On the container as a label: tells ours from one of the same name, also where the answer
-        # to the creation was lost.
-        self._token = secrets.token_hex(8)
 
     def __enter__(self) -> ContainerExecutor:
         return self.start()
@@ -96,8 +82,21 @@ class ContainerExecutor:
     def engine(self) -> Engine:
         """The engine of the node; installed and started first where LISA knows how."""
         if self._engine is None:
-            self._engine = self.host.tools[DockerAdvanced].engine
+            with _tools_locks_lock:
+                lock = _tools_locks.setdefault(self.host, threading.Lock())
+            with lock:  # LISA makes a tool twice where two threads ask for it at once
+                self._engine = self.host.tools[DockerAdvanced].engine
         return self._engine
+
+    @property
+    def has_shell(self) -> bool:
+        """Whether the image has `sh`; known once the container was started."""
+        return self._life is None or self._life.has_shell
+
+    @property
+    def is_started(self) -> bool:
+        """Whether it was started and not stopped since; nothing is asked of the engine."""
+        return bool(self._id)
 
     @property
     def node(self) -> ContainerNode:
@@ -142,13 +141,22 @@ class ContainerExecutor:
         with self._lock:
             if self._id:
                 return self
-            ensure_image(self.engine, self.config)
-            _live.add(self)
+            life = ContainerLife(self.engine, self.config, self.name)
+
+            def begin() -> None:
+                self._life = life
+                _live.add(self)
+                # Not in this thread: what ends a case comes as an exception, and a creation that
+                # was asked for must come to its end before its container can be removed.
+                bounded(life.start, None)
+
             try:
-                self._id = self._create_and_start()
+                with_image(self.engine, self.config, begin)
+                self._id = life.id
                 self._sessions = SessionPool(self.engine, self.name)
             except BaseException:
-                self._remove_for_sure()
+                if self in _live:
+                    self._remove_for_sure()
                 raise
             self.host.log.debug(f"started {self!r}")
             return self
@@ -159,6 +167,22 @@ class ContainerExecutor:
             if self not in _live or self._is_kept():
                 return
             self._remove_for_sure()
+
+    def stop_soon(self) -> None:
+        """Have the engine begin to remove the container; `stop` must follow, and sees it gone."""
+        with self._lock:
+            if self not in _live or self._life is None or self._is_kept():
+                return
+            try:
+                self._life.remove_soon()
+            except ContainerError as error:
+                self.host.log.debug(f"the removal of {self!r} could not begin: {error}")
+
+    def stop_at_exit(self) -> None:
+        """As `stop`, at the end of the process: from Python 3.12 on, no thread can be started then,
+        and without one nobody can say how long it may take."""
+        if not self._is_kept():
+            self._remove()
 
     @property
     def enter_command(self) -> str:
@@ -349,11 +373,10 @@ class ContainerExecutor:
     def restart(self) -> None:
         """Restart the container: all processes in it end, its files stay (but for a tmpfs)."""
         self._require_started()
-        with self.engine.errors(self.name):
-            self.engine.api.restart(self.name, timeout=0)
+        assert self._life is not None
+        self._life.restart()
         if self._sessions is not None:
             self._sessions.drop()
-        self._wait_running()
 
     def _start(
         self,
@@ -382,58 +405,12 @@ class ContainerExecutor:
             )
 
     def _is_kept(self) -> bool:
-        always = self.keep_environment == constants.ENVIRONMENT_KEEP_ALWAYS
+        always = not self.is_spare and self.keep_environment == constants.ENVIRONMENT_KEEP_ALWAYS
         if not self._id or not (self.keep or always):
             return False
         self.host.log.info(f"kept {self!r}; enter it with: {self.enter_command}")
         _live.discard(self)
         return True
-
-    def _create_and_start(self) -> str:
-        body = create_body(self.engine, self.config)
-        body["Labels"][_TOKEN_LABEL] = self._token
-        body["HostConfig"]["Init"] = True
-        make_volumes(self.engine, self.config.volumes)
-        entrypoint = SLEEP
-        while True:
-            set_entrypoint(body, entrypoint)
-            container = create_container(self.engine, body, self.name)
-            if entrypoint == SLEEP:
-                entrypoint = choose_entrypoint(self.engine, container)
-                if entrypoint != SLEEP:
-                    self._remove_container()
-                    continue
-            try:
-                if entrypoint == PAUSE:
-                    put_pause(self.engine, container, self.config.image)
-                with self.engine.errors(self.name, self.config.image):
-                    self.engine.api.start(container)
-                self._wait_running()
-                self.has_shell = entrypoint != PAUSE
-                return container
-            except EngineError as error:
-                self._remove_container()
-                if not soften(self.engine, body["HostConfig"], error):
-                    raise
-
-    def _wait_running(self) -> None:
-        deadline = time.monotonic() + self.config.startup_timeout
-        while True:
-            with self.engine.errors(self.name):
-                state = self.engine.api.inspect_container(self.name)["State"]
-            if state["Running"]:
-                return
-            if state.get("Status") in ("exited", "dead"):
-                reason = f"it ended at once with exit code {state.get('ExitCode')}"
-                raise ContainerDiedError(self.name, self.engine.name, reason)
-            if time.monotonic() > deadline:
-                raise ContainerDiedError(
-                    self.name,
-                    self.engine.name,
-                    f"it did not start in {self.config.startup_timeout:g} seconds "
-                    f"(startup_timeout); its state is {state}",
-                )
-            time.sleep(0.02)
 
     def _remove_for_sure(self) -> None:
         """In a thread of its own: what ends a case (its timeout, Ctrl-C) comes as an exception, and
@@ -444,12 +421,12 @@ class ContainerExecutor:
             self.host.log.warning(f"{self!r} could not be removed: {error}")
 
     def _remove(self) -> None:
-        if not is_reachable(self.host):
+        if not _answers(self.host):
             self.host.log.warning(f"{self!r} could not be removed: the node does not answer")
             return
         try:
-            self._remove_container()
-            remove_volumes(self.engine, self.config.volumes)
+            assert self._life is not None
+            self._life.remove()
         except ContainerError as error:
             self.host.log.warning(f"{self!r} could not be removed: {error}")
             return
@@ -459,25 +436,29 @@ class ContainerExecutor:
         _live.discard(self)
         self.host.log.debug(f"removed {self!r}")
 
-    def _remove_container(self) -> None:
-        """Remove it if it is there, and is ours and not another one of that name."""
-        try:
-            with self.engine.errors(self.name):
-                found = self.engine.api.inspect_container(self.name)
-                if (found["Config"]["Labels"] or {}).get(_TOKEN_LABEL) == self._token:
-                    self.engine.api.remove_container(found["Id"], v=True, force=True)
-        except EngineError as error:
-            if not is_missing(error):
-                raise
 
+# A hundred containers may be removed at once, and sshd starts a process for each that asks whether
+# the node answers: its answer counts for this long (seconds).
+_ANSWER_AGE = 2.0
+_answered: weakref.WeakKeyDictionary[Node, float] = weakref.WeakKeyDictionary()
+
+
+def _answers(node: Node) -> bool:
+    if time.monotonic() - _answered.get(node, -_ANSWER_AGE) < _ANSWER_AGE:
+        return True
+    found = is_reachable(node)
+    if found:
+        _answered[node] = time.monotonic()
+    return found
+
+
+_tools_locks: weakref.WeakKeyDictionary[Node, threading.Lock] = weakref.WeakKeyDictionary()
+_tools_locks_lock = threading.Lock()
 
 # Executors whose container may exist. What LISA did not clean up is removed when the process ends.
 _live: set[ContainerExecutor] = set()
 
 
-@atexit.register
-def _remove_left_overs() -> None:
-    for executor in list(_live):
-        # Not in a thread of its own: from Python 3.12 on, none can be started any more.
-        if not executor._is_kept():
-            executor._remove()
+def live_executors() -> list[ContainerExecutor]:
+    """Those whose container may exist."""
+    return list(_live)

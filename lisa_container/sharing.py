@@ -1,4 +1,4 @@
-"""Containers that outlive a case: one per suite, node and config, removed with the environment.
+"""The containers of suites on a node: one for a suite, or one for each case; gone with the node.
 
 LISA makes a new suite object for each case and has no hook around a suite. What must outlive a case
 therefore hangs on the node, as one of its guests: `environment.cleanup()` cleans nodes up, and
@@ -8,67 +8,152 @@ nodes their guests.
 from __future__ import annotations
 
 import threading
-import weakref
+from typing import Any, Callable, cast
 
 from lisa.node import Node
 from lisa.util import PassedException, SkippedException, constants
 
 from lisa_container.config import ContainerTestConfig
 from lisa_container.executor import ContainerExecutor
+from lisa_container.many import for_each, stop_all
+from lisa_container.spare import Spare
 
-_Key = tuple[str, str]
-
-_shared: weakref.WeakKeyDictionary[Node, dict[_Key, ContainerExecutor]] = (
-    weakref.WeakKeyDictionary()
-)
-_locks: weakref.WeakKeyDictionary[Node, threading.RLock] = weakref.WeakKeyDictionary()
-_locks_lock = threading.Lock()
+# They are an attribute of the node under this name, so that they end with their node.
+_SLOT = "_lisa_container_containers"
+_slots_lock = threading.Lock()
 
 
-def shared_executor(node: Node, owner: str, config: ContainerTestConfig) -> ContainerExecutor:
-    """The container of an owner on a node; started at the first call, and again if it died.
+class NodeContainers:
+    """The containers of suites on one node. Use `NodeContainers.of(node)`.
+
+    LISA takes it for one of the node's guests: it is told of the end of each case (`close`) and of
+    the node's end (`cleanup`).
+
+    A fresh container for each case costs next to nothing. While a case runs, a spare is made for
+    one to come; the end of the case waits for it, as LISA then closes the node's connection. While
+    LISA does that and connects anew, the engine removes the container of the case, and the next
+    case sees it gone.
 
     Args:
         node: where.
-        owner: name of the suite.
-        config: one container is kept for each.
-
-    Raises:
-        ConfigError, EngineError: it cannot be had; nothing stays behind.
     """
-    config.require_image()
-    with _locks_lock:
-        lock = _locks.setdefault(node, threading.RLock())
-        containers = _shared.setdefault(node, {})
-    with lock:
-        executor = containers.get((owner, config.key()))
-        if executor is not None and not executor.is_running:
-            node.log.warning(f"{executor!r} does not run any more, a new one takes its place")
-            executor.stop()
-            executor = None
+
+    name = "containers"
+    """For what LISA says of its guests."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._lock = threading.RLock()
+        self._shared: dict[tuple[str, str], ContainerExecutor] = {}
+        self._of_cases: list[ContainerExecutor] = []
+        self._released: list[ContainerExecutor] = []
+        self._spares: dict[str, Spare] = {}
+
+    @classmethod
+    def of(cls, node: Node) -> NodeContainers:
+        """Those of a node, which removes them at its end."""
+        with _slots_lock:
+            if not hasattr(node, _SLOT):
+                setattr(node, _SLOT, cls(node))
+            found: NodeContainers = getattr(node, _SLOT)
+            guests = cast("list[Any]", node.guests)  # a clean-up empties it
+            if found not in guests:
+                guests.append(found)
+            return found
+
+    def shared(self, owner: str, config: ContainerTestConfig) -> ContainerExecutor:
+        """The container of an owner; started at the first call, and again if it died.
+
+        Args:
+            owner: name of the suite.
+            config: one container is kept for each.
+
+        Raises:
+            ConfigError, EngineError: it cannot be had; nothing stays behind.
+        """
+        key = (owner, config.require_image().key())
+        with self._lock:
+            self._see_released_gone()
+            executor = self._shared.get(key)
+            if executor is not None and not executor.is_running:
+                self._node.log.warning(
+                    f"{executor!r} does not run any more, a new one takes its place"
+                )
+                executor.stop()
+                executor = None
+            if executor is None:
+                executor = self._shared[key] = _started(ContainerExecutor(self._node, config))
+            return executor
+
+    def fresh(self, config: ContainerTestConfig) -> ContainerExecutor:
+        """A container of its own for a case, the spare where there is one.
+
+        Args:
+            config: what it shall be.
+
+        Raises:
+            ConfigError, EngineError: it cannot be had; nothing stays behind.
+        """
+        self._see_released_gone()
+        spare = self._spares.pop(config.require_image().key(), None)
+        executor = spare.take() if spare is not None else None
         if executor is None:
-            executor = fresh_executor(node, config)
-            containers[(owner, config.key())] = executor
+            executor = _started(ContainerExecutor(self._node, config))
+        self._of_cases.append(executor)
         return executor
 
+    def prepare_next(self, config: ContainerTestConfig, is_needed: Callable[[], bool]) -> None:
+        """Begin to make a spare while a case runs.
 
-def fresh_executor(node: Node, config: ContainerTestConfig) -> ContainerExecutor:
-    """A container of its own, removed at the latest with the node's environment.
+        Args:
+            config: what it shall be.
+            is_needed: whether a case that could take it is still to come.
+        """
+        if config.warm_spare and config.key() not in self._spares and is_needed():
+            self._spares[config.key()] = Spare(self._node, config, is_needed)
 
-    Args:
-        node: where.
-        config: what it shall be.
-    """
-    executor = ContainerExecutor(node, config).start()
-    node.guests.append(executor.node)
-    return executor
+    def end_case(self, executor: ContainerExecutor, is_needed: Callable[[], bool]) -> None:
+        """Give back the container of a case.
 
+        Args:
+            executor: from `fresh`.
+            is_needed: whether a case of its kind is still to come.
+        """
+        if executor in self._of_cases:
+            self._of_cases.remove(executor)
+        if executor.config.warm_spare and is_needed():
+            executor.stop_soon()
+            self._released.append(executor)
+        else:
+            executor.stop()
+        for key, spare in list(self._spares.items()):
+            if spare.is_needed():
+                spare.wait()
+            elif spare.is_done:  # the case that it was for was skipped
+                self._spares.pop(key).executor.stop()
 
-def release(node: Node, executor: ContainerExecutor) -> None:
-    """Remove a container before its environment ends."""
-    executor.stop()
-    if executor.node_or_none in node.guests:
-        node.guests.remove(executor.node_or_none)
+    def close(self) -> None:
+        """LISA closes its nodes after each case; see `ContainerNode.close`."""
+        for executor in self._all():
+            if executor.node_or_none is not None:
+                executor.node_or_none.close()
+
+    def cleanup(self) -> None:
+        """LISA's end of the node: remove all, several at a time."""
+        for spare in self._spares.values():
+            spare.wait()
+        executors = self._all()
+        for each in (self._shared, self._of_cases, self._released, self._spares):
+            each.clear()
+        for_each(executors, _clean_up)
+
+    def _all(self) -> list[ContainerExecutor]:
+        spares = [spare.executor for spare in self._spares.values()]
+        return [*self._shared.values(), *self._of_cases, *self._released, *spares]
+
+    def _see_released_gone(self) -> None:
+        released, self._released = self._released, []
+        stop_all(released)
 
 
 def keep_if_asked(node: Node, executor: ContainerExecutor, error: BaseException) -> None:
@@ -84,3 +169,20 @@ def keep_if_asked(node: Node, executor: ContainerExecutor, error: BaseException)
     if executor.keep_environment != constants.ENVIRONMENT_KEEP_NO and not executor.keep:
         executor.keep = True
         node.log.info(f"keeping {executor!r} of a failed case; enter: {executor.enter_command}")
+
+
+def _started(executor: ContainerExecutor) -> ContainerExecutor:
+    try:
+        executor.start()
+        _ = executor.node  # LISA looks at the system in it
+    except BaseException:
+        executor.stop()
+        raise
+    return executor
+
+
+def _clean_up(executor: ContainerExecutor) -> None:
+    if executor.node_or_none is not None:
+        executor.node_or_none.cleanup()  # with what was made on it
+    else:
+        executor.stop()

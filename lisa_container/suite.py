@@ -5,26 +5,28 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import Any, Callable
+from typing import Any, Callable, TypeVar, overload
 
 from lisa import Environment, Node, TestSuite
 from lisa.testsuite import TestResult
 from lisa.util.parallel import run_in_parallel
 
-from lisa_container import interrupt
+from lisa_container import interrupt, upcoming
 from lisa_container.command import Command, CommandResult, wait_for_kills
 from lisa_container.config import ContainerTestConfig, Scope
 from lisa_container.errors import ConfigError
 from lisa_container.executor import ContainerExecutor
-from lisa_container.sharing import fresh_executor, keep_if_asked, release, shared_executor
+from lisa_container.sharing import NodeContainers, keep_if_asked
 
 Case = Callable[..., None]
+C = TypeVar("C", bound=Case)
 
 # Suites are imported by LISA's main thread, the only one that may do this.
 interrupt.install()
+upcoming.listen()
 
-# Marks a decorated case; functools.wraps carries it through LISA's own decorator.
-_MARK = "_is_container_test"
+# On a decorated case: what it overrides; functools.wraps carries it through LISA's own decorator.
+_MARK = "_container_test"
 
 
 class ContainerTestSuite(TestSuite):
@@ -68,9 +70,9 @@ class ContainerTestSuite(TestSuite):
             ConfigError, EngineError: it cannot be had; nothing stays behind.
         """
         if self.container_config.scope is Scope.SUITE:
-            return shared_executor(node, type(self).__qualname__, self.container_config)
+            return NodeContainers.of(node).shared(type(self).__qualname__, self.container_config)
         if node not in self._of_this_case:
-            self._of_this_case[node] = fresh_executor(node, self.container_config)
+            self._of_this_case[node] = NodeContainers.of(node).fresh(self.container_config)
         return self._of_this_case[node]
 
     def _run_in_container(self, node: Node, command: Command, **kwargs: Any) -> CommandResult:
@@ -126,7 +128,12 @@ class ContainerTestSuite(TestSuite):
                 method(**kwargs)  # the decorator brings a container of its own
                 return
             nodes = list(kwargs["environment"].nodes.list())
+            upcoming.begins(kwargs["result"].id_)
             self._containers = self._prepare_all(nodes)
+            for each in self._of_this_case:
+                NodeContainers.of(each).prepare_next(
+                    self.container_config, self._is_another_to_come
+                )
             try:
                 method(**kwargs, **self._container_arguments(kwargs))
             except BaseException as error:
@@ -165,10 +172,29 @@ class ContainerTestSuite(TestSuite):
     def _release_case(self) -> None:
         self._containers = []
         while self._of_this_case:
-            release(*self._of_this_case.popitem())
+            node, executor = self._of_this_case.popitem()
+            NodeContainers.of(node).end_case(executor, self._is_another_to_come)
+
+    def _is_another_to_come(self) -> bool:
+        return _is_to_come(self, self.container_config)
 
     def _is_decorated(self, result: TestResult) -> bool:
         return hasattr(getattr(type(self), result.runtime_data.name), _MARK)
+
+
+@overload
+def container_test(image: C) -> C: ...
+
+
+@overload
+def container_test(
+    image: str | None = None,
+    privileged: bool | None = None,
+    mount_host_root: bool | None = None,
+    volumes: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    **options: Any,
+) -> Callable[[C], C]: ...
 
 
 def container_test(
@@ -222,10 +248,14 @@ def _decorate(case: Case, overrides: dict[str, Any]) -> Case:
     def wrapper(suite: TestSuite, **kwargs: Any) -> None:
         node: Node = kwargs["node"]
         config = _base_config(suite).merged(**overrides).require_image()
+        containers = NodeContainers.of(node)
+        is_needed = functools.partial(_is_to_come, suite, config)
+        upcoming.begins(kwargs["result"].id_)
         if config.scope is Scope.CASE:
-            executor = fresh_executor(node, config)
+            executor = containers.fresh(config)
+            containers.prepare_next(config, is_needed)
         else:
-            executor = shared_executor(node, type(suite).__qualname__, config)
+            executor = containers.shared(type(suite).__qualname__, config)
         try:
             kwargs.update(node=executor.node, container=executor, host=node)
             case(suite, **{name: kwargs[name] for name in parameters if name in kwargs})
@@ -234,12 +264,27 @@ def _decorate(case: Case, overrides: dict[str, Any]) -> Case:
             raise
         finally:
             if config.scope is Scope.CASE:
-                release(node, executor)
+                containers.end_case(executor, is_needed)
 
-    # LISA gives a case only what it annotates, and we need the node also where the case does not.
-    wrapper.__annotations__ = {"node": Node, **case.__annotations__}
-    setattr(wrapper, _MARK, True)
+    # LISA gives a case only what it annotates, and we need these also where the case does not.
+    wrapper.__annotations__ = {"node": Node, "result": TestResult, **case.__annotations__}
+    setattr(wrapper, _MARK, overrides)
     return wrapper
+
+
+def _is_to_come(suite: TestSuite, config: ContainerTestConfig) -> bool:
+    """Whether a case of the suite is still to come that wants a container of its own like this."""
+    names = upcoming.cases_of(suite._metadata.name)
+    configs = [_config_of(suite, name) for name in dict.fromkeys(names)]
+    return any(x.scope is Scope.CASE and x.key() == config.key() for x in configs if x is not None)
+
+
+def _config_of(suite: TestSuite, name: str) -> ContainerTestConfig | None:
+    """What the container of a case will be; None where it has none."""
+    overrides = getattr(getattr(type(suite), name, None), _MARK, None)
+    if overrides is not None:
+        return _base_config(suite).merged(**overrides)
+    return suite.container_config if isinstance(suite, ContainerTestSuite) else None
 
 
 def _base_config(suite: TestSuite) -> ContainerTestConfig:

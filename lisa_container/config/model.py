@@ -148,6 +148,10 @@ class ContainerTestConfig(DataClassJsonMixin):
     """How long a container lives: `suite` or `case`. Default: `suite`, which saves a start for
     each case; choose `case` when a case leaves its container changed."""
 
+    warm_spare: bool = field(default=True, metadata=_rule(checks.flag))
+    """With `scope: case`, make the container of the next case ready while the present one runs.
+    Default: true; choose false where a case needs the node to itself."""
+
     pull_policy: PullPolicy = field(default=PullPolicy.MISSING, metadata=_member(PullPolicy))
     """When to pull the image: `always`, `missing` or `never`. Default: `missing` [run]."""
 
@@ -214,11 +218,11 @@ class ContainerTestConfig(DataClassJsonMixin):
     def key(self) -> str:
         """A short hash of the content: equal when one container may serve both configs.
 
-        It is the same in every process. `scope` and `startup_timeout` do not count: they say
-        nothing about what the container is.
+        It is the same in every process. `scope`, `startup_timeout` and `warm_spare` do not count:
+        they say nothing about what the container is.
         """
         content = self.to_dict()
-        del content["scope"], content["startup_timeout"]
+        del content["scope"], content["startup_timeout"], content["warm_spare"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def merged(self, **overrides: Any) -> ContainerTestConfig:

@@ -21,6 +21,8 @@ class EngineAdapter(BaseHTTPAdapter):  # type: ignore[misc]
     """
 
     def __init__(self, dialer: Dialer, timeout: float) -> None:
+        self.dial = dialer.dial
+        """Opens a stream to the engine beside those of requests."""
         self._pool = _Pool(dialer, timeout)
         super().__init__()
 

@@ -89,6 +89,38 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
         """
         return super().exec_start(exec_id, socket=True)  # type: ignore[no-any-return]
 
+    def start_within(self, container: str, seconds: float) -> bool:
+        """Start a container; whether the engine did it in time. (The SDK's `start` has none.)
+
+        Args:
+            container: name or id.
+            seconds: how long the engine may take.
+        """
+        try:
+            answer = self._post(self._url("/containers/{0}/start", container), timeout=seconds)
+        except requests.RequestException as error:
+            if not is_timeout(error):
+                raise
+            return False
+        self._raise_for_status(answer)
+        return True
+
+    def remove_soon(self, container: str) -> None:
+        """Have the engine remove a container, running or not, without waiting for that.
+
+        Args:
+            container: its id. Whether it is gone, a later removal will tell.
+        """
+        url = self._url("/containers/{0}?v=1&force=1", container)
+        path = url[len(self.base_url) :]
+        stream = self._custom_adapter.dial()
+        try:
+            stream.sendall(f"DELETE {path} HTTP/1.1\r\nHost: engine\r\n\r\n".encode())
+            # What was sent first on a connection arrives first: with this answer it has arrived.
+            self.ping()
+        finally:
+            stream.close()
+
     def pull_progress(
         self, repository: str, tag: str, header: bytes | None, timeout: float
     ) -> Iterator[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +18,7 @@ from lisa.node import Node
 from lisa_container.engine.api import EngineAPI, EngineClient
 from lisa_container.engine.dial import Dialer, choose_dialer
 from lisa_container.engine.naming import node_name
-from lisa_container.engine.privileges import Capabilities, find_capabilities
+from lisa_container.engine.privileges import Capabilities, find_capabilities, list_devices
 from lisa_container.errors import (
     ContainerError,
     EngineError,
@@ -30,6 +31,9 @@ from lisa_container.errors import (
 # A node's engine is an attribute of the node under this name, so that it ends with its node.
 _SLOT = "_lisa_container_engine"
 _slots_lock = threading.Lock()
+
+# How long (seconds) a node's devices are taken to be the same: for containers started at once.
+_DEVICES_AGE = 5.0
 
 # What a broken or silent stream becomes on its way up, at the begin of an answer or later.
 _BROKEN = (requests.exceptions.RequestException, urllib3.exceptions.HTTPError, OSError)
@@ -73,6 +77,7 @@ class Engine:
         """The engine's own version, such as `20.10.24`."""
         self.client = EngineClient(self.api)
         self._capabilities: Capabilities | None = None
+        self._devices: tuple[float, list[str]] | None = None
         self._noted: set[str] = set()
         self._lock = threading.Lock()
         node.log.debug(
@@ -127,6 +132,15 @@ class Engine:
             if self._capabilities is None:
                 self._capabilities = find_capabilities(self.node, self.kind, self.api)
             return self._capabilities
+
+    @property
+    def devices(self) -> list[str]:
+        """The device files of the node that a privileged container gets."""
+        with self._lock:
+            now = time.monotonic()
+            if self._devices is None or now - self._devices[0] > _DEVICES_AGE:
+                self._devices = now, list_devices(self.node)
+            return self._devices[1]
 
     def note_once(self, message: str) -> None:
         """Log a limitation of this node's engine the first time it matters."""

@@ -10,7 +10,7 @@ from typing import Any
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import run_labels
-from lisa_container.engine.privileges import ALL_CAPABILITIES, add_privileges, list_devices
+from lisa_container.engine.privileges import ALL_CAPABILITIES, add_privileges
 from lisa_container.errors import ConfigError
 
 
@@ -78,7 +78,7 @@ def _add_capabilities(engine: Engine, host: dict[str, Any], privileged: bool) ->
         "does 'mount -o remount,rw /sys'"
     )
     if privileged:
-        add_privileges(host, capabilities, list_devices(engine.node))
+        add_privileges(host, capabilities, engine.devices)
     else:
         host["CapAdd"] = list(capabilities.granted)
 

@@ -120,7 +120,7 @@ class EngineSocket:
     def makefile(self, mode: str = "rb", buffering: int | None = None) -> io.BufferedReader:
         """A buffered reader over this stream; the stream stays open until it too is closed."""
         self._files += 1
-        return io.BufferedReader(EngineFile(self), buffering or io.DEFAULT_BUFFER_SIZE)
+        return io.BufferedReader(EngineFile(self), buffering or CHUNK)
 
     def close(self) -> None:
         """Close it, once no file made of it is open any more, as `socket.close` does."""

@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 # Waiting happens in slices this long (seconds), so that LISA's case timeout and Ctrl-C, which come
 # as exceptions between two steps of Python, get through at once.
-_SLICE = 0.1
+SLICE = 0.1
 
 
 def wait_for(
@@ -25,7 +25,7 @@ def wait_for(
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
-        left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
+        left = SLICE if deadline is None else min(SLICE, deadline - time.monotonic())
         if event.wait(max(0.0, left)):
             return True
         if deadline is not None and time.monotonic() >= deadline:
@@ -34,14 +34,14 @@ def wait_for(
             poll()
 
 
-def bounded(job: Callable[[], T], seconds: float) -> T:
+def bounded(job: Callable[[], T], seconds: float | None) -> T:
     """Do something that may hang; its result.
 
     It is done in a thread of its own, which is left to itself when the time is up.
 
     Args:
         job: what to do.
-        seconds: how long to wait for it.
+        seconds: how long to wait for it; None waits for ever.
 
     Raises:
         TimeoutError: it has not come to an end; or whatever the job raised.
@@ -60,7 +60,7 @@ def bounded(job: Callable[[], T], seconds: float) -> T:
 
     threading.Thread(target=work, name="bounded", daemon=True).start()
     if not wait_for(done, seconds):
-        raise TimeoutError(f"no answer in {seconds:g} seconds")
+        raise TimeoutError(f"no answer in {seconds or 0:g} seconds")
     if errors:
         raise errors[0]
     return results[0]

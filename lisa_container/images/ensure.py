@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from typing import Callable, TypeVar
 
 from lisa_container.config import LOCAL_REPOSITORY, ContainerTestConfig, PullPolicy
 from lisa_container.engine.client import Engine
@@ -14,6 +15,38 @@ from lisa_container.images.pull import pull_image
 # Two suites that ask for one image at once get it once.
 _locks: weakref.WeakKeyDictionary[Engine, dict[str, threading.Lock]] = weakref.WeakKeyDictionary()
 _locks_lock = threading.Lock()
+# Names of images that were seen on the node.
+_seen: weakref.WeakKeyDictionary[Engine, set[str]] = weakref.WeakKeyDictionary()
+
+T = TypeVar("T")
+
+
+def with_image(engine: Engine, config: ContainerTestConfig, work: Callable[[], T]) -> T:
+    """Do something that needs the config's image; it is looked for only once for each engine.
+
+    An image that somebody removed since is fetched anew, and the work is done again.
+
+    Args:
+        engine: of the node.
+        config: names the image and the policy.
+        work: raises ImageNotFoundError, having done nothing, where the image is not there.
+
+    Raises:
+        ImageNotFoundError, ConfigError, EngineError: see `ensure_image`; or what the work raises.
+    """
+    reference = config.image_reference
+    with _locks_lock:
+        seen = _seen.setdefault(engine, set())
+        is_seen = reference in seen and config.pull_policy is not PullPolicy.ALWAYS
+    if is_seen:
+        try:
+            return work()
+        except ImageNotFoundError:
+            engine.node.log.debug(f"image '{reference}' is not on node '{engine.name}' any more")
+    ensure_image(engine, config)
+    with _locks_lock:
+        seen.add(reference)
+    return work()
 
 
 def ensure_image(engine: Engine, config: ContainerTestConfig) -> None:

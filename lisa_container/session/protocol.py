@@ -116,8 +116,8 @@ def request(token: str, command: str | Sequence[str], options: Options) -> bytes
     """
     if not isinstance(command, str) and [*command[:2]] == ["sh", "-c"] and len(command) == 3:
         command = command[2]  # that is what the worker is already
-    # The first line says that the worker has it all. The next leaves no trace of its variables; what
-    # takes its place has no shell above.
+    # The first line says that the worker has it all. The next leaves no trace of its variables; and
+    # a program that takes its place has no shell above.
     own = "t l s" if isinstance(command, str) else "t l s SHLVL"
     lines = ['echo "$t>$$"', f"unset {own}; set --"]
     if options.cwd:

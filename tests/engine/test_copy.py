@@ -481,3 +481,60 @@ def test_memory_for_a_big_file(
     assert int(grown.split()[-1]) < 16 * 1024, f"KiB: {grown}"
     with (tmp_path / "back").open("rb") as back:
         assert back.read(5) == b"begin"
+
+
+# --- speed --------------------------------------------------------------------------------------
+
+
+def test_engine_is_not_asked_to_compress(
+    box: ContainerExecutor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is asked for that unless told otherwise, and takes ten times as long."""
+    api, asked = box.engine.api, []
+    send = api.send
+
+    def spy(request: Any, **kwargs: Any) -> Any:
+        if "/archive" in request.url and request.method == "GET":
+            asked.append(request.headers["Accept-Encoding"])
+        return send(request, **kwargs)
+
+    monkeypatch.setattr(api, "send", spy)
+    box.copy_from("/bin/busybox", tmp_path / "busybox")
+    assert asked == ["identity"]
+
+
+@pytest.mark.parametrize("way", ["in", "out"])
+def test_quick_cipher_for_much(way: str, machine: SandboxNode, tmp_path: Path) -> None:
+    """The connection changes its cipher amid a copy, and whoever else uses it does not notice."""
+    from conftest import BUSYBOX, connect_as
+
+    data = os.urandom(1024**2) * 16
+    (tmp_path / "there").write_bytes(data)
+    node = connect_as(machine, "sudo")
+    with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)) as container:
+        if way == "out":
+            container.run("cat >/back", stdin=data)
+        transport = container.engine.dialer.keepalive_target()
+        assert "gcm" not in transport.remote_cipher
+        outputs: list[str] = []
+        is_over = threading.Event()
+
+        def talk() -> None:
+            while not is_over.is_set():
+                outputs.append(container.run(["echo", "said"]).stdout)
+
+        talker = threading.Thread(target=talk)
+        talker.start()
+        try:
+            if way == "in":
+                container.copy_to(tmp_path / "there", "/back")
+            else:
+                container.copy_from("/back", tmp_path / "back")
+        finally:
+            is_over.set()
+            talker.join(60)
+        assert "gcm" in transport.remote_cipher and "gcm" in transport.local_cipher
+        assert outputs and set(outputs) == {"said"}
+        copied = container.run(["cat", "/back"]).stdout_bytes
+        assert data == (copied if way == "in" else (tmp_path / "back").read_bytes())
+    node.close()

@@ -58,6 +58,7 @@ FULL: dict[str, Any] = {
     "read_only": True,
     "security_opt": ["no-new-privileges"],
     "scope": "case",
+    "warm_spare": False,
     "pull_policy": "always",
     "startup_timeout": 5.0,
     "labels": {"team": "kernel"},
@@ -191,7 +192,7 @@ def test_key_is_one_for_all_spellings() -> None:
 @pytest.mark.parametrize("name", FULL)
 def test_key_follows_what_the_container_is(name: str) -> None:
     same = ContainerTestConfig(**{name: FULL[name]}).key() == ContainerTestConfig().key()
-    assert same == (name in ("scope", "startup_timeout"))
+    assert same == (name in ("scope", "startup_timeout", "warm_spare"))
 
 
 # --- merged
