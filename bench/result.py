@@ -68,7 +68,9 @@ class Line:
         if self.target.of is Of.VALUE:
             return self.ours <= self.target.limit
         if self.theirs is None:
-            raise ValueError(f"'{self.what}' has a target of {self.target.of.value} and no {'other'}")
+            raise ValueError(
+                f"'{self.what}' has a target of {self.target.of.value} and no {'other'}"
+            )
         if self.target.of is Of.DIFFERENCE:
             return self.ours - self.theirs <= self.target.limit
         return self.ours <= self.target.limit * self.theirs

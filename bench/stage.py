@@ -20,13 +20,11 @@ from lisa.node import Node, quick_connect
 from lisa.util import constants
 from lisa.util.logger import init_logger, set_console_level
 
+from bench.raw import open_api
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 
 BUSYBOX = "lisa_container/busybox"
 """Made on the node of its own static busybox; see lisa_container/images/local."""
-
-# Longer than any benchmark takes, in seconds.
-_REQUEST_TIMEOUT = 600
 
 _Result = TypeVar("_Result")
 
@@ -109,7 +107,7 @@ class Stage:
 
     def api(self) -> docker.APIClient:
         """The SDK on the engine's own socket: no SSH, nothing of ours."""
-        return docker.APIClient(base_url=self.socket, version="auto", timeout=_REQUEST_TIMEOUT)
+        return open_api(self.socket)
 
     def _login(self, username: str) -> Login:
         machine = self.machine

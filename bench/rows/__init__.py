@@ -6,9 +6,7 @@ import importlib
 from typing import Any
 
 # In the order of the page.
-ROWS = (
-    *("command", "node", "start", "hundred", "fresh", "transfer", "suite", "memory", "growth"),
-)
+ROWS = (*("command", "node", "start", "hundred", "fresh", "transfer", "suite", "memory", "growth"),)
 
 
 def load(name: str) -> Any:

@@ -29,7 +29,7 @@ from lisa.node import Node
 from bench.result import Line, Target
 from bench.stage import Stage
 from bench.timing import interleave, repeated
-from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container import ContainerExecutor, ContainerTestConfig, PullPolicy
 
 IMAGE = "lisa_container_bench/python"
 PROGRAM = "/bin/true"
@@ -49,7 +49,7 @@ Call = Callable[[], None]
 
 def measure(stage: Stage) -> list[Line]:
     make_image(stage)
-    config = ContainerTestConfig(image=IMAGE, pull_policy="never")
+    config = ContainerTestConfig(image=IMAGE, pull_policy=PullPolicy.NEVER)
     with contextlib.ExitStack() as stack:
         node = stack.enter_context(stage.user.node())
         container = stack.enter_context(ContainerExecutor(node, config))

@@ -8,32 +8,16 @@ inspect, and removal.
 
 from __future__ import annotations
 
-from typing import Any
-
 import docker
 
+from bench import raw
 from bench.result import Line, Target
+from bench.settings import settings_of
 from bench.stage import BUSYBOX, Stage
 from bench.timing import Stopwatch, interleave
 from lisa_container import ContainerExecutor, ContainerTestConfig
 
 CONFIG = ContainerTestConfig(image=BUSYBOX)
-
-
-def settings_of(container: ContainerExecutor) -> dict[str, Any]:
-    """What to send to an engine for a container just like this one."""
-    found = container.inspect()
-    # The engine gave it this name, after its id.
-    config = {name: value for name, value in found["Config"].items() if name != "Hostname"}
-    return {**config, "HostConfig": found["HostConfig"]}
-
-
-def create_and_start(api: docker.APIClient, settings: dict[str, Any]) -> str:
-    """A running container; its id."""
-    container: str = api.create_container_from_config(settings)["Id"]
-    api.start(container)
-    assert api.inspect_container(container)["State"]["Running"]
-    return container
 
 
 def measure(stage: Stage) -> list[Line]:
@@ -51,15 +35,15 @@ def measure(stage: Stage) -> list[Line]:
                 container.stop()
             _check_gone(api, identity)
 
-        def raw(watch: Stopwatch) -> None:
+        def bare(watch: Stopwatch) -> None:
             with watch("start"):
-                container = create_and_start(api, settings)
+                container = raw.create_and_start(api, settings)
             with watch("removal"):
-                api.remove_container(container, v=True, force=True)
+                raw.remove(api, container)
             _check_gone(api, container)
 
         rounds = stage.pick(30, 2)
-        found = interleave({"ours": ours, "raw": raw}, rounds)
+        found = interleave({"ours": ours, "raw": bare}, rounds)
     calls = {"start": "create, start, inspect", "removal": "remove"}
     return [
         Line(
