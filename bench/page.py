@@ -12,19 +12,19 @@ NOTES = Path(__file__).parent / "notes"
 _INTRO = """\
 # Performance
 
-Every number here comes from `make bench`, which makes a node on this machine, reaches it over SSH on a
-virtual Ethernet pair, and runs us beside the alternatives on its real Docker Engine. This page is
-written by it; do not edit it.
+Every number here comes from `make bench`, which makes a node on this machine, reaches it over SSH
+on a virtual Ethernet pair, and runs us beside the alternatives on its real Docker Engine. This
+page is written by it; do not edit it.
 
-- The ways of a row take turns (A B C A B C …) in one run, so that what else the machine does meets all
-  alike; what is quick is done several times in a turn. The numbers are medians.
+- The ways of a row take turns (A B C A B C …) in one run, so that what else the machine does
+  meets all alike; what is quick is done several times in a turn. The numbers are medians.
 - The ratio is ours divided by the alternative's: below 1 we are quicker, or smaller.
-- The outcome of everything measured is checked: output, exit code, or the sum of the copied bytes. A
-  failure is no sample but ends the row.
-- Each row has a node of its own, freshly made. The node's users have a clean shell profile; a heavy one
-  adds to every command that starts a shell.
-- Runner and node share the machine's cores, so the runner's own work counts twice: on a node of its own
-  the engine would not wait for it.
+- The outcome of everything measured is checked: output, exit code, or the sum of the copied
+  bytes. A failure is no sample but ends the row.
+- Each row has a node of its own, freshly made. The node's users have a clean shell profile; a
+  heavy one adds to every command that starts a shell.
+- Runner and node share the machine's cores, so the runner's own work counts twice: on a node of
+  its own the engine would not wait for it.
 
 Measured on:
 """
@@ -51,7 +51,7 @@ def page(rows: Sequence[Row], about: Mapping[str, str], documents: Mapping[str, 
     Args:
         rows: in order.
         about: the machine.
-        documents: what each row measures and how, by the row's name: its title, an empty line, more.
+        documents: by the row's name, what it measures and how: a title, an empty line, more.
     """
     parts = [_INTRO, "\n".join(f"- {name}: {value}" for name, value in about.items())]
     parts.append(f"\n{table(rows)}\n")

@@ -1,7 +1,8 @@
-"""The engine's API with nothing of ours: the SDK on the engine's own socket, in processes of its own.
+"""The engine's API with nothing of ours: the SDK on the engine's own socket, in processes of its
+own.
 
-Several processes, not threads: the alternative shall be as quick as the engine lets it, and not be
-held up by Python's interpreter lock or by what runs in this process.
+Several processes, not threads: the alternative shall be as quick as the engine lets it, and not
+be held up by Python's interpreter lock or by what runs in this process.
 """
 
 from __future__ import annotations

@@ -69,7 +69,7 @@ class Line:
             return self.ours <= self.target.limit
         if self.theirs is None:
             raise ValueError(
-                f"'{self.what}' has a target of {self.target.of.value} and no {'other'}"
+                f"'{self.what}' has a target of {self.target.of.value} and no alternative"
             )
         if self.target.of is Of.DIFFERENCE:
             return self.ours - self.theirs <= self.target.limit

@@ -3,14 +3,15 @@
 The program `/bin/true`, started in one container of a Debian with Python, its exit code checked:
 
 - `executor.run`, as a user with sudo (through the relay) and as root (the engine's own socket);
-- LISA's stock path: `node.execute("docker exec …", sudo=True)`, on a connection of LISA's that we never
-  touched;
+- LISA's stock path: `node.execute("docker exec …", sudo=True)`, on a connection of LISA's that we
+  never touched;
 - docker-py's own `ssh://`, as root: one client, one `exec_run` after the other;
-- Mitogen, ssh as root and then docker: one context in the container, `subprocess.call` in it. It needs
-  Python in the image;
-- the floor: a bare `sh` in the container, kept open by one exec through the same stream of ours: a line
-  written, the answer read. It takes neither a command's output nor its exit code, knows no timeout, and
-  dies with the first command that ends it.
+- Mitogen, ssh as root and then docker: one context in the container, `subprocess.call` in it. It
+  needs Python in the image;
+- the floor: a bare `sh` in the container, kept open by one exec through the same stream of ours:
+  a line written, the exit code read. It keeps no output apart, knows no timeout, and a command
+  that reads its stdin or ends it is its last. Once with the program, once with a builtin (`:`)
+  that starts none.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ STOCK = "LISA's stock path, user with sudo"
 DOCKER_PY = "docker-py over ssh://, root"
 MITOGEN = "Mitogen, ssh and docker, root"
 BARE = "a bare resident sh, root"
+BUILTIN = "a bare resident sh that starts no program, root"
 
 # How often a way runs in one of its turns: so often that it takes about as long as the slow ones.
-_TIMES = {SUDO: 100, ROOT: 100, BARE: 100, MITOGEN: 50}
+_TIMES = {SUDO: 100, ROOT: 100, BARE: 100, BUILTIN: 100, MITOGEN: 100}
 
 Call = Callable[[], None]
 
@@ -61,7 +63,8 @@ def measure(stage: Stage) -> list[Line]:
             ROOT: lambda: _check(beside.run([PROGRAM]).exit_code),
             DOCKER_PY: stack.enter_context(_docker_py(stage, container.name)),
             MITOGEN: stack.enter_context(_mitogen(stage, container.name)),
-            BARE: stack.enter_context(_bare_shell(beside)),
+            BARE: stack.enter_context(_bare_shell(beside, PROGRAM)),
+            BUILTIN: stack.enter_context(_bare_shell(beside, ":")),
         }
         ways = {
             name: repeated(call, stage.pick(_TIMES.get(name, 1), 1)) for name, call in calls.items()
@@ -84,6 +87,8 @@ def measure(stage: Stage) -> list[Line]:
         line(ROOT, MITOGEN, 1.0),
         line(ROOT, BARE, 1.5),
         line(SUDO, BARE, None),
+        line(BARE, STOCK, None),
+        line(BUILTIN, BARE, None),
     ]
 
 
@@ -146,7 +151,7 @@ def _mitogen(stage: Stage, name: str) -> Iterator[Call]:
 
 
 @contextlib.contextmanager
-def _bare_shell(container: ContainerExecutor) -> Iterator[Call]:
+def _bare_shell(container: ContainerExecutor, command: str) -> Iterator[Call]:
     api = container.engine.api
     created = api.exec_create(container.id, ["sh"], stdin=True)
     stream = api.exec_stream(created["Id"])
@@ -154,7 +159,7 @@ def _bare_shell(container: ContainerExecutor) -> Iterator[Call]:
     expected = 8 + len("0\n")
 
     def call() -> None:
-        stream._sock.sendall(f"{PROGRAM}; echo $?\n".encode())
+        stream._sock.sendall(f"{command}; echo $?\n".encode())
         answer = b""
         while len(answer) < expected:
             answer += stream.read(expected - len(answer))

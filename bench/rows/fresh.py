@@ -1,9 +1,10 @@
 """What a fresh container for each case costs.
 
-A suite of cases that run one command in their container and then work for 0.3 s, by `lisa -r`: with
-`scope: case`, where each has a container of its own, beside `scope: suite`, where all share one.
-Measured is the time from the begin of a case to the begin of the next one, so that making and removing
-containers counts wherever it happens, and LISA's own work between cases in both alike.
+A suite of cases that run one command in their container and then work for 0.3 s, by `lisa -r`:
+with `scope: case`, where each has a container of its own, beside `scope: suite`, where all share
+one. Measured is the time from the begin of a case to the begin of the next one, so that making
+and removing containers counts wherever it happens, and LISA's own work between cases in both
+alike.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """What more containers cost the next one.
 
-With 1, 10, 100 and 300 containers running on one node, made by `start_all`, each having run a command:
-the start of one more, a command in one of them, and the runner's resident memory, each beside what it is
-with one container. All in one process over one SSH connection, as a user with sudo. The engine
-itself grows slower, too: beside the start stands the SDK's on the engine's own socket at the same
-number.
+With 1, 10, 100 and 300 containers running on one node, made by `start_all`, each having run a
+command: the start of one more, a command in one of them, and the runner's resident memory, each
+beside what it is with one container. All in one process over one SSH connection, as a user with
+sudo. The engine itself grows slower, too: beside the start stands the SDK's on the engine's own
+socket at the same number.
 """
 
 from __future__ import annotations

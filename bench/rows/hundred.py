@@ -1,15 +1,17 @@
 """A hundred containers at once.
 
-`start_all` of 100 executors, one trivial command in each, `stop_all`; over one SSH connection as a user
-with sudo. Beside it:
+`start_all` of 100 executors, one trivial command in each, `stop_all`; over one SSH connection as
+a user with sudo. Beside it:
 
-- the SDK on the engine's own socket with no SSH between, the same settings: create, start and inspect;
-  exec create, start and inspect; remove. By 8 and by 16 processes at a time: Python's interpreter lock
-  would hold up threads, and the alternative shall be as quick as the engine lets it;
-- the docker CLI, one container after the other, in one SSH session: `docker run -d`, `docker exec`,
-  `docker rm -f`.
+- the SDK on the engine's own socket with no SSH between, the same settings: create, start and
+  inspect; exec create, start and inspect; remove. By 8 and by 16 processes at a time: Python's
+  interpreter lock would hold up threads, and the alternative shall be as quick as the engine lets
+  it;
+- the docker CLI, one container after the other, in one SSH session: `docker run -d`, `docker
+  exec`, `docker rm -f`.
 
-The three phases follow each other: no command before all are started. Commands are given by 8 threads.
+The three phases follow each other: no command before all are started. Commands are given by 8
+threads.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """The runner's memory.
 
-The resident memory (VmRSS, after a collection of garbage) of a process that does only this, as a user
-with sudo:
+The resident memory (VmRSS, after a collection of garbage) of a process that does only this, as a
+user with sudo:
 
-- per container: what 50 further running containers add, each of which has run a command and is ready
-  for the next one, divided by 50;
-- per 1,000 commands: what the first 1,000 commands in one container add after 100 to warm up, and then
-  what 9,000 further ones add, divided by 9.
+- per container: what 50 further running containers add, each of which has run a command and is
+  ready for the next one, divided by 50;
+- per 1,000 commands: what the first 1,000 commands in one container add after 100 to warm up, and
+  then what 9,000 further ones add, divided by 9.
 """
 
 from __future__ import annotations

@@ -5,8 +5,8 @@ same LISA code above both, as a user with sudo. LISA looks for a command's end e
 (`Process._wait_result` sleeps for 0.01 s between two looks), which is the floor of both.
 
 LISA's connection to the node has Nagle's algorithm on; ours turns it off, also for what else LISA
-does over that connection. So the bare node is measured on a connection that LISA alone has used, and
-on one that we have used before.
+does over that connection. So the bare node is measured on a connection that LISA alone has used,
+and on one that we have used before.
 """
 
 from __future__ import annotations

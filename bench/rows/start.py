@@ -1,9 +1,9 @@
 """Start and removal of one container.
 
 `executor.start()` to its return, with the container running and ready for commands, and
-`executor.stop()`, over SSH as a user with sudo; beside the SDK (`docker.APIClient`) on the engine's
-own socket with no SSH between: create (the very same settings, as `inspect` gave them), start,
-inspect, and removal.
+`executor.stop()`, over SSH as a user with sudo; beside the SDK (`docker.APIClient`) on the
+engine's own socket with no SSH between: create (the very same settings, as `inspect` gave them),
+start, inspect, and removal.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """A whole suite in a container.
 
-A stock LISA suite of 200 trivial cases (`node.execute("/bin/true")`) by `lisa -r`: as it is in a container,
-by the guest `type: container` in the runbook, beside the bare node. Then the same cases in a
-`ContainerTestSuite`, with `container.run`. Measured is the whole run of `lisa`, its own start, and the
-container's making included, and the time from case to case.
+A stock LISA suite of 200 trivial cases (`node.execute("/bin/true")`) by `lisa -r`: as it is in a
+container, by the guest `type: container` in the runbook, beside the bare node. Then the same
+cases in a `ContainerTestSuite`, with `container.run`. Measured is the whole run of `lisa`, its
+own start, and the container's making included, and the time from case to case.
 
 `BENCH_SUITE_CASES=50 make bench ROWS=suite` takes fewer cases.
 """
@@ -36,7 +36,7 @@ def measure(stage: Stage) -> list[Line]:
         return run
 
     ways = {GUEST: way("OnNode", **guest), BARE: way("OnNode"), BY_RUN: way("ByRun")}
-    rounds = stage.pick(3, 1)
+    rounds = stage.pick(2, 1)
     found = interleave(ways, rounds, warm_up=False)
     what = {"whole": f"{cases} cases", "case": "from case to case"}
     return [

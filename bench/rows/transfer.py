@@ -1,12 +1,15 @@
 """Copying a file in and out.
 
-`copy_to` and `copy_from` of 256 MiB of random bytes, into a container and back, as a user with sudo;
-beside `scp` between this machine and the node's own disk (the container's layer is on the same), over
-the same link, each over a connection that is open already: once with the very cipher and MAC that
-LISA's connection has negotiated, once with those that scp chooses by itself. The copies' SHA-256 is compared each time. The target, 0.8 of scp's speed,
-is a ratio of times of 1.25.
+`copy_to` and `copy_from` of 256 MiB of random bytes, into a container and back, as a user with
+sudo; beside `scp` between this machine and the node's own disk (the container's layer is on the
+same), over the same link, each over a connection that is open already: once with the very cipher
+and MAC that LISA's connection has negotiated, once with those that scp chooses by itself. The
+copies' SHA-256 is compared each time. The target, 0.8 of scp's speed, is a ratio of times of
+1.25. And beside the limit of all that goes over LISA's connection: paramiko's own channel, at the
+other end of which nothing is kept.
 
-The memory is what the process takes more at its peak than before, for one copy in a process of its own.
+The memory is what the process takes more at its peak than before, for one copy in a process of
+its own.
 """
 
 from __future__ import annotations
@@ -32,6 +35,11 @@ CONFIG = ContainerTestConfig(image=BUSYBOX)
 PHASES = ("in", "out")
 _REMOTE = "/var/tmp/bench-copy"
 _TIMEOUT = 600
+
+PLAIN = "paramiko alone, no file written"
+_CHUNK = 2**20
+# So large that a sender does not wait for the receiver's leave.
+_WINDOW = 2**26
 
 
 def measure(stage: Stage) -> list[Line]:
@@ -75,6 +83,7 @@ def measure(stage: Stage) -> list[Line]:
             "ours": ours,
             same: scp("-o", f"Ciphers={cipher}", "-o", f"MACs={mac}"),
             own: scp(),
+            PLAIN: _plain(transport, source),
         }
         rounds = stage.pick(5, 1)
         found = interleave(ways, rounds)
@@ -88,10 +97,36 @@ def measure(stage: Stage) -> list[Line]:
             target=Target(1.25) if other == same else None,
             samples=rounds,
         )
-        for other in (same, own)
+        for other in (same, own, PLAIN)
         for phase in PHASES
     ]
     return lines + [Line(f"peak memory, {x}", took[x], unit="MiB") for x in PHASES]
+
+
+def _plain(transport: paramiko.Transport, source: Path) -> Way:
+    """Only paramiko and `cat` on the node, nothing kept."""
+    size = source.stat().st_size
+
+    def way(watch: Stopwatch) -> None:
+        with watch("in"), _channel(transport, "wc -c") as channel:
+            with source.open("rb") as file:
+                for chunk in iter(lambda: file.read(_CHUNK), b""):
+                    channel.sendall(chunk)
+            channel.shutdown_write()
+            said = channel.makefile("rb").read()
+        assert int(said) == size, said
+        with watch("out"), _channel(transport, f"head -c {size} /dev/zero") as channel:
+            got = sum(len(chunk) for chunk in iter(lambda: channel.recv(_CHUNK), b""))
+        assert got == size, got
+
+    return way
+
+
+def _channel(transport: paramiko.Transport, command: str) -> paramiko.Channel:
+    channel = transport.open_session(window_size=_WINDOW)
+    channel.settimeout(_TIMEOUT)
+    channel.exec_command(command)
+    return channel
 
 
 def _peaks(login: Login, source: Path) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Many like cases: on a node, in a suite's container, in a container of each case's own.
 
-From the environment: BENCH_CASES, how many cases a suite has; BENCH_RECORD, a file to which each case
-appends the time of its begin (seconds, of the machine's monotonic clock).
+From the environment: BENCH_CASES, how many cases a suite has; BENCH_RECORD, a file to which each
+case appends the time of its begin (seconds, of the machine's monotonic clock).
 """
 
 from __future__ import annotations
