@@ -8,9 +8,9 @@ be held up by Python's interpreter lock or by what runs in this process.
 from __future__ import annotations
 
 import multiprocessing
-import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
 from types import TracebackType
 from typing import Any, Callable
 
@@ -63,10 +63,11 @@ class RawClients:
 
     def __init__(self, socket: str, count: int) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pool = ProcessPoolExecutor(count, context, initializer=_open, initargs=(socket,))
-        # All of them are there before anything is measured.
-        for warmed in [self._pool.submit(time.sleep, 1) for _ in range(count)]:
-            warmed.result()
+        # All of them are there before anything is measured: each waits for the others.
+        barrier = context.Barrier(count, timeout=_REQUEST_TIMEOUT)
+        self._pool = ProcessPoolExecutor(count, context, _open, (socket, barrier))
+        for begun in [self._pool.submit(_ping) for _ in range(count)]:
+            begun.result()
 
     def __enter__(self) -> RawClients:
         return self
@@ -89,9 +90,14 @@ class RawClients:
 _api: docker.APIClient = None
 
 
-def _open(socket: str) -> None:
+def _open(socket: str, barrier: Barrier) -> None:
     global _api
     _api = open_api(socket)
+    barrier.wait()
+
+
+def _ping() -> None:
+    assert _api.ping()
 
 
 def _call(function: Callable[[docker.APIClient, Any], Any], item: Any) -> Any:

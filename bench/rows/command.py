@@ -24,7 +24,6 @@ from typing import Callable
 
 import docker
 import mitogen.master
-import mitogen.utils
 from lisa.node import Node
 
 from bench.result import Line, Target
@@ -130,7 +129,6 @@ def _docker_py(stage: Stage, name: str) -> Iterator[Call]:
 @contextlib.contextmanager
 def _mitogen(stage: Stage, name: str) -> Iterator[Call]:
     login = stage.root
-    mitogen.utils.log_to_file(level="ERROR")
     broker = mitogen.master.Broker()
     try:
         router = mitogen.master.Router(broker)

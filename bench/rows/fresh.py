@@ -24,7 +24,7 @@ def measure(stage: Stage) -> list[Line]:
 
         return run
 
-    found = interleave({"fresh": way("Fresh"), "shared": way("Shared")}, stage.pick(5, 1), False)
+    found = interleave({"fresh": way("Fresh"), "shared": way("Shared")}, stage.pick(3, 1), False)
     return [
         Line(
             "a case of 0.3 s, scope: case",
