@@ -12,7 +12,7 @@ RUN := runtime/log
 missing = $(if $(shell command -v $(1) 2>/dev/null || ls /usr/sbin/$(1) 2>/dev/null),,$(2))
 TEST_PACKAGES := $(call missing,dockerd,docker.io) $(call missing,busybox,busybox-static)
 
-.PHONY: help setup packages test-packages demo test lint types docs unit clean
+.PHONY: help setup packages test-packages demo test lint types docs unit bench clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -25,7 +25,7 @@ $(VENV)/.ready: pyproject.toml
 	@$(PYTHON) -m venv $(VENV) || \
 		{ echo "Python's venv is missing. On Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet -e '.[test,lint,docs]'
+	$(BIN)/python -m pip install --quiet -e '.[test,lint,docs,bench]'
 	$(BIN)/python -m pip check
 	@touch $@
 
@@ -54,6 +54,9 @@ docs: setup ## Build the documentation into docs/_build/html.
 
 unit: setup ## Only the tests of pure logic; they need no root and no engine.
 	$(BIN)/python -m pytest -q tests/unit
+
+bench: setup test-packages ## Compare with the alternatives and write docs/performance.md; ROWS="command start" for some.
+	$(BIN)/python -m bench $(ROWS)
 
 clean: ## Remove what the targets above made (not the sandbox's cache).
 	rm -rf $(VENV) runtime docs/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .coverage*

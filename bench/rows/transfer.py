@@ -1,0 +1,189 @@
+"""Copying a file in and out.
+
+`copy_to` and `copy_from` of 256 MiB of random bytes, into a container and back, as a user with
+sudo; beside `scp` between this machine and the node's own disk (the container's layer is on the
+same), over the same link, each over a connection that is open already: once with the very cipher
+that LISA's connection has for a copy of this size, once with those that scp chooses by itself.
+The copies' SHA-256 is compared each time. The target, 0.8 of scp's speed, is a ratio of times of
+1.25. And beside the limit of all that goes over LISA's connection: paramiko's own channel, at the
+other end of which nothing is kept.
+
+The memory is what the process takes more at its peak than before, for one copy in a process of
+its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import paramiko
+from lisa.node import Node
+from lisa.util.shell import SshShell
+
+from bench import memory
+from bench.result import Line, Target
+from bench.stage import BUSYBOX, Login, Stage, in_process
+from bench.timing import Stopwatch, Way, interleave
+from lisa_container import ContainerExecutor, ContainerTestConfig
+
+CONFIG = ContainerTestConfig(image=BUSYBOX)
+PHASES = ("in", "out")
+_REMOTE = "/var/tmp/bench-copy"
+_TIMEOUT = 600
+
+PLAIN = "paramiko alone, no file written"
+_CHUNK = 2**20
+# So large that a sender does not wait for the receiver's leave.
+_WINDOW = 2**26
+
+
+def measure(stage: Stage) -> list[Line]:
+    size = stage.pick(256, 4)
+    source, back = stage.folder / "source", stage.folder / "back"
+    expected = _make(source, size)
+    with contextlib.ExitStack() as stack:
+        node = stack.enter_context(stage.user.node())
+        container = stack.enter_context(ContainerExecutor(node, CONFIG))
+
+        def ours(watch: Stopwatch) -> None:
+            with watch("in"):
+                container.copy_to(source, _REMOTE)
+            assert container.run(["sha256sum", _REMOTE]).stdout.split()[0] == expected
+            with watch("out"):
+                container.copy_from(_REMOTE, back)
+            assert _sum(back) == expected
+            container.run(["rm", _REMOTE], expected_exit_code=0)
+            back.unlink()
+
+        def scp(*options: str) -> Way:
+            words, target = stack.enter_context(_scp(stage, options))
+
+            def way(watch: Stopwatch) -> None:
+                with watch("in"):
+                    _succeed(*words, str(source), f"{target}:{_REMOTE}")
+                assert stage.machine.run(["sha256sum", _REMOTE]).stdout.split()[0] == expected
+                with watch("out"):
+                    _succeed(*words, f"{target}:{_REMOTE}", str(back))
+                assert _sum(back) == expected
+                stage.machine.run(["rm", _REMOTE])
+                back.unlink()
+
+            return way
+
+        ours(Stopwatch())  # the connection may change to another cipher for it
+        transport = _transport(node)
+        cipher, mac = transport.local_cipher, transport.local_mac
+        same = f"scp, {cipher}" + ("" if "gcm" in cipher else f" and {mac}")
+        own = "scp, its own choice of cipher"
+        ways: dict[str, Way] = {
+            "ours": ours,
+            same: scp("-o", f"Ciphers={cipher}", "-o", f"MACs={mac}"),
+            own: scp(),
+            PLAIN: _plain(transport, source),
+        }
+        rounds = stage.pick(5, 1)
+        found = interleave(ways, rounds)
+    took = in_process(_peaks, stage.user, source)
+    lines = [
+        Line(
+            f"{size} MiB {phase}",
+            found["ours"].median(phase),
+            other,
+            found[other].median(phase),
+            target=Target(1.25) if other == same else None,
+            samples=rounds,
+        )
+        for other in (same, own, PLAIN)
+        for phase in PHASES
+    ]
+    return lines + [Line(f"peak memory, {x}", took[x], unit="MiB") for x in PHASES]
+
+
+def _plain(transport: paramiko.Transport, source: Path) -> Way:
+    """Only paramiko and `cat` on the node, nothing kept."""
+    size = source.stat().st_size
+
+    def way(watch: Stopwatch) -> None:
+        with watch("in"), _channel(transport, "wc -c") as channel:
+            with source.open("rb") as file:
+                for chunk in iter(lambda: file.read(_CHUNK), b""):
+                    channel.sendall(chunk)
+            channel.shutdown_write()
+            said = channel.makefile("rb").read()
+        assert int(said) == size, said
+        with watch("out"), _channel(transport, f"head -c {size} /dev/zero") as channel:
+            got = sum(len(chunk) for chunk in iter(lambda: channel.recv(_CHUNK), b""))
+        assert got == size, got
+
+    return way
+
+
+def _channel(transport: paramiko.Transport, command: str) -> paramiko.Channel:
+    channel = transport.open_session(window_size=_WINDOW)
+    channel.settimeout(_TIMEOUT)
+    channel.exec_command(command)
+    return channel
+
+
+def _peaks(login: Login, source: Path) -> dict[str, float]:
+    """MiB that a copy takes, by its direction."""
+    back = source.with_name("back")
+    found = {}
+    with login.node() as node, ContainerExecutor(node, CONFIG) as container:
+        copies = {
+            "in": lambda: container.copy_to(source, _REMOTE),
+            "out": lambda: container.copy_from(_REMOTE, back),
+        }
+        container.copy_to(__file__, _REMOTE)  # what is loaded and opened once does not count
+        for phase, copy in copies.items():
+            before = memory.resident()
+            memory.reset_peak()
+            copy()
+            found[phase] = memory.peak() - before
+    assert back.stat().st_size == source.stat().st_size
+    back.unlink()
+    return found
+
+
+@contextlib.contextmanager
+def _scp(stage: Stage, options: Sequence[str]) -> Iterator[tuple[list[str], str]]:
+    """scp over a connection that is open already, as ours is: its words, and where to."""
+    *ssh, target = stage.machine.ssh_command()
+    control = stage.folder / f"control-{len(options)}"
+    _succeed(*ssh, *options, "-fNM", "-S", str(control), target)
+    try:
+        yield ["scp", "-q", "-o", f"ControlPath={control}"], target
+    finally:
+        _succeed("ssh", "-q", "-S", str(control), "-O", "exit", target)
+
+
+def _make(path: Path, size: int) -> str:
+    """A file of random bytes, so many MiB; its SHA-256."""
+    with path.open("wb") as file:
+        for _ in range(size):
+            file.write(os.urandom(2**20))
+    return _sum(path)
+
+
+def _sum(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for chunk in iter(lambda: file.read(2**20), b""):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _succeed(*words: str) -> None:
+    subprocess.run(words, check=True, stdin=subprocess.DEVNULL, timeout=_TIMEOUT)
+
+
+def _transport(node: Node) -> paramiko.Transport:
+    shell = node.shell
+    assert isinstance(shell, SshShell) and shell._inner_shell is not None
+    transport: paramiko.Transport = shell._inner_shell._spur._get_ssh_transport()
+    return transport

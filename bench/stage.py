@@ -1,0 +1,149 @@
+"""A node for a row: a sandbox on this machine, over real SSH, with a real engine."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import multiprocessing
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Callable, TypeVar
+
+import docker
+from lisa import schema
+from lisa.node import Node, quick_connect
+from lisa.util import constants
+from lisa.util.logger import init_logger, set_console_level
+
+from bench.raw import open_api
+from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+
+BUSYBOX = "lisa_container/busybox"
+"""Made on the node of its own static busybox; see lisa_container/images/local."""
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Login:
+    """Where and as whom to log in; goes to other processes, too."""
+
+    address: str
+    port: int
+    username: str
+    key: Path = field(repr=False)
+
+    @contextlib.contextmanager
+    def node(self) -> Iterator[Node]:
+        """A LISA node, connected, for a `with` block."""
+        node = quick_connect(
+            schema.RemoteNode(
+                name="node",
+                address=self.address,
+                public_address=self.address,
+                port=self.port,
+                public_port=self.port,
+                username=self.username,
+                private_key_file=str(self.key),
+            ),
+            logger_name="node",
+        )
+        try:
+            yield node
+        finally:
+            node.close()
+
+
+class Stage:
+    """The node, and what the rows need around it; a context manager.
+
+    Args:
+        quick: whether the rows shall only show that they work.
+
+    Attributes:
+        machine: the node itself, past SSH.
+        root: who may open the engine's socket.
+        user: who has sudo without a password: the usual LISA user.
+        folder: for files on this machine; empty at first, removed at the end.
+    """
+
+    def __init__(self, quick: bool = False) -> None:
+        self.quick = quick
+        self._exit = contextlib.ExitStack()
+
+    def __enter__(self) -> Stage:
+        with self._exit:
+            folder = self._exit.enter_context(tempfile.TemporaryDirectory(prefix="bench-"))
+            self.folder = Path(folder)
+            set_up_lisa(self.folder / "lisa")
+            sandbox = self._exit.enter_context(start_sandbox(1))
+            self.machine: SandboxNode = sandbox.nodes[0]
+            self.root = self._login("root")
+            self.user = self._login(self.machine.username)
+            self._exit = self._exit.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._exit.close()
+
+    def pick(self, full: int, quick: int) -> int:
+        """How many: of a real run, or of one that only shows that it works."""
+        return quick if self.quick else full
+
+    @property
+    def socket(self) -> str:
+        """The engine's own socket, from this side: through the file system of the node's init."""
+        return f"unix:///proc/{self.machine.pid}/root/run/docker.sock"
+
+    def api(self) -> docker.APIClient:
+        """The SDK on the engine's own socket: no SSH, nothing of ours."""
+        return open_api(self.socket)
+
+    def _login(self, username: str) -> Login:
+        machine = self.machine
+        return Login(machine.address, machine.port, username, machine.private_key_file)
+
+
+def set_up_lisa(folder: Path) -> None:
+    """What a run of LISA sets up, where it is used as a library. Its log has only warnings.
+
+    Args:
+        folder: for its files.
+    """
+    init_logger()
+    set_console_level(logging.WARNING)
+    # It takes these for its log.
+    sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
+    constants.RUN_ID = "bench"
+    constants.RUN_LOGIC_PATH = Path("bench/run")
+    constants.RUN_LOCAL_LOG_PATH = folder / "log"
+    constants.RUN_LOCAL_WORKING_PATH = folder / "working"
+    constants.CACHE_PATH = folder / "cache"
+
+
+def in_process(function: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Call a function in a new Python, say to see what memory it alone takes.
+
+    Args:
+        function: of a module's top level; LISA is set up around it.
+        arguments: for it; pickled.
+    """
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_with_lisa, function, arguments).result()
+
+
+def _with_lisa(function: Callable[..., _Result], arguments: tuple[Any, ...]) -> _Result:
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        set_up_lisa(Path(folder))
+        return function(*arguments)

@@ -1,0 +1,1 @@
+"""Suites that the benchmarks run by `lisa -r`."""
