@@ -26,6 +26,7 @@ from lisa_container.engine.keepalive import (
     put_pause,
     set_entrypoint,
 )
+from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.options import create_body
 from lisa_container.engine.state import is_missing
@@ -343,6 +344,7 @@ class ContainerExecutor:
         always = self.keep_environment == constants.ENVIRONMENT_KEEP_ALWAYS
         if not self._id or not (self.keep or always):
             return False
+        Lease.of(self.engine).keep(self._id)
         self.host.log.info(f"kept {self!r}; enter it with: {self.enter_command}")
         _live.discard(self)
         return True
@@ -429,6 +431,17 @@ class ContainerExecutor:
 
 # Executors whose container may exist. What LISA did not clean up is removed when the process ends.
 _live: set[ContainerExecutor] = set()
+
+
+def release_lease(node: Node) -> None:
+    """End this run's lease on a node, unless a container of an executor is still there.
+
+    Args:
+        node: whose environment is being cleaned up.
+    """
+    lease = Lease.found(node)
+    if lease is not None and not any(executor.host is node for executor in list(_live)):
+        lease.release()
 
 
 @atexit.register

@@ -14,6 +14,7 @@ from lisa.node import Node
 from lisa.util import PassedException, SkippedException, constants
 
 from lisa_container.config import ContainerTestConfig
+from lisa_container.engine.lease.lease import Lease
 from lisa_container.executor import ContainerExecutor
 
 _Key = tuple[str, str]
@@ -83,4 +84,5 @@ def keep_if_asked(node: Node, executor: ContainerExecutor, error: BaseException)
         return
     if executor.keep_environment != constants.ENVIRONMENT_KEEP_NO and not executor.keep:
         executor.keep = True
+        Lease.of(executor.engine).keep(executor.id)  # also if this process is killed from now on
         node.log.info(f"keeping {executor!r} of a failed case; enter: {executor.enter_command}")
