@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-
 from typing import Callable
 
 from lisa_container.engine.dial.base import Dialer, no_engine_at, socket_candidates
