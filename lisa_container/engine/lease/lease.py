@@ -195,7 +195,7 @@ class Lease:
             )
         self._renewal = Renewal(shell, folder, self.id, ttl, engine.node.log)
         weakref.finalize(engine.node, self._renewal.abandon).atexit = False
-        sweep_at_first_contact(engine, shell, Leases.parse(rest))
+        sweep_at_first_contact(engine, Leases.parse(rest))
 
 
 def _ttl() -> int:

@@ -3,77 +3,107 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 from lisa_container.engine.client import Engine
-from lisa_container.engine.lease.report import Leases, Resource, State, list_resources
-from lisa_container.engine.lease.shell import NodeShell, run_program
+from lisa_container.engine.lease.report import Leases, NodeLease, Resource, State, list_resources
+from lisa_container.engine.lease.shell import run_program, shell_of
 from lisa_container.errors import EngineError
 
 
-def sweep(engine: Engine, shell: NodeShell, with_kept: bool = False) -> list[tuple[Resource, str]]:
+@dataclass(frozen=True)
+class Findings:
+    """What carries a lease on a node, and the leases."""
+
+    resources: list[Resource]
+    leases: Leases
+
+    @classmethod
+    def of(cls, engine: Engine) -> Findings:
+        """Look at a node.
+
+        Raises:
+            EngineError: the engine or the node does not answer.
+        """
+        # Resources first: a lease is there before what carries it, so that none looks orphaned.
+        resources = list_resources(engine)
+        return cls(resources, Leases.read(shell_of(engine)))
+
+    def doomed(self, with_kept: bool = False) -> list[Resource]:
+        """What belongs to no living run.
+
+        Args:
+            with_kept: also what is kept on purpose.
+        """
+        states = {State.EXPIRED, State.KEPT} if with_kept else {State.EXPIRED}
+        return [item for item in self.resources if self.leases.state_of(item) in states]
+
+    @property
+    def dead_leases(self) -> list[NodeLease]:
+        """Those whose watcher is gone."""
+        return [lease for lease in self.leases.all.values() if lease.state == "dead"]
+
+    @property
+    def forgotten(self) -> set[str]:
+        """Marks of kept things that somebody has removed."""
+        return set(self.leases.kept) - {resource.id for resource in self.resources}
+
+
+def sweep(
+    engine: Engine, findings: Findings, with_kept: bool = False
+) -> list[tuple[Resource, str]]:
     """Remove what belongs to no living run. What carries no lease is not even looked at.
 
     Args:
         engine: of the node.
-        shell: of the node.
+        findings: of the node, just now.
         with_kept: also what is kept on purpose.
 
     Returns:
-        What could not be removed, each with the reason.
+        What was to go, each with the reason why it did not, or an empty string.
 
     Raises:
         EngineError: the engine or the node does not answer.
     """
-    # Resources first: a lease is there before what carries it, so that none looks orphaned.
-    resources = list_resources(engine)
-    leases = Leases.read(shell)
-    failures = []
-    for resource in resources:
-        state = leases.state_of(resource)
-        if state is State.EXPIRED or (with_kept and state is State.KEPT):
-            try:
-                resource.remove(engine)
-            except EngineError as error:
-                failures.append((resource, str(error)))
-    for lease in leases.all.values():
-        if lease.state == "dead":
-            run_program(shell, "reap", lease.folder)
-    there = {resource.id for resource in resources}
-    gone = leases.kept if with_kept else leases.kept - there
-    if gone:
-        run_program(shell, "unkeep", *sorted(gone))
-    return failures
+    shell = shell_of(engine)
+    results = []
+    unmarked = findings.forgotten
+    for resource in findings.doomed(with_kept):
+        try:
+            resource.remove(engine)
+            unmarked |= {resource.id} & findings.leases.kept
+            results.append((resource, ""))
+        except EngineError as error:
+            results.append((resource, str(error)))
+    for lease in findings.dead_leases:
+        run_program(shell, "reap", lease.folder)
+    if unmarked:
+        run_program(shell, "unkeep", *sorted(unmarked))
+    return results
 
 
-def sweep_at_first_contact(engine: Engine, shell: NodeShell, leases: Leases) -> None:
+def sweep_at_first_contact(engine: Engine, leases: Leases) -> None:
     """Sweep in the background where there is anything to sweep. Looking takes a few milliseconds.
 
     Args:
         engine: of the node.
-        shell: of the node.
-        leases: read just before.
+        leases: read just before; good enough to see that there is nothing.
     """
     try:
-        resources = list_resources(engine)
+        seen = Findings(list_resources(engine), leases)
     except EngineError as error:
         engine.node.log.debug(f"node '{engine.name}' is not swept: {error}")
         return
-    is_clean = (
-        all(leases.state_of(resource) is State.ALIVE for resource in resources)
-        and all(lease.state != "dead" for lease in leases.all.values())
-        and not leases.kept
-    )
-    if not is_clean:
+    if seen.doomed() or seen.dead_leases or seen.forgotten:
         threading.Thread(
-            target=_sweep_quietly, args=(engine, shell), name="lease-sweep", daemon=True
+            target=_sweep_quietly, args=(engine,), name="lease-sweep", daemon=True
         ).start()
 
 
-def _sweep_quietly(engine: Engine, shell: NodeShell) -> None:
+def _sweep_quietly(engine: Engine) -> None:
+    log = engine.node.log
     try:
-        for resource, reason in sweep(engine, shell):
-            engine.node.log.debug(
-                f"{resource.what} '{resource.name}' of a dead run stays: {reason}"
-            )
+        for resource, reason in sweep(engine, Findings.of(engine)):
+            log.debug(f"{resource.what} '{resource.name}' of a dead run: {reason or 'removed'}")
     except EngineError as error:
-        engine.node.log.debug(f"sweeping node '{engine.name}' failed: {error}")
+        log.debug(f"sweeping node '{engine.name}' failed: {error}")
