@@ -1,107 +1,166 @@
-"""A runner of its own, to be killed: it makes things on a node through one kind of work, for ever.
-
-Arguments: the node's address, port, user and key file, what to do, a name for it all, and the
-registry's image. It prints a line `ready` when it has begun, and one for each round of work.
-"""
+"""Runners to be killed; runners.py starts this. For each order on standard input, a line of JSON, a
+process is forked that works on a node until it is killed. Its pid goes to standard output."""
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 from lisa import schema
-from lisa.node import quick_connect
+from lisa.node import Node, quick_connect
 from lisa.util import constants
 from lisa.util.logger import init_logger
 
 from lisa_container import ContainerExecutor, ContainerTestConfig, DockerAdvanced
 
-address, port, user, key, what, name, image = sys.argv[1:]
+BUSYBOX = "lisa_container/busybox"
 
-init_logger()
-root = Path(tempfile.mkdtemp())
-constants.RUN_ID = name
-constants.RUN_LOGIC_PATH = Path(name)
-constants.RUN_LOCAL_LOG_PATH = constants.RUN_LOCAL_WORKING_PATH = root
+DOCKERFILE = "FROM lisa_container/busybox\\nRUN head -c 1m /dev/urandom >/x\\nRUN sleep 0.3\\n"
 
 
-def say(word: str) -> None:
-    print(word, file=sys.__stdout__, flush=True)
+class Works:
+    """The kinds of work. Each method prepares one and returns a round of it."""
+
+    def __init__(self, node: Node, name: str, image: str) -> None:
+        self.node = node
+        self.name = name
+        self.image = image
+        self.docker = node.tools[DockerAdvanced]
+        self.config = ContainerTestConfig(image=BUSYBOX, volumes={f"{name}_volume": "/data"})
+        self.folder = Path(tempfile.mkdtemp())
+        self.file = self.folder / "file"
+        self.file.write_bytes(b"x" * 4_000_000)
+
+    def container(self) -> ContainerExecutor:
+        return ContainerExecutor(self.node, self.config, self.name).start()
+
+    def pull(self) -> Callable[[], Any]:
+        def job() -> None:
+            self.docker.pull_image(self.image)
+            self.docker.run_in_container(self.image, "true")
+            self.docker.remove_image(self.image, force=True)
+
+        return job
+
+    def create(self) -> Callable[[], Any]:
+        def job() -> None:
+            network = self.docker.create_network(f"{self.name}_network")
+            volume = self.docker.create_volume(f"{self.name}_made")
+            self.container().stop()
+            self.docker.remove_network(network)
+            self.docker.remove_volume(volume)
+
+        return job
+
+    def build(self) -> Callable[[], Any]:
+        self.docker.run_in_container(BUSYBOX, "true")
+        target = f"{self.node.working_path}/Dockerfile"
+        self.node.execute(f"printf '{DOCKERFILE}' >{target}", shell=True)
+
+        def job() -> None:
+            self.docker.build_image(f"built/{self.name}", "Dockerfile")
+            self.docker.remove_image(f"built/{self.name}", force=True)
+
+        return job
+
+    def run(self) -> Callable[[], Any]:
+        container = self.container()
+        return lambda: container.run("echo out; sleep 0.1; head -c 100k /dev/zero")
+
+    def run_async(self) -> Callable[[], Any]:
+        container = self.container()
+        return lambda: (container.run_async("sleep 1000 & wait"), time.sleep(0.2))
+
+    def copy_to(self) -> Callable[[], Any]:
+        container = self.container()
+        return lambda: container.copy_to(self.file, "/data/")
+
+    def copy_from(self) -> Callable[[], Any]:
+        container = self.container()
+        container.copy_to(self.file, "/")
+        return lambda: container.copy_from("/file", self.folder / "copied")
+
+    def remove(self) -> Callable[[], Any]:
+        container = self.container()
+        return lambda: (container.stop(), container.start())
+
+    def detach(self) -> Callable[[], Any]:
+        self.docker.create_network(f"{self.name}_network")
+        self.docker.run_in_container(BUSYBOX, "sleep 1000", detach=True, name=self.name)
+        return lambda: time.sleep(0.1)
+
+    def wait(self) -> Callable[[], Any]:
+        container = self.container()
+        container.run("true")
+        return lambda: time.sleep(0.1)
+
+    def end(self) -> Callable[[], Any]:
+        """Ends by itself, and leaves nothing."""
+        with ContainerExecutor(self.node, self.config, self.name) as container:
+            container.run("true")
+        self.docker.create_network(f"{self.name}_network")  # and forgets it
+        return lambda: sys.exit(0)
+
+    def keep(self) -> Callable[[], Any]:
+        """Ends by itself, and keeps its container."""
+        container = self.container()
+        container.keep = True
+        container.stop()
+        return lambda: sys.exit(0)
+
+    def keep_and_wait(self) -> Callable[[], Any]:
+        container = self.container()
+        container.keep = True
+        container.stop()
+        return lambda: time.sleep(0.1)
 
 
-runbook = schema.RemoteNode(
-    address=address,
-    public_address=address,
-    port=int(port),
-    public_port=int(port),
-    username=user,
-    private_key_file=key,
-)
-node = quick_connect(runbook, logger_name=name)
-docker = node.tools[DockerAdvanced]
-config = ContainerTestConfig(image="lisa_container/busybox", volumes={f"{name}_volume": "/data"})
+def main(order: dict[str, Any]) -> None:
+    output = os.open(order["output"], os.O_WRONLY | os.O_APPEND)
+
+    def say(word: str) -> None:
+        os.write(output, f"{word}\n".encode())
+
+    os.environ["LISA_CONTAINER_LEASE_TTL"] = str(order["ttl"])
+    constants.RUN_ID = order["name"]
+    constants.RUN_LOGIC_PATH = Path(order["name"])
+    constants.RUN_LOCAL_LOG_PATH = constants.RUN_LOCAL_WORKING_PATH = Path(tempfile.mkdtemp())
+    runbook = schema.RemoteNode(
+        address=order["address"],
+        public_address=order["address"],
+        port=order["port"],
+        public_port=order["port"],
+        username=order["username"],
+        password=order["password"],
+        private_key_file=order["key"],
+    )
+    try:
+        node = quick_connect(runbook, logger_name=order["name"])
+        job = getattr(Works(node, order["name"], order["image"]), order["what"])()
+        say("ready")
+        while True:
+            job()
+            say("round")
+    except Exception:
+        say(traceback.format_exc())
+        raise
 
 
-def pull() -> None:
-    docker.pull_image(image)
-    docker.run_in_container(image, "true")
-    docker.remove_image(image, force=True)
-
-
-def create() -> None:
-    network = docker.create_network(f"{name}_network")
-    volume = docker.create_volume(f"{name}_made")
-    container = ContainerExecutor(node, config).start()
-    container.stop()
-    docker.remove_network(network)
-    docker.remove_volume(volume)
-
-
-def build() -> None:
-    lines = "FROM lisa_container/busybox\\nRUN head -c 1m /dev/urandom >/x\\nRUN sleep 0.2\\n"
-    node.execute(f"printf '{lines}' >{node.working_path}/Dockerfile", shell=True)
-    docker.build_image(f"built/{name}", "Dockerfile")
-    docker.remove_image(f"built/{name}", force=True)
-
-
-def work() -> Callable[[], object]:
-    """The kinds of work inside of one container."""
-    container = ContainerExecutor(node, config, name).start()
-    file = root / "file"
-    file.write_bytes(b"x" * 4_000_000)
-
-    def copy_from() -> None:
-        if not (root / "copied").exists():
-            container.copy_to(file, "/copied")
-        container.copy_from("/copied", root / "copied")
-
-    kinds: dict[str, Callable[[], object]] = {
-        "run": lambda: container.run("echo out; sleep 0.1; head -c 100k /dev/zero"),
-        "run_async": lambda: container.run_async("sleep 1000 & wait"),
-        "copy_to": lambda: container.copy_to(file, "/data/"),
-        "copy_from": copy_from,
-        "remove": lambda: (container.stop(), container.start()),
-        "wait": lambda: time.sleep(0.1),
-    }
-    return kinds[what]
-
-
-doing = {"pull": pull, "create": create, "build": build}.get(what)
-if what == "end":
-    with ContainerExecutor(node, config, name) as once:
-        once.run("true")
-    say("ready")
-elif what == "keep":
-    kept = ContainerExecutor(node, config, name).start()
-    kept.keep = True
-    kept.stop()
-    say("ready")
-else:
-    doing = doing or work()
-    say("ready")
-    while True:
-        doing()
-        say("round")
+if __name__ == "__main__":
+    init_logger()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    for line in sys.stdin:
+        child = os.fork()
+        if child:
+            print(child, file=sys.__stdout__, flush=True)
+        else:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            os.close(0)
+            main(json.loads(line))

@@ -22,7 +22,7 @@ _PATIENCE = 2.0
 # How long (seconds) to wait at most before the next try to reach a node that does not answer.
 _RETRY = 5.0
 # After so many TTLs without an answer the lease is gone for sure, and perhaps the node.
-_GIVE_UP = 5
+_GIVE_UP = 2
 
 _FAILURES = (ContainerError, paramiko.SSHException, EOFError, OSError)
 
@@ -99,7 +99,8 @@ class Renewal:
                 self._thread.join(2 * _PATIENCE)
             self._close()
             try:
-                if not self._expired.is_set() and self.shell.answers():
+                # A node that has not been heard may be gone for good, and LISA waits long for such.
+                if not self._expired.is_set() and not self.is_doubtful and self.shell.answers():
                     run_program(self.shell, "end", self.folder)
             except _FAILURES as error:
                 # The watcher will end it.
@@ -109,9 +110,8 @@ class Renewal:
 
     def _renew(self) -> None:
         period = self.ttl / _TIMES
-        count, since, pause, anew = 0, 0.0, period, False
-        while not self._wake.wait(pause):
-            pause = period
+        count, since, anew, said = 0, 0.0, False, ""
+        while not self._wake.wait(min(period, _RETRY) if said else period):
             try:
                 if self._lines is None:
                     if not self.shell.answers():
@@ -122,11 +122,13 @@ class Renewal:
                 self._lines.send(str(count))
                 self._wake.wait(min(0.1, period / 2))
                 self._listen(since)
+                said = ""
             except Exception as error:
                 anew = isinstance(error, TimeoutError)
-                self._log.debug(f"lease {self.lease} on '{self.shell.name}' not renewed: {error}")
+                if not said:  # once, not with each try
+                    self._log.debug(f"lease on '{self.shell.name}' not renewed, trying: {error}")
+                said = str(error) or type(error).__name__
                 self._close()
-                pause = min(period, _RETRY)
             if now() - self._heard > _GIVE_UP * self.ttl:
                 self._expire()
             if self._expired.is_set():
