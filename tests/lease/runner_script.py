@@ -162,5 +162,6 @@ if __name__ == "__main__":
             print(child, file=sys.__stdout__, flush=True)
         else:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
             os.close(0)
             main(json.loads(line))

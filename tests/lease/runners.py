@@ -64,6 +64,11 @@ class Runner:
         """Kill it outright."""
         self.signal(signal.SIGKILL)
 
+    def stop(self) -> None:
+        """Have it end as a process does by itself, and wait for that."""
+        self.signal(signal.SIGTERM)
+        self.wait()
+
 
 class Runners:
     """The process that runners are forked from; a context manager."""

@@ -135,6 +135,9 @@ class Renewal:
                 break
         if self._is_abandoned:
             self.end()
+        elif self._expired.is_set():
+            self._close()
+            self.shell.close()
 
     def _listen(self, since: float) -> None:
         assert self._lines is not None
