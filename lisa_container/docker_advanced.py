@@ -19,7 +19,8 @@ from lisa_container.command import Command, RunningCommand
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.api import is_timeout
 from lisa_container.engine.client import Engine
-from lisa_container.engine.labels import run_labels
+from lisa_container.engine.lease.lease import Lease
+from lisa_container.engine.lease.tag import TAG
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.service import enable_engine, install_podman, start_engine
 from lisa_container.errors import (
@@ -60,6 +61,12 @@ class DockerAdvanced(Docker):
     def client(self) -> docker.DockerClient:
         """The Docker SDK's own client, over the node's connection, for all not wrapped here."""
         return self.engine.client
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels of this run's lease (docs/lease.md), for what is made by way of `client`: all
+        that carries them goes when the run does."""
+        return Lease.of(self.engine).labels()
 
     # --- running commands -----------------------------------------------------------------------
 
@@ -354,7 +361,7 @@ class DockerAdvanced(Docker):
 
     def create_network(self, name: str, driver: str = "bridge", **options: Any) -> str:
         """Create a network; its id. Options are those of the SDK's `create_network`."""
-        labels = {**options.pop("labels", {}), **run_labels()}
+        labels = {**options.pop("labels", {}), **self.labels}
         with self.engine.errors():
             created = self.engine.api.create_network(name, driver, labels=labels, **options)
         return str(created["Id"])
@@ -381,7 +388,7 @@ class DockerAdvanced(Docker):
 
     def create_volume(self, name: str, **options: Any) -> str:
         """Create a volume; its name. Options are those of the SDK's `create_volume`."""
-        labels = {**options.pop("labels", {}), **run_labels()}
+        labels = {**options.pop("labels", {}), **self.labels}
         with self.engine.errors():
             return str(self.engine.api.create_volume(name, labels=labels, **options)["Name"])
 
@@ -425,6 +432,7 @@ class DockerAdvanced(Docker):
             config = ContainerTestConfig(image=image_name)
             if config.is_local_image:  # which the docker command could not get
                 ensure_image(self.engine, config)
+            extra_args = f"{self._label_options()} {extra_args}"
             return super().run_container(
                 image_name, ephemeral, container_name, command, extra_args, expected_exit_code
             )
@@ -439,13 +447,20 @@ class DockerAdvanced(Docker):
     def build_image(self, image_name: str, dockerfile: str) -> None:
         """As LISA's: build from a Dockerfile that lies in the node's working path.
 
+        The image goes when the run does.
+
         Raises:
             AssertionError: it failed; the build's output is in the message. (LISA's tries a failed
             build ten times.)
         """
         path = self.node.working_path
         words = ["build", "-t", image_name, "-f", f"{path}/{dockerfile}", str(path)]
-        result = self.run(shlex.join([*words, "--network", "host"]), sudo=True)
+        command = (
+            f"{shlex.join([*words, '--network', 'host', '--force-rm'])} {self._label_options()}"
+        )
+        # The tag has the command end with the lease, where a shell of LISA's exports it.
+        tag = {TAG: Lease.of(self.engine).id}
+        result = self.run(command, sudo=True, shell=True, update_envs=tag)
         result.assert_exit_code(0, f"building image '{image_name}' failed", include_output=True)
 
     def run_async(
@@ -496,6 +511,9 @@ class DockerAdvanced(Docker):
             super()._install_from_repo()
         except Exception as error:
             raise EngineError(f"{first}. Then, from Docker's own packages: {error}") from error
+
+    def _label_options(self) -> str:
+        return shlex.join(f"--label={name}={value}" for name, value in self.labels.items())
 
     def _is_selinux_in_the_way(self) -> bool:
         """LISA's way of installing would switch SELinux off; podman runs under it."""

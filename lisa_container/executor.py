@@ -18,6 +18,7 @@ from lisa_container.config import ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
 from lisa_container.engine.dial import is_reachable
+from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.life import ContainerLife
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.waiting import bounded
@@ -408,6 +409,7 @@ class ContainerExecutor:
         always = not self.is_spare and self.keep_environment == constants.ENVIRONMENT_KEEP_ALWAYS
         if not self._id or not (self.keep or always):
             return False
+        Lease.of(self.engine).keep(self._id)
         self.host.log.info(f"kept {self!r}; enter it with: {self.enter_command}")
         _live.discard(self)
         return True
@@ -462,3 +464,14 @@ _live: set[ContainerExecutor] = set()
 def live_executors() -> list[ContainerExecutor]:
     """Those whose container may exist."""
     return list(_live)
+
+
+def release_lease(node: Node) -> None:
+    """End this run's lease on a node, unless a container of an executor is still there.
+
+    Args:
+        node: whose environment is being cleaned up.
+    """
+    lease = Lease.found(node)
+    if lease is not None and not any(executor.host is node for executor in live_executors()):
+        lease.release()

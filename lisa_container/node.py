@@ -19,7 +19,7 @@ from lisa.util.shell import Shell
 
 from lisa_container.config import ConfigFields, ContainerTestConfig
 from lisa_container.errors import ConfigError
-from lisa_container.executor import ContainerExecutor
+from lisa_container.executor import ContainerExecutor, release_lease
 from lisa_container.shell import ContainerProcess, ContainerShell
 
 # sshd's port, for what asks a node for its connection information.
@@ -175,6 +175,7 @@ class ContainerNode(GuestNode):
         for guest in guests:
             guest.cleanup()
         self.executor.stop()
+        release_lease(self.host)
 
     def close(self) -> None:
         """LISA closes its nodes after each case: commands that still run end (see

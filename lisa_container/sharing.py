@@ -14,7 +14,8 @@ from lisa.node import Node
 from lisa.util import PassedException, SkippedException, constants
 
 from lisa_container.config import ContainerTestConfig
-from lisa_container.executor import ContainerExecutor
+from lisa_container.engine.lease.lease import Lease
+from lisa_container.executor import ContainerExecutor, release_lease
 from lisa_container.many import for_each, stop_all
 from lisa_container.spare import Spare
 
@@ -146,6 +147,7 @@ class NodeContainers:
         for each in (self._shared, self._of_cases, self._released, self._spares):
             each.clear()
         for_each(executors, _clean_up)
+        release_lease(self._node)
 
     def _all(self) -> list[ContainerExecutor]:
         spares = [spare.executor for spare in self._spares.values()]
@@ -168,6 +170,7 @@ def keep_if_asked(node: Node, executor: ContainerExecutor, error: BaseException)
         return
     if executor.keep_environment != constants.ENVIRONMENT_KEEP_NO and not executor.keep:
         executor.keep = True
+        Lease.of(executor.engine).keep(executor.id)  # also if this process is killed from now on
         node.log.info(f"keeping {executor!r} of a failed case; enter: {executor.enter_command}")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.client import Engine
-from lisa_container.engine.labels import run_labels
+from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.privileges import ALL_CAPABILITIES, add_privileges
 from lisa_container.errors import ConfigError
 
@@ -24,7 +24,7 @@ def create_body(engine: Engine, config: ContainerTestConfig) -> dict[str, Any]:
     body: dict[str, Any] = {
         "Image": config.image_reference,
         "Env": [f"{name}={value}" for name, value in config.environment.items()],
-        "Labels": {**config.labels, **run_labels()},
+        "Labels": {**config.labels, **Lease.of(engine).labels()},
         "HostConfig": _host_config(engine, config),
     }
     if config.working_dir:

@@ -7,6 +7,7 @@ import time
 from datetime import datetime, timezone
 
 from lisa_container.engine.client import Engine
+from lisa_container.engine.lease.lease import Lease
 from lisa_container.errors import ContainerDiedError, EngineError
 
 # How long (seconds) after a command's end the engine may still tell what killed it.
@@ -30,7 +31,8 @@ def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
             state = engine.api.inspect_container(container)["State"]
     except EngineError as error:
         if is_missing(error):
-            return ContainerDiedError(container, engine.name, "it is not there", is_there=False)
+            reason = Lease.of(engine).why_gone() or "it is not there"
+            return ContainerDiedError(container, engine.name, reason, is_there=False)
         return None
     if state.get("Running"):
         return None

@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lisa_container.engine.client import Engine
-from lisa_container.engine.labels import RUN_LABEL, run_id, run_labels
+from lisa_container.engine.labels import RUN_LABEL, run_id
+from lisa_container.engine.lease.lease import Lease
 from lisa_container.errors import EngineError
 
 IMPLICIT_LABEL = "lisa_container.implicit"
@@ -27,8 +28,9 @@ def make_volumes(engine: Engine, names: Iterable[str]) -> None:
     """
     for name in _volumes(names):
         if _find(engine, name) is None:
+            labels = {**Lease.of(engine).labels(), IMPLICIT_LABEL: "1"}
             with engine.errors():
-                engine.api.create_volume(name, labels={**run_labels(), IMPLICIT_LABEL: "1"})
+                engine.api.create_volume(name, labels=labels)
 
 
 def remove_volumes(engine: Engine, names: Iterable[str]) -> None:

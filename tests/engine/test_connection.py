@@ -27,6 +27,7 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.dial import is_reachable
 from lisa_container.engine.ssh import transport_of
 from lisa_container.errors import EngineError, SshLostError
+from lisa_container.executor import release_lease
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
 
 
@@ -35,6 +36,7 @@ def own(machine: SandboxNode) -> Iterator[Node]:
     """A node of the test's own, as root: no other test uses its connection."""
     node = connect_as(machine, "root")
     yield node
+    release_lease(node)  # else it would go on to be renewed, over a connection of its own
     node.close()
 
 

@@ -20,6 +20,12 @@ class Dialer(Protocol):
     name: str
     """How it works, for the log: `unix`, `streamlocal`, `relay` or `stdio`."""
 
+    engine_path: str
+    """Absolute path of the engine's own socket on the node."""
+
+    as_root: bool
+    """Whether it takes root to open that socket."""
+
     pool_size: int
     """How many idle connections may be kept for later use."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import socket
 
 import paramiko
 from lisa.node import Node
@@ -14,10 +13,12 @@ from lisa_container.engine.dial.local import choose_local
 from lisa_container.engine.dial.relay import relay_on_node
 from lisa_container.engine.dial.remote import StreamlocalDialer
 from lisa_container.engine.dial.stdio import StdioDialer
+from lisa_container.engine.lease.tag import lease_id
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.ssh import (
     CHANNEL_TIMEOUT,
     address_of,
+    answers,
     open_streamlocal,
     read_command,
     transport_of,
@@ -40,7 +41,7 @@ def choose_dialer(node: Node) -> Dialer:
     node.initialize()
     shell = node.shell
     if not shell.is_remote:
-        return choose_local()
+        return choose_local(lambda: lease_id(node))
     assert isinstance(shell, SshShell), f"cannot reach an engine through {type(shell).__name__}"
     try:
         return _choose_remote(shell, node)
@@ -53,15 +54,7 @@ def choose_dialer(node: Node) -> Dialer:
 def is_reachable(node: Node) -> bool:
     """Whether a node would answer at once; LISA itself would wait five minutes for a dead one."""
     shell = node.shell
-    if not isinstance(shell, SshShell) or shell._get_jump_boxes():
-        return True
-    # Also where a connection is open: a node that vanished leaves one that looks alive.
-    info = shell.connection_info
-    try:
-        socket.create_connection((info.address, info.port), timeout=3).close()
-    except OSError:
-        return False
-    return True
+    return not isinstance(shell, SshShell) or answers(shell)
 
 
 def _choose_remote(shell: SshShell, node: Node) -> Dialer:
@@ -121,7 +114,7 @@ def _opens(transport: paramiko.Transport, path: str) -> bool:
 
 def _with_sudo(shell: SshShell, node: Node, path: str, uid: int, password: str | None) -> Dialer:
     try:
-        return relay_on_node(shell, path, uid, password)
+        return relay_on_node(shell, path, uid, password, lease=lambda: lease_id(node))
     except (EngineNotFoundError, SudoError, SshLostError):
         raise
     except EngineError as error:

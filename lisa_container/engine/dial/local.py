@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from typing import Callable
 
 from lisa_container.engine.dial.base import Dialer, no_engine_at, socket_candidates
 from lisa_container.engine.dial.relay import relay_here
@@ -13,10 +14,13 @@ from lisa_container.errors import EngineNotFoundError
 _SCHEME = "unix://"
 
 
-def choose_local() -> Dialer:
+def choose_local(lease: Callable[[], str] = str) -> Dialer:
     """The way to the engine of this machine.
 
     `DOCKER_HOST=unix://…` names another socket, as it does for the docker command.
+
+    Args:
+        lease: gives the id of the lease that a relay ends with.
 
     Raises:
         EngineNotFoundError: nothing listens, or DOCKER_HOST is no unix socket.
@@ -35,7 +39,7 @@ def choose_local() -> Dialer:
                 denied.append(path)
     for path in denied:
         try:
-            return relay_here(path)
+            return relay_here(path, lease=lease)
         except EngineNotFoundError as error:
             said = str(error)
     raise no_engine_at(" or ".join(paths), f"this machine, '{socket.gethostname()}'", said)

@@ -24,6 +24,7 @@ from lisa.util.shell import SshShell
 from lisa_container.engine.dial.base import no_engine_at
 from lisa_container.engine.dial.remote import StreamlocalDialer
 from lisa_container.engine.dial.unix import UnixDialer
+from lisa_container.engine.lease.tag import TAG
 from lisa_container.engine.sockets import EngineSocket
 from lisa_container.engine.ssh import (
     address_of,
@@ -60,6 +61,7 @@ class RelayDialer:
     Made by `relay_on_node` and `relay_here`.
 
     Args:
+        engine_path: absolute path of the engine's socket.
         start: starts a relay and returns the way to its socket.
         is_reachable: whether the machine it runs on answers now, without waiting.
 
@@ -69,8 +71,12 @@ class RelayDialer:
 
     name = "relay"
     pool_size = 10
+    as_root = True
 
-    def __init__(self, start: Callable[[], _Inner], is_reachable: Callable[[], bool]) -> None:
+    def __init__(
+        self, engine_path: str, start: Callable[[], _Inner], is_reachable: Callable[[], bool]
+    ) -> None:
+        self.engine_path = engine_path
         self._start = start
         self._is_reachable = is_reachable
         self._lock = threading.Lock()
@@ -120,6 +126,7 @@ def relay_on_node(
     uid: int,
     password: str | None,
     idle_seconds: float = IDLE_SECONDS,
+    lease: Callable[[], str] = str,
 ) -> RelayDialer:
     """A relay on a remote node.
 
@@ -129,6 +136,7 @@ def relay_on_node(
         uid: numeric id of the login user, who will own the relay's socket.
         password: the user's password, where sudo asks for one.
         idle_seconds: after how long without an open stream the relay ends.
+        lease: gives the id of the lease that it ends with at the latest.
 
     Raises:
         SudoError: sudo refused.
@@ -139,7 +147,7 @@ def relay_on_node(
     node = address_of(shell)
 
     def run(interpreter: str, program: bytes) -> str:
-        command = f"exec {interpreter} {_arguments(path, uid, idle_seconds)}"
+        command = f"exec env {TAG}={lease()} {interpreter} {_arguments(path, uid, idle_seconds)}"
         try:
             transport = transport_of(shell)
             with open_command(transport, command, True, password) as channel:
@@ -167,15 +175,18 @@ def relay_on_node(
             raise EngineError(f"sshd on {node} does not open unix sockets: {error}") from error
         return dialer
 
-    return RelayDialer(start, lambda: is_connected(shell))
+    return RelayDialer(path, start, lambda: is_connected(shell))
 
 
-def relay_here(path: str, idle_seconds: float = IDLE_SECONDS) -> RelayDialer:
+def relay_here(
+    path: str, idle_seconds: float = IDLE_SECONDS, lease: Callable[[], str] = str
+) -> RelayDialer:
     """A relay on this machine, for a user who may not open the engine's socket but has sudo.
 
     Args:
         path: absolute path of the engine's socket.
         idle_seconds: after how long without an open stream the relay ends.
+        lease: gives the id of the lease that it ends with at the latest.
 
     Raises:
         SudoError: sudo refused. It is never asked to prompt on this terminal.
@@ -185,7 +196,8 @@ def relay_here(path: str, idle_seconds: float = IDLE_SECONDS) -> RelayDialer:
 
     def run(interpreter: str, program: bytes) -> str:
         # -n: never ask on the terminal of the person who started LISA.
-        command = f"sudo -n -- {interpreter} {_arguments(path, os.getuid(), idle_seconds)}"
+        arguments = _arguments(path, os.getuid(), idle_seconds)
+        command = f"sudo -n -- env {TAG}={lease()} {interpreter} {arguments}"
         try:
             done = subprocess.run(
                 command.split(),
@@ -204,7 +216,7 @@ def relay_here(path: str, idle_seconds: float = IDLE_SECONDS) -> RelayDialer:
     def start() -> UnixDialer:
         return UnixDialer(_start(run, [f"{sys.executable} -I"], path, socket.gethostname())[0])
 
-    return RelayDialer(start, lambda: True)
+    return RelayDialer(path, start, lambda: True)
 
 
 def _arguments(path: str, uid: int, idle_seconds: float) -> str:

@@ -23,10 +23,11 @@ class StreamlocalDialer:
 
     name = "streamlocal"
     pool_size = 10
+    as_root = False
 
     def __init__(self, shell: SshShell, path: str) -> None:
         self.shell = shell
-        self.path = path
+        self.path = self.engine_path = path
 
     def dial(self) -> EngineSocket:
         """See `Dialer.dial`."""

@@ -61,9 +61,9 @@ class StdioDialer:
     pool_size = 2
 
     def __init__(self, shell: SshShell, path: str, sudo: bool, password: str | None) -> None:
-        self.path = path
+        self.path = self.engine_path = path
+        self.as_root = sudo
         self._shell = shell
-        self._sudo = sudo
         self._password = password
         self._lock = threading.Lock()
         self._lisas = _Connection(shell, SESSIONS_OF_LISA)
@@ -77,7 +77,7 @@ class StdioDialer:
             channel = None
             try:
                 transport = transport_of(connection.shell)
-                channel = open_command(transport, command, self._sudo, self._password)
+                channel = open_command(transport, command, self.as_root, self._password)
                 return EngineSocket(channel, address_of(self._shell))
             except paramiko.ChannelException as error:
                 self._lower_limit(connection, error)

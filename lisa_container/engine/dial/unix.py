@@ -18,9 +18,10 @@ class UnixDialer:
 
     name = "unix"
     pool_size = 10
+    as_root = False
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path = self.engine_path = path
 
     def dial(self) -> EngineSocket:
         """See `Dialer.dial`."""

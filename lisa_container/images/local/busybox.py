@@ -11,7 +11,7 @@ from lisa.operating_system import Posix
 
 from lisa_container.engine.archive import pack_bytes
 from lisa_container.engine.client import Engine
-from lisa_container.engine.labels import run_labels
+from lisa_container.engine.labels import RUN_LABEL, run_id
 from lisa_container.engine.naming import node_name
 from lisa_container.errors import EngineError
 
@@ -49,10 +49,11 @@ def make_busybox(engine: Engine, reference: str, tag: str) -> None:
         node.shell.copy_back(node.get_pure_path(path), local)
         archive = pack_bytes(_entries(local.read_bytes(), applets))
     repository, _, tag = reference.rpartition(":")
-    labels = [f"LABEL {name}={value}" for name, value in run_labels().items()]
+    # No lease: it is a cache, and stays.
+    label = f"LABEL {RUN_LABEL}={run_id()}"
     with engine.errors(image=reference):
         engine.api.import_image_from_data(
-            archive, repository, tag, ["ENV PATH=/bin", "CMD /bin/sh", *labels]
+            archive, repository, tag, ["ENV PATH=/bin", "CMD /bin/sh", label]
         )
 
 

@@ -1,0 +1,39 @@
+"""The command `lisa-container`: what runs left on nodes, and its removal.
+
+    lisa-container ps root@10.0.0.4 --identity ~/.ssh/id_ed25519
+    lisa-container reap --runbook runbooks/remote.yml -v address:10.0.0.4
+
+Exit codes: 0; 1 where something could not be removed; 2 for a wrong command line, or a node or
+engine that does not answer.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from lisa.util import LisaException
+from lisa.util.logger import uninit_logger
+
+from lisa_container.cli.arguments import parse
+from lisa_container.cli.commands import COMMANDS, UNREACHABLE
+from lisa_container.cli.nodes import connected_nodes
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run the command.
+
+    Args:
+        words: of the command line; those of the process by default.
+
+    Returns:
+        The exit code.
+    """
+    # Importing LISA has turned standard output into lines of its log.
+    uninit_logger()
+    arguments = parse(words)
+    try:
+        with connected_nodes(arguments) as nodes:
+            return COMMANDS[arguments.command](arguments, nodes)
+    except LisaException as error:
+        print(error, file=sys.stderr)
+        return UNREACHABLE

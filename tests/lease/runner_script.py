@@ -1,0 +1,167 @@
+"""Runners to be killed; runners.py starts this. For each order on standard input, a line of JSON, a
+process is forked that works on a node until it is killed. Its pid goes to standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+from typing import Any, Callable
+
+from lisa import schema
+from lisa.node import Node, quick_connect
+from lisa.util import constants
+from lisa.util.logger import init_logger
+
+from lisa_container import ContainerExecutor, ContainerTestConfig, DockerAdvanced
+
+BUSYBOX = "lisa_container/busybox"
+
+DOCKERFILE = "FROM lisa_container/busybox\\nRUN head -c 1m /dev/urandom >/x\\nRUN sleep 0.3\\n"
+
+
+class Works:
+    """The kinds of work. Each method prepares one and returns a round of it."""
+
+    def __init__(self, node: Node, name: str, image: str) -> None:
+        self.node = node
+        self.name = name
+        self.image = image
+        self.docker = node.tools[DockerAdvanced]
+        self.config = ContainerTestConfig(image=BUSYBOX, volumes={f"{name}_volume": "/data"})
+        self.folder = Path(tempfile.mkdtemp())
+        self.file = self.folder / "file"
+        self.file.write_bytes(b"x" * 4_000_000)
+
+    def container(self) -> ContainerExecutor:
+        return ContainerExecutor(self.node, self.config, self.name).start()
+
+    def pull(self) -> Callable[[], Any]:
+        def job() -> None:
+            self.docker.pull_image(self.image)
+            self.docker.run_in_container(self.image, "true")
+            self.docker.remove_image(self.image, force=True)
+
+        return job
+
+    def create(self) -> Callable[[], Any]:
+        def job() -> None:
+            network = self.docker.create_network(f"{self.name}_network")
+            volume = self.docker.create_volume(f"{self.name}_made")
+            self.container().stop()
+            self.docker.remove_network(network)
+            self.docker.remove_volume(volume)
+
+        return job
+
+    def build(self) -> Callable[[], Any]:
+        self.docker.run_in_container(BUSYBOX, "true")
+        target = f"{self.node.working_path}/Dockerfile"
+        self.node.execute(f"printf '{DOCKERFILE}' >{target}", shell=True)
+
+        def job() -> None:
+            self.docker.build_image(f"built/{self.name}", "Dockerfile")
+            self.docker.remove_image(f"built/{self.name}", force=True)
+
+        return job
+
+    def run(self) -> Callable[[], Any]:
+        container = self.container()
+        return lambda: container.run("echo out; sleep 0.1; head -c 100k /dev/zero")
+
+    def run_async(self) -> Callable[[], Any]:
+        container = self.container()
+        return lambda: (container.run_async("sleep 1000 & wait"), time.sleep(0.2))
+
+    def copy_to(self) -> Callable[[], Any]:
+        container = self.container()
+        return lambda: container.copy_to(self.file, "/data/")
+
+    def copy_from(self) -> Callable[[], Any]:
+        container = self.container()
+        container.copy_to(self.file, "/")
+        return lambda: container.copy_from("/file", self.folder / "copied")
+
+    def remove(self) -> Callable[[], Any]:
+        container = self.container()
+        return lambda: (container.stop(), container.start())
+
+    def detach(self) -> Callable[[], Any]:
+        self.docker.create_network(f"{self.name}_network")
+        self.docker.run_in_container(BUSYBOX, "sleep 1000", detach=True, name=self.name)
+        return lambda: time.sleep(0.1)
+
+    def wait(self) -> Callable[[], Any]:
+        container = self.container()
+        container.run("true")
+        return lambda: time.sleep(0.1)
+
+    def end(self) -> Callable[[], Any]:
+        """Ends by itself, and leaves nothing."""
+        with ContainerExecutor(self.node, self.config, self.name) as container:
+            container.run("true")
+        self.docker.create_network(f"{self.name}_network")  # and forgets it
+        return lambda: sys.exit(0)
+
+    def keep(self) -> Callable[[], Any]:
+        """Ends by itself, and keeps its container."""
+        container = self.container()
+        container.keep = True
+        container.stop()
+        return lambda: sys.exit(0)
+
+    def keep_and_wait(self) -> Callable[[], Any]:
+        container = self.container()
+        container.keep = True
+        container.stop()
+        return lambda: time.sleep(0.1)
+
+
+def main(order: dict[str, Any]) -> None:
+    output = os.open(order["output"], os.O_WRONLY | os.O_APPEND)
+
+    def say(word: str) -> None:
+        os.write(output, f"{word}\n".encode())
+
+    os.environ["LISA_CONTAINER_LEASE_TTL"] = str(order["ttl"])
+    constants.RUN_ID = order["name"]
+    constants.RUN_LOGIC_PATH = Path(order["name"])
+    constants.RUN_LOCAL_LOG_PATH = constants.RUN_LOCAL_WORKING_PATH = Path(tempfile.mkdtemp())
+    runbook = schema.RemoteNode(
+        address=order["address"],
+        public_address=order["address"],
+        port=order["port"],
+        public_port=order["port"],
+        username=order["username"],
+        password=order["password"],
+        private_key_file=order["key"],
+    )
+    try:
+        node = quick_connect(runbook, logger_name=order["name"])
+        job = getattr(Works(node, order["name"], order["image"]), order["what"])()
+        say("ready")
+        while True:
+            job()
+            say("round")
+    except Exception:
+        say(traceback.format_exc())
+        raise
+
+
+if __name__ == "__main__":
+    init_logger()
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
+    for line in sys.stdin:
+        child = os.fork()
+        if child:
+            print(child, file=sys.__stdout__, flush=True)
+        else:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+            os.close(0)
+            main(json.loads(line))

@@ -1,0 +1,368 @@
+"""What happens on a node when a runner is not heard any more, and while it is."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import BUSYBOX, connect_as
+from helpers import MORE_PACKAGES
+from lisa.node import Node
+from runners import Runners, left, wait_until, wait_until_clean
+
+from lisa_container import (
+    ConfigError,
+    ContainerDiedError,
+    ContainerError,
+    ContainerExecutor,
+    ContainerTestConfig,
+    DockerAdvanced,
+)
+from lisa_container.engine.lease.lease import TTL_VARIABLE, Lease
+from lisa_container.executor import release_lease
+from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+
+BOX = ContainerTestConfig(image=BUSYBOX)
+
+
+@pytest.fixture
+def ttl(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases of this process are short."""
+    monkeypatch.setenv(TTL_VARIABLE, "4")
+
+
+@pytest.fixture
+def own(machine: SandboxNode) -> Iterator[Node]:
+    """A node of the test's own, and nothing on it at its end."""
+    node = connect_as(machine, "sudo")
+    yield node
+    release_lease(node)
+    node.close()
+    wait_until_clean(machine)
+
+
+def watchers(machine: SandboxNode) -> list[str]:
+    """The pids of the watchers on a node."""
+    return machine.run("pgrep -f 'node.sh watch'", check=False).stdout.split()
+
+
+# --- a runner that is killed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user", ["root", "sudo", "password"])
+@pytest.mark.parametrize("work", ["wait", "detach"])
+def test_killed(machine: SandboxNode, runners: Runners, work: str, user: str) -> None:
+    """The watcher alone removes it all: nobody else comes by."""
+    runner = runners.start(machine, work, user)
+    runner.wait_for("ready")
+    seen = left(machine)
+    assert any(line.startswith(f"container {runner.name} ") for line in seen)
+    assert any(line.startswith("process ") and "node.sh watch" in line for line in seen)
+    assert any(line.startswith("process ") and "node.sh beat" in line for line in seen)
+    assert (user == "root") != any("engine.sock" in line or "docker.sock" in line for line in seen)
+    runner.kill()
+    wait_until_clean(machine)
+
+
+@pytest.mark.parametrize("shell", ["/bin/bash", "/bin/busybox"])
+def test_shells(machine: SandboxNode, runners: Runners, shell: str) -> None:
+    """Debian's sh is dash; elsewhere it is another."""
+    machine.run(f"cp -P /bin/sh /bin/sh.kept && ln -sf {shell} /bin/sh")
+    try:
+        for work in ("wait", "end"):
+            runner = runners.start(machine, work)
+            if work == "wait":
+                runner.wait_for("ready")
+                assert any(f"container {runner.name}" in line for line in left(machine))
+                runner.kill()
+                wait_until_clean(machine)
+            else:
+                runner.wait()
+                assert left(machine) == []
+                assert "ready" in runner.said
+    finally:
+        machine.run("mv /bin/sh.kept /bin/sh")
+
+
+def test_without_the_engines_command(machine: SandboxNode, runners: Runners) -> None:
+    """curl does as well."""
+    machine.run("mv /usr/bin/docker /usr/bin/docker.hidden")
+    try:
+        runner = runners.start(machine, "detach")
+        runner.wait_for("ready")
+        runner.kill()
+        wait_until(lambda: watchers(machine) == [], "end of the watcher")
+    finally:
+        machine.run("mv /usr/bin/docker.hidden /usr/bin/docker")
+    assert left(machine) == []
+
+
+def test_without_any_client(machine: SandboxNode, own: Node) -> None:
+    """It is said once, and the next run's sweep does it."""
+    hide = "for name in docker curl; do mv /usr/bin/$name /usr/bin/$name.hidden; done"
+    machine.run(hide)
+    try:
+        with ContainerExecutor(own, BOX) as container:
+            assert any("nor curl" in said for said in container.engine._noted)
+            assert container.run("echo works").stdout == "works"
+            assert len(watchers(machine)) == 1
+    finally:
+        machine.run("for name in docker curl; do mv /usr/bin/$name.hidden /usr/bin/$name; done")
+
+
+def test_two_runners(machine: SandboxNode, runners: Runners) -> None:
+    """One is killed; the other does not notice."""
+    victim, other = (runners.start(machine, "wait", ttl=ttl) for ttl in (2, 60))
+    victim.wait_for("ready")
+    other.wait_for("ready")
+    victim.kill()
+    wait_until(
+        lambda: not any(victim.name in line for line in left(machine)), f"end of {victim.name}"
+    )
+    assert any(f"container {other.name} {other.name}" in line for line in left(machine))
+    rounds = len(other.said)
+    wait_until(lambda: len(other.said) > rounds, "the other goes on")
+    other.stop()
+    assert left(machine) == []
+
+
+def test_build_under_way(machine: SandboxNode, runners: Runners) -> None:
+    """The engine would go on with it."""
+    runner = runners.start(machine, "build")
+    runner.wait_for("ready")
+    wait_until(lambda: "/bin/sh -c sleep" in machine.run("ps -eo args").stdout, "a build")
+    runner.kill()
+    wait_until_clean(machine)
+
+
+# --- the end of a run -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("user", ["root", "sudo", "password"])
+def test_normal_end(machine: SandboxNode, runners: Runners, user: str) -> None:
+    """Nothing is there any more when the process has ended, not even what was forgotten."""
+    runner = runners.start(machine, "end", user, ttl=60)
+    runner.wait()
+    assert runner.said == ["ready"], runner.said
+    assert left(machine) == []
+
+
+def test_release(machine: SandboxNode, own: Node) -> None:
+    """The end of an environment; afterwards the node can be used again."""
+    for _ in range(2):
+        with ContainerExecutor(own, BOX) as container:
+            release_lease(own)
+            assert container.run("echo alive").stdout == "alive", "an executor is still there"
+            assert watchers(machine) != []
+        own.tools[DockerAdvanced].create_network("forgotten")
+        release_lease(own)
+        assert left(machine) == []
+
+
+def test_file(machine: SandboxNode, own: Node) -> None:
+    """Files on the node go with the lease."""
+    with ContainerExecutor(own, BOX) as container:
+        lease = Lease.of(container.engine)
+        machine.run("mkdir -p '/run/of a lease/folder' && touch /run/of-a-lease")
+        lease.file("/run/of a lease")
+        lease.file("/run/of-a-lease")
+        for wrong in ("relative/path", "/", "/run", "//run//"):
+            with pytest.raises(ConfigError, match="legal: an absolute path"):
+                lease.file(wrong)
+    release_lease(own)
+    assert machine.run("ls -d /run/of*", check=False).stdout == ""
+
+
+@pytest.mark.parametrize("wrong", ["1", "0", "-5", "2.5", "a minute", "٣"])
+def test_wrong_ttl(own: Node, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    monkeypatch.setenv(TTL_VARIABLE, wrong)
+    with pytest.raises(ConfigError, match="whole seconds, 2 at the least"):
+        ContainerExecutor(own, BOX).start()
+
+
+def test_labels(machine: SandboxNode, own: Node) -> None:
+    """They say whose it is. Images that are a cache carry no lease."""
+    with ContainerExecutor(own, BOX.merged(labels={"mine": "1"})) as container:
+        labels = container.inspect()["Config"]["Labels"]
+        ours = {name: value for name, value in labels.items() if name.startswith("lisa_container.")}
+        assert labels["mine"] == "1"
+        assert ours["lisa_container.run"] == "tests"
+        assert ours["lisa_container.lease"] == Lease.of(container.engine).id
+        assert ours["lisa_container.runner"].endswith(f":{os.getpid()}")
+        image = container.engine.api.inspect_image(BUSYBOX)["Config"]["Labels"]
+        assert "lisa_container.run" in image and "lisa_container.lease" not in image
+        folder = f"/run/lisa_container.{Lease.of(container.engine).id}"
+        assert machine.run(f"stat -c '%a %U' {folder}").stdout == "700 root\n"
+
+
+# --- a runner that is cut off ---------------------------------------------------------------------
+
+CUT = "iptables -I INPUT -p tcp --dport 22 -j DROP"
+MEND = "iptables -D INPUT -p tcp --dport 22 -j DROP"
+
+
+def test_network_comes_back_in_time(
+    machine: SandboxNode, own: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TTL_VARIABLE, "40")
+    with ContainerExecutor(own, BOX) as container:
+        lease = Lease.of(container.engine)
+        first = lease.id
+        machine.run(CUT)
+        beat = f"cat /run/lisa_container.{first}/beat"
+        try:
+            silent = machine.run(beat).stdout
+            signalled = machine.run("sleep 11; " + beat).stdout
+            assert signalled == silent, "nothing gets through"
+        finally:
+            machine.run(MEND)
+        wait_until(lambda: machine.run(beat).stdout != silent, "a renewal", 200)
+        assert container.run("echo alive").stdout == "alive"
+        assert (lease.id, lease.why_gone()) == (first, "")
+
+
+@pytest.mark.usefixtures("ttl")
+def test_network_does_not_come_back(machine: SandboxNode, own: Node) -> None:
+    """The node cleans itself. The runner learns of it, and afterwards can use the node again."""
+    container = ContainerExecutor(own, BOX).start()
+    container.run("true")
+    first = Lease.of(container.engine).id
+    machine.run(CUT)
+    try:
+        wait_until(lambda: watchers(machine) == [], "end of the watcher")
+        assert left(machine, f"process {first}") == [], "but for the other end of the connection"
+        with pytest.raises(ContainerError):
+            container.run("true", timeout=3)
+    finally:
+        machine.run(MEND)
+    with pytest.raises(ContainerDiedError, match="its lease expired: for 4 seconds"):
+        container.run("true", timeout=100)
+    container.stop()
+    with ContainerExecutor(own, BOX) as another:
+        assert another.run("echo alive").stdout == "alive"
+        assert Lease.of(another.engine).id != first
+
+
+def test_runner_that_slept(machine: SandboxNode, runners: Runners) -> None:
+    """Its machine was suspended for longer than the TTL."""
+    runner = runners.start(machine, "run")
+    runner.wait_for("round")
+    runner.signal(signal.SIGSTOP)
+    wait_until_clean(machine)
+    runner.signal(signal.SIGCONT)
+    runner.wait()
+    assert "its lease expired" in "\n".join(runner.said)
+    assert left(machine) == []
+
+
+# --- the engine -----------------------------------------------------------------------------------
+
+
+def test_engine_restarts(machine: SandboxNode, own: Node, runners: Runners) -> None:
+    """While one run lives and another one's lease expires."""
+    victim = runners.start(machine, "wait")
+    victim.wait_for("ready")
+    with ContainerExecutor(own, BOX) as container:
+        lease = Lease.of(container.engine)
+        first = lease.id
+        machine.run("service docker stop", timeout=120)
+        victim.kill()
+        expired = f"grep -l {victim.name} /run/lisa_container.*/state"
+        folder = str(Path(machine.run(expired).stdout.strip()).parent)
+        wait_until(
+            lambda: machine.run(f"ls {folder}/expired", check=False).stdout, "the lease expires"
+        )
+        machine.run("sleep 3; service docker start", timeout=120)
+        wait_until(
+            lambda: not any(victim.name in line for line in left(machine)), f"end of {victim.name}"
+        )
+        assert machine.run(f"ls -d {folder}", check=False).stdout == ""
+        assert (lease.id, lease.why_gone()) == (first, "")
+        container.restart()
+        assert container.run("echo alive").stdout == "alive"
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("work", ["keep", "keep_and_wait"])
+def test_kept(machine: SandboxNode, own: Node, runners: Runners, work: str) -> None:
+    """It outlives the end of its run, its expiry, and the sweeps of others."""
+    runner = runners.start(machine, work)
+    if work == "keep":
+        runner.wait()
+    else:
+        runner.wait_for("ready")
+        runner.kill()
+        wait_until(lambda: watchers(machine) == [], "end of the watcher")
+    kept = [f"container {runner.name} {runner.name}", f"volume {runner.name} {runner.name}_volume"]
+    assert left(machine, "mark ") == kept
+    machine.run("docker network create --label lisa_container.lease=0123 orphan")
+    with ContainerExecutor(own, BOX):
+        wait_until(
+            lambda: "orphan" not in machine.run("docker network ls").stdout, "another run's sweep"
+        )
+    release_lease(own)
+    assert left(machine, "mark ") == kept
+    # Who removes it by hand need not know of anything else.
+    machine.run(f"docker rm -f {runner.name} && docker volume rm {runner.name}_volume")
+    with ContainerExecutor(own, BOX):
+        wait_until(lambda: not any("mark " in line for line in left(machine)), "the marks go")
+
+
+# --- the sweep ------------------------------------------------------------------------------------
+
+
+def test_sweep(machine: SandboxNode, own: Node, runners: Runners) -> None:
+    """Runner and watcher are dead, as after a reboot: the next run's first contact removes it all.
+    What lives, and what is nobody's, stays."""
+    dead, living = (runners.start(machine, "detach", ttl=60) for _ in range(2))
+    dead.wait_for("ready")
+    living.wait_for("ready")
+    dead.kill()
+    machine.run(f"kill -9 $(tail -n 1 $(grep -l {dead.name} /run/lisa_container.*/state))")
+    machine.run("docker volume create nobodys && docker network create nobodys")
+    assert any(dead.name in line for line in left(machine))
+    with ContainerExecutor(own, BOX) as container:
+        wait_until(
+            lambda: not any(dead.name in line for line in left(machine)), f"end of {dead.name}"
+        )
+        assert container.run("echo alive").stdout == "alive"
+    seen = left(machine)
+    assert f"container {living.name} {living.name}" in seen
+    assert f"network {living.name} {living.name}_network" in seen
+    machine.run("docker volume rm nobodys && docker network rm nobodys")
+    living.stop()
+
+
+def test_relay_that_was_killed(machine: SandboxNode, own: Node) -> None:
+    """Its socket's folder goes with the lease."""
+    with ContainerExecutor(own, BOX):
+        machine.run("pkill -9 -f 'docker.sock [0-9]+ [0-9.]+$'")
+        assert machine.run("ls -d /run/lisa_container_*").stdout
+    release_lease(own)
+    assert machine.run("ls -d /run/lisa_container_*", check=False).stdout == ""
+
+
+# --- podman ---------------------------------------------------------------------------------------
+
+
+def test_podman(runners: Runners) -> None:
+    with start_sandbox(1, packages=MORE_PACKAGES, docker=False) as sandbox:
+        machine = sandbox.nodes[0]
+        machine.run("rm /etc/init.d/docker /usr/sbin/dockerd /usr/bin/docker")
+        # podman's storage does not work on top of an overlay either.
+        machine.run("mkdir -p /var/lib/docker/podman /var/lib/containers")
+        machine.run("mount --bind /var/lib/docker/podman /var/lib/containers")
+        machine.run("ln -s $(command -v podman) /usr/local/bin/docker")  # for `left`
+        for work in ("detach", "wait"):
+            runner = runners.start(machine, work)
+            runner.wait_for("ready")
+            assert runner.name in machine.run("podman ps").stdout
+            runner.kill()
+            wait_until(lambda: watchers(machine) == [], "end of the watcher")
+            for what in ("ps -a", "network ls", "volume ls"):
+                assert runner.name not in machine.run(f"podman {what}").stdout
