@@ -40,7 +40,7 @@ demo: setup ## Run the main job: suites in containers on a sandbox node, over SS
 	@./tools/demo $(BIN)
 
 test: setup test-packages lint types docs ## Set-up, linters, types, docs and all tests.
-	$(BIN)/python -m pytest --cov=lisa_container --cov-report=term:skip-covered --cov-fail-under=90
+	@./tools/run-tests $(BIN)/python
 
 lint: setup
 	$(BIN)/ruff check .
