@@ -83,7 +83,8 @@ class NodeContainers:
                 executor.stop()
                 executor = None
             if executor is None:
-                executor = self._shared[key] = _started(ContainerExecutor(self._node, config))
+                executor = ContainerExecutor(self._node, config).start()
+                self._shared[key] = executor
             return executor
 
     def fresh(self, config: ContainerTestConfig) -> ContainerExecutor:
@@ -99,19 +100,22 @@ class NodeContainers:
         spare = self._spares.pop(config.require_image().key(), None)
         executor = spare.take() if spare is not None else None
         if executor is None:
-            executor = _started(ContainerExecutor(self._node, config))
+            executor = ContainerExecutor(self._node, config).start()
         self._of_cases.append(executor)
         return executor
 
-    def prepare_next(self, config: ContainerTestConfig, is_needed: Callable[[], bool]) -> None:
+    def prepare_next(
+        self, config: ContainerTestConfig, is_needed: Callable[[], bool], as_node: bool
+    ) -> None:
         """Begin to make a spare while a case runs.
 
         Args:
             config: what it shall be.
             is_needed: whether a case that could take it is still to come.
+            as_node: whether that will use it as a LISA node.
         """
         if config.warm_spare and config.key() not in self._spares and is_needed():
-            self._spares[config.key()] = Spare(self._node, config, is_needed)
+            self._spares[config.key()] = Spare(self._node, config, is_needed, as_node)
 
     def end_case(self, executor: ContainerExecutor, is_needed: Callable[[], bool]) -> None:
         """Give back the container of a case.
@@ -172,16 +176,6 @@ def keep_if_asked(node: Node, executor: ContainerExecutor, error: BaseException)
         executor.keep = True
         Lease.of(executor.engine).keep(executor.id)  # also if this process is killed from now on
         node.log.info(f"keeping {executor!r} of a failed case; enter: {executor.enter_command}")
-
-
-def _started(executor: ContainerExecutor) -> ContainerExecutor:
-    try:
-        executor.start()
-        _ = executor.node  # LISA looks at the system in it
-    except BaseException:
-        executor.stop()
-        raise
-    return executor
 
 
 def _clean_up(executor: ContainerExecutor) -> None:

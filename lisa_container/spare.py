@@ -22,12 +22,18 @@ class Spare:
         node: where.
         config: what it shall be.
         is_needed: whether a case that could take it is still to come.
+        as_node: whether that will use it as a LISA node.
     """
 
     def __init__(
-        self, node: Node, config: ContainerTestConfig, is_needed: Callable[[], bool]
+        self,
+        node: Node,
+        config: ContainerTestConfig,
+        is_needed: Callable[[], bool],
+        as_node: bool,
     ) -> None:
         self.is_needed = is_needed
+        self._as_node = as_node
         self.executor = ContainerExecutor(node, config)
         self.executor.is_spare = True
         self._done = threading.Event()
@@ -54,7 +60,8 @@ class Spare:
     def _make(self) -> None:
         try:
             self.executor.start()
-            _ = self.executor.node  # LISA looks at the system in it
+            if self._as_node:
+                _ = self.executor.node  # LISA looks at the system in it
         except BaseException as error:
             # The case will make one itself, and show why that fails.
             self.executor.host.log.debug(f"no spare container: {error}")

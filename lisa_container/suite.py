@@ -132,7 +132,7 @@ class ContainerTestSuite(TestSuite):
             self._containers = self._prepare_all(nodes)
             for each in self._of_this_case:
                 NodeContainers.of(each).prepare_next(
-                    self.container_config, self._is_another_to_come
+                    self.container_config, self._is_another_to_come, as_node=False
                 )
             try:
                 method(**kwargs, **self._container_arguments(kwargs))
@@ -253,7 +253,7 @@ def _decorate(case: Case, overrides: dict[str, Any]) -> Case:
         upcoming.begins(kwargs["result"].id_)
         if config.scope is Scope.CASE:
             executor = containers.fresh(config)
-            containers.prepare_next(config, is_needed)
+            containers.prepare_next(config, is_needed, as_node=True)
         else:
             executor = containers.shared(type(suite).__qualname__, config)
         try:

@@ -149,8 +149,8 @@ def unpack(stream: Iterable[bytes], local: Path) -> None:
     """
     reader = _Reader(stream)
     try:
-        with tarfile.open(fileobj=cast(IO[bytes], reader), mode="r|", bufsize=_CHUNK) as archive:
-            _Unpacking(local).all(archive)
+        with tarfile.TarFile(fileobj=cast(IO[bytes], reader), mode="r") as archive:
+            _Unpacking(local, reader).all(archive)
         reader.expect_end()
     except ContainerError:
         raise  # of the stream; SshLostError is an OSError too
@@ -174,8 +174,9 @@ def local_error(path: Path, error: OSError) -> CopyError:
 class _Unpacking:
     """The writing of one archive."""
 
-    def __init__(self, local: Path) -> None:
+    def __init__(self, local: Path, reader: _Reader) -> None:
         self._local = local
+        self._reader = reader
         self._root: list[str] | None = None
         self._links: list[tuple[Path, str]] = []
         self._folders: dict[Path, tarfile.TarInfo] = {}
@@ -187,9 +188,7 @@ class _Unpacking:
                 self._make_folder(path)
                 self._folders[path] = member
             elif member.isreg():
-                source = archive.extractfile(member)
-                assert source is not None
-                self._write(path, member, source)
+                self._write(path, member, archive)
             elif member.islnk():
                 first = self._place(member.linkname)
                 if first.is_symlink() or not first.is_file():
@@ -234,11 +233,19 @@ class _Unpacking:
             if mode & 0o700 != 0o700:
                 path.chmod(mode | 0o700)  # of an earlier copy of a read-only folder
 
-    def _write(self, path: Path, member: tarfile.TarInfo, source: IO[bytes]) -> None:
+    def _write(self, path: Path, member: tarfile.TarInfo, archive: tarfile.TarFile) -> None:
         self._clear(path)
-        with path.open("xb") as file:
-            shutil.copyfileobj(source, file, _CHUNK)
-            file.flush()
+        with path.open("xb", buffering=0) as file:
+            if member.issparse():
+                source = archive.extractfile(member)
+                assert source is not None
+                shutil.copyfileobj(source, file, _CHUNK)
+            else:
+                # Past tarfile, which would copy each byte five times on its way.
+                for piece in self._reader.pieces(member.size):
+                    _write_all(file, piece)
+                if self._reader.tell() != member.offset_data + member.size:
+                    raise tarfile.ReadError("unexpected end of data")
             os.fchmod(file.fileno(), member.mode & 0o7777)
             os.utime(file.fileno(), (member.mtime, member.mtime))
 
@@ -264,27 +271,59 @@ class _Unpacking:
         return CopyError(str(self._local), f"the container's archive does not fit: {reason}")
 
 
+def _write_all(file: io.RawIOBase, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data) :]
+
+
 class _Reader:
-    """What `tarfile` needs of a file, over an iterable of chunks."""
+    """What `tarfile` needs of a file, over an iterable of chunks: it only ever goes forward, but
+    for one byte, which it reads to see that what it passed over was there."""
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
         self._chunks: Iterator[bytes] = iter(chunks)
         self._left = memoryview(b"")
+        self._position = 0
+        self._last = memoryview(b"")
+        self._again = memoryview(b"")
         self._tail = b""
 
-    def read(self, size: int) -> bytes:
-        pieces: list[bytes] = []
+    def pieces(self, size: int) -> Iterator[memoryview]:
+        """The next bytes, uncopied; fewer where the stream ends."""
         while size > 0:
-            if not self._left:
-                chunk = next(self._chunks, b"")
-                if not chunk:
-                    break
-                self._left = memoryview(chunk)
-                self._tail = (self._tail + chunk[-len(_END) :])[-len(_END) :]
-            pieces.append(bytes(self._left[:size]))
-            size -= len(pieces[-1])
-            self._left = self._left[len(pieces[-1]) :]
-        return b"".join(pieces)
+            if self._again:
+                piece, self._again = self._again, memoryview(b"")
+            else:
+                if not self._left:
+                    chunk = next(self._chunks, b"")
+                    if not chunk:
+                        return
+                    self._left = memoryview(chunk)
+                    self._tail = (self._tail + chunk[-len(_END) :])[-len(_END) :]
+                piece, self._left = self._left[:size], self._left[size:]
+            size -= len(piece)
+            self._position += len(piece)
+            self._last = piece[-1:]
+            yield piece
+
+    def read(self, size: int) -> bytes:
+        """As a file's."""
+        return b"".join(self.pieces(size))
+
+    def tell(self) -> int:
+        """As a file's."""
+        return self._position
+
+    def seek(self, position: int) -> None:
+        """As a file's, as far as `tarfile` needs it."""
+        if position >= self._position:
+            for _ in self.pieces(position - self._position):
+                pass
+        elif position == self._position - 1 and not self._again:
+            self._again = self._last
+            self._position = position
+        else:
+            raise tarfile.ReadError("it leads back into itself")
 
     def expect_end(self) -> None:
         """Read what is left, and see that the archive came whole: tarfile takes an archive cut off
