@@ -19,6 +19,7 @@ from lisa_container.command import Command, RunningCommand
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.api import is_timeout
 from lisa_container.engine.client import Engine
+from lisa_container.engine.labels import LEASE_LABEL
 from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.lease.tag import TAG
 from lisa_container.engine.naming import node_name
@@ -35,6 +36,9 @@ from lisa_container.transfer import copy_from, copy_to
 
 # Seconds a container has to end by itself before it is killed, docker-stop(1).
 _STOP_TIMEOUT = 10
+
+# For sed: a label after each FROM of a Dockerfile that is on one line.
+_FROM = "s/^[[:space:]]*[Ff][Rr][Oo][Mm][[:space:]].*[^\\\\]$/&\\\n{label}/"
 
 
 class DockerAdvanced(Docker):
@@ -447,20 +451,24 @@ class DockerAdvanced(Docker):
     def build_image(self, image_name: str, dockerfile: str) -> None:
         """As LISA's: build from a Dockerfile that lies in the node's working path.
 
-        The image goes when the run does.
+        The image, and what a build that was cut short leaves, go when the run does.
 
         Raises:
             AssertionError: it failed; the build's output is in the message. (LISA's tries a failed
             build ten times.)
         """
         path = self.node.working_path
-        words = ["build", "-t", image_name, "-f", f"{path}/{dockerfile}", str(path)]
-        command = (
-            f"{shlex.join([*words, '--network', 'host', '--force-rm'])} {self._label_options()}"
+        file = shlex.quote(f"{path}/{dockerfile}")
+        options = ["-t", image_name, "--network", "host", "--force-rm", "-f", "-", str(path)]
+        lease = self.labels.get(LEASE_LABEL, "")
+        # Each stage is labelled at its begin, for what is there when a build is cut short.
+        edit = _FROM.format(label=f"LABEL {LEASE_LABEL}={lease}") if lease else ""
+        script = (
+            f"sed {shlex.quote(edit)} {file} | "
+            f"{self.command} build {self._label_options()} {shlex.join(options)}"
         )
-        # The tag has the command end with the lease, where a shell of LISA's exports it.
-        tag = {TAG: Lease.of(self.engine).id}
-        result = self.run(command, sudo=True, shell=True, update_envs=tag)
+        # As a variable of the environment that the shell exports, the tag ends it with the lease.
+        result = self.node.execute(script, shell=True, sudo=True, update_envs={TAG: lease})
         result.assert_exit_code(0, f"building image '{image_name}' failed", include_output=True)
 
     def run_async(

@@ -46,7 +46,7 @@ def own(machine: SandboxNode) -> Iterator[Node]:
 
 def watchers(machine: SandboxNode) -> list[str]:
     """The pids of the watchers on a node."""
-    return machine.run("pgrep -f 'node.sh watch'", check=False).stdout.split()
+    return machine.run(["pgrep", "-f", r"/node\.sh watch"], check=False).stdout.split()
 
 
 # --- a runner that is killed ----------------------------------------------------------------------
