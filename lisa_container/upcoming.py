@@ -6,10 +6,12 @@ each change of it, to its notifiers; so one listens here.
 
 from __future__ import annotations
 
+import logging
 import threading
 
 from lisa import notifier, schema
 from lisa.messages import MessageBase, TestResultMessage, TestStatus
+from lisa.util.logger import get_logger
 
 _TO_COME = {TestStatus.QUEUED, TestStatus.ASSIGNED}
 
@@ -75,4 +77,9 @@ class Upcoming(notifier.Notifier):
 
 def listen() -> None:
     """Listen from now on. Suites are imported before LISA makes the list of a run's cases."""
-    notifier.register_notifier(Upcoming(schema.Notifier(type=Upcoming.type_name())))
+    log = get_logger("init", "notifier")
+    log.setLevel(logging.INFO)  # it would tell whoever imports this package
+    try:
+        notifier.register_notifier(Upcoming(schema.Notifier(type=Upcoming.type_name())))
+    finally:
+        log.setLevel(logging.NOTSET)
