@@ -7,11 +7,12 @@ import contextlib
 import getpass
 import logging
 import os
-import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import paramiko
 from lisa import development, schema
 from lisa.node import Node, RemoteNode
 from lisa.parameter_parser.runbook import RunbookBuilder
@@ -128,14 +129,35 @@ def _create(runbook: schema.Node, platform: schema.Platform | None = None) -> No
 def _connect(node: Node) -> None:
     info = getattr(node, "connection_info", None)
     if info and not development.get_jump_boxes():
-        where = (info["address"], int(info["port"]))
-        try:
-            socket.create_connection(where, timeout=_TIMEOUT).close()
-        except OSError as error:
-            raise SshLostError(f"{where[0]}:{where[1]}", error) from error
+        _try_login(info)
     try:
         node.initialize()
     except LisaException:
         raise
     except Exception as error:  # paramiko's and spur's, all of them
         raise LisaException(f"cannot log in to node '{node.name or info}': {error}") from error
+
+
+def _try_login(info: dict[str, Any]) -> None:
+    """LISA itself, used to nodes that boot, tries for five minutes where a login is refused."""
+    where = f"{info['address']}:{info['port']}"
+    with paramiko.SSHClient() as client:
+        client.set_missing_host_key_policy(paramiko.MissingHostKeyPolicy())  # as LISA
+        try:
+            client.connect(
+                info["address"],
+                int(info["port"]),
+                info["username"],
+                info["password"],
+                key_filename=info["private_key_file"] or None,
+                timeout=_TIMEOUT,
+                banner_timeout=_TIMEOUT,
+                auth_timeout=_TIMEOUT,
+            )
+        except paramiko.AuthenticationException as error:
+            raise ConfigError(
+                f"{where} refused the login of user '{info['username']}' ({error}). Check the user "
+                "name, the key (--identity, or 'private_key_file' in the runbook) and the password"
+            ) from error
+        except (OSError, EOFError, paramiko.SSHException) as error:
+            raise SshLostError(where, error) from error

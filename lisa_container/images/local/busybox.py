@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tarfile
 import tempfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import RUN_LABEL, run_id
 from lisa_container.engine.naming import node_name
 from lisa_container.errors import EngineError
+from lisa_container.images.local.adopt import adopt
 
 # Debian's busybox-static puts it at /bin/busybox; Fedora's busybox at /usr/sbin/busybox.
 _FIND = (
@@ -48,13 +50,13 @@ def make_busybox(engine: Engine, reference: str, tag: str) -> None:
         local = Path(folder) / "busybox"
         node.shell.copy_back(node.get_pure_path(path), local)
         archive = pack_bytes(_entries(local.read_bytes(), applets))
-    repository, _, tag = reference.rpartition(":")
     # No lease: it is a cache, and stays.
     label = f"LABEL {RUN_LABEL}={run_id()}"
     with engine.errors(image=reference):
-        engine.api.import_image_from_data(
-            archive, repository, tag, ["ENV PATH=/bin", "CMD /bin/sh", label]
+        said = engine.api.import_image_from_data(
+            archive, changes=["ENV PATH=/bin", "CMD /bin/sh", label]
         )
+    adopt(engine, json.loads(said)["status"], reference)
 
 
 def _find(node: Node) -> str:

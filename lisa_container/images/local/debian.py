@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 
 from lisa.node import Node
 from lisa.operating_system import Posix
@@ -11,6 +10,7 @@ from lisa.operating_system import Posix
 from lisa_container.engine.client import Engine
 from lisa_container.engine.naming import node_name
 from lisa_container.errors import EngineError
+from lisa_container.images.local.adopt import adopt
 
 # Seconds for making it: 10 to 20 on an idle machine, more on a slow mirror.
 _TIMEOUT = 900
@@ -37,7 +37,7 @@ def make_debian(engine: Engine, reference: str, tag: str) -> None:
     node = engine.node
     release = tag if tag != "latest" else _own_release(node)
     command = _command(node, release)
-    importer = f"{engine.kind} import --change 'CMD [\"/bin/bash\"]' - {shlex.quote(reference)}"
+    importer = f"{engine.kind} import --change 'CMD [\"/bin/bash\"]' -"
     # Only the importer's exit code would count in a pipe; a broken tar must not become an image.
     script = (
         f"set -e; archive=$(mktemp); trap 'rm -f $archive' EXIT; ({command}) > $archive; "
@@ -49,6 +49,7 @@ def make_debian(engine: Engine, reference: str, tag: str) -> None:
             f"making image '{reference}' on node '{node_name(node)}' failed: "
             f"{(result.stdout + result.stderr)[-2000:]}"
         )
+    adopt(engine, result.stdout.split()[-1], reference)
 
 
 def _own_release(node: Node) -> str:
