@@ -22,7 +22,7 @@ from lisa_container import ContainerExecutor, ContainerTestConfig, DockerAdvance
 
 BUSYBOX = "lisa_container/busybox"
 
-DOCKERFILE = "FROM lisa_container/busybox\\nRUN head -c 1m /dev/urandom >/x\\nRUN sleep 0.3\\n"
+DOCKERFILE = "FROM lisa_container/busybox\\nRUN head -c 1m /dev/urandom >/x\\nRUN sleep 1.23\\n"
 
 
 class Works:

@@ -133,7 +133,7 @@ def test_build_under_way(machine: SandboxNode, runners: Runners) -> None:
     """The engine would go on with it."""
     runner = runners.start(machine, "build")
     runner.wait_for("ready")
-    wait_until(lambda: "/bin/sh -c sleep" in machine.run("ps -eo args").stdout, "a build")
+    wait_until(lambda: "sleep 1.23" in machine.run("ps -eo args").stdout, "a build")
     runner.kill()
     wait_until_clean(machine)
 

@@ -226,7 +226,10 @@ beat() { # FOLDER
 }
 
 end() { # FOLDER
-    load "$1" || return 0
+    load "$1" || {
+        clear_processes TERM
+        return 0
+    }
     # Where this fails the watcher stays, and does it as soon as the engine answers.
     clear_all 1 2 || return 1
     if is_watched; then

@@ -73,7 +73,9 @@ class Renewal:
         """
         if not self._expired.is_set() and not self._is_ended:
             there = f"[ -d {self.folder} ] && [ ! -e {self.folder}/expired ] && echo there"
-            if not self.shell.run(there).strip():
+            is_there = bool(self.shell.run(there).strip())
+            self._heard = now()
+            if not is_there:
                 self._expire()
         return self._expired.is_set()
 
@@ -100,7 +102,8 @@ class Renewal:
             self._close()
             try:
                 # A node that has not been heard may be gone for good, and LISA waits long for such.
-                if not self._expired.is_set() and not self.is_doubtful and self.shell.answers():
+                # Of one that has expired a relay may be left that was started since.
+                if not self.is_doubtful and self.shell.answers():
                     run_program(self.shell, "end", self.folder)
             except _FAILURES as error:
                 # The watcher will end it.
@@ -142,10 +145,10 @@ class Renewal:
     def _listen(self, since: float) -> None:
         assert self._lines is not None
         said = self._lines.received()
-        if "gone" in said:
-            self._expire()
-        elif said:
+        if said:
             self._heard = now()
+            if "gone" in said:
+                self._expire()
         elif now() - max(self._heard, since) > max(_PATIENCE, self.ttl / _TIMES):
             raise TimeoutError("no answer")
 
@@ -156,7 +159,6 @@ class Renewal:
     def _expire(self) -> None:
         if not self._expired.is_set():
             self._expired.set()
-            _renewals.discard(self)
             self._log.warning(
                 f"the lease of this run on node '{self.shell.name}' has expired: for "
                 f"{self.ttl} seconds nothing was heard of this process there, and all that it had "
