@@ -363,7 +363,9 @@ class ContainerExecutor:
         """All the engine knows of the container."""
         self._require_started()
         with self.engine.errors(self.name):
-            return dict(self.engine.api.inspect_container(self.name))
+            found = dict(self.engine.api.inspect_container(self.name))
+        _answered[self.host] = time.monotonic()
+        return found
 
     def kill(self, signal: str | int = "SIGKILL") -> None:
         """Send a signal to the container's first process; by default it and all in it end."""

@@ -43,7 +43,7 @@ def start_all(executors: Iterable[ContainerExecutor]) -> list[ContainerExecutor]
     new = [executor for executor in wanted if not executor.is_started]
     crew = _Crew(new, lambda each: each.start(), goes_on=False)
     try:
-        crew.wait()
+        crew.work()
         crew.raise_first()
     except BaseException:
         with contextlib.suppress(TimeoutError):  # it goes on by itself, and logs what fails
@@ -74,12 +74,12 @@ def for_each(executors: Iterable[ContainerExecutor], job: Job) -> None:
         Exception: the first that the job raised, after all were done.
     """
     crew = _Crew(executors, job, goes_on=True)
-    crew.wait()
+    crew.work()
     crew.raise_first()
 
 
 def _undo(crew: _Crew, executors: list[ContainerExecutor]) -> None:
-    crew.wait()  # none may be started behind our back
+    crew.join()  # none may be started behind our back
     stop_all(executors)
 
 
@@ -112,22 +112,26 @@ class _Crew:
         for executor in executors:
             queues.setdefault(executor.host, deque()).append(executor)
         self._threads = [
-            threading.Thread(target=self._work, args=(queue,), name="crew", daemon=True)
+            threading.Thread(target=self._serve, args=(queue,), name="crew", daemon=True)
             for queue in queues.values()
             for _ in range(min(_WORKERS, len(queue)))
         ]
-        for thread in self._threads:
-            thread.start()
 
-    def wait(self) -> None:
-        """Wait for the end; what interrupts it has each worker end with what it is at."""
+    def work(self) -> None:
+        """Do all of it; what interrupts this has each worker end with what it is at."""
         try:
             for thread in self._threads:
-                while thread.is_alive():
-                    thread.join(SLICE)
+                thread.start()
+            self.join()
         except BaseException:
             self._is_over = True
             raise
+
+    def join(self) -> None:
+        """Wait for those who work."""
+        for thread in self._threads:
+            while thread.is_alive():
+                thread.join(SLICE)
 
     def raise_first(self) -> None:
         """Raise the first failure, if there was one; its message tells of the others."""
@@ -143,7 +147,7 @@ class _Crew:
             )
         raise first
 
-    def _work(self, queue: deque[ContainerExecutor]) -> None:
+    def _serve(self, queue: deque[ContainerExecutor]) -> None:
         while not self._is_over:
             try:
                 executor = queue.popleft()

@@ -96,9 +96,9 @@ class NodeContainers:
         Raises:
             ConfigError, EngineError: it cannot be had; nothing stays behind.
         """
-        self._see_released_gone()
         spare = self._spares.pop(config.require_image().key(), None)
         executor = spare.take() if spare is not None else None
+        self._see_released_gone()
         if executor is None:
             executor = ContainerExecutor(self._node, config).start()
         self._of_cases.append(executor)
