@@ -162,7 +162,7 @@ class Lease:
             return False
         if renewal.is_over or (renewal.is_doubtful and renewal.has_expired):
             self._renewal, self._had_expired = None, True
-            renewal.end()
+            renewal.end(is_reachable=True)  # else what needs the lease fails in a moment as well
             forget_id(self._engine.node)
             return False
         return True

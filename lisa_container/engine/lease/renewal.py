@@ -89,8 +89,12 @@ class Renewal:
         self._is_abandoned = True
         self._wake.set()
 
-    def end(self) -> None:
-        """End the lease: what is still there of it goes. Harmless where it ended already."""
+    def end(self, is_reachable: bool = False) -> None:
+        """End the lease: what is still there of it goes. Harmless where it ended already.
+
+        Args:
+            is_reachable: whether the node is known to answer.
+        """
         with self._lock:
             if self._is_ended:
                 return
@@ -103,7 +107,7 @@ class Renewal:
             try:
                 # A node that has not been heard may be gone for good, and LISA waits long for such.
                 # Of one that has expired a relay may be left that was started since.
-                if not self.is_doubtful and self.shell.answers():
+                if is_reachable or (not self.is_doubtful and self.shell.answers()):
                     run_program(self.shell, "end", self.folder)
             except _FAILURES as error:
                 # The watcher will end it.
