@@ -21,6 +21,7 @@ from lisa.util import constants
 from lisa.util.logger import init_logger, set_console_level
 
 from bench.raw import open_api
+from lisa_container.executor import release_lease
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 
 BUSYBOX = "lisa_container/busybox"
@@ -56,6 +57,7 @@ class Login:
         try:
             yield node
         finally:
+            release_lease(node)
             node.close()
 
 

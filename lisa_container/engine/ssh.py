@@ -21,6 +21,7 @@ from typing import Any
 import paramiko
 from lisa.util.shell import SshShell, wait_tcp_port_ready
 
+from lisa_container.engine.waiting import SLICE
 from lisa_container.errors import EngineError, SshLostError, SudoError
 
 # Time for a channel to be granted by sshd, or for sudo to answer, in seconds. paramiko's own
@@ -319,7 +320,7 @@ def _connect(shell: SshShell) -> paramiko.Transport:
         if not ready:
             raise ConnectionError(f"port {port} does not answer, error {code}")
     for _ in range(10):
-        shell.initialize()
+        _initialize(shell)
         inner = shell._inner_shell
         if inner is not None:
             break
@@ -330,6 +331,37 @@ def _connect(shell: SshShell) -> paramiko.Transport:
         raise ConnectionError("the connection closed at once")
     _hurry(transport)
     return transport
+
+
+# LISA's opening of a shell that is still under way, though nobody waits for it any more.
+_openings: weakref.WeakKeyDictionary[SshShell, threading.Thread] = weakref.WeakKeyDictionary()
+
+
+def _initialize(shell: SshShell) -> None:
+    """LISA's own, which tries for 300 seconds where the node vanishes just then."""
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            shell.initialize()
+        except BaseException as error:  # raised by who waits
+            errors.append(error)
+
+    opening = _openings.get(shell)
+    if opening is None or not opening.is_alive():
+        opening = threading.Thread(target=work, name="ssh-open", daemon=True)
+        try:
+            opening.start()
+        except RuntimeError:  # at the end of a process, from Python 3.12 on
+            return shell.initialize()
+        _openings[shell] = opening
+    deadline = time.monotonic() + RECONNECT_TIMEOUT
+    while opening.is_alive():
+        opening.join(SLICE)
+        if time.monotonic() > deadline:
+            raise ConnectionError(f"no login in {RECONNECT_TIMEOUT} seconds")
+    if errors:
+        raise errors[0]
 
 
 def _hurry(transport: paramiko.Transport) -> None:
