@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import sys
 import tempfile
+import traceback
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -148,4 +149,8 @@ def in_process(function: Callable[..., _Result], *arguments: Any) -> _Result:
 def _with_lisa(function: Callable[..., _Result], arguments: tuple[Any, ...]) -> _Result:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         set_up_lisa(Path(folder))
-        return function(*arguments)
+        try:
+            return function(*arguments)
+        except Exception:
+            # As text: not every error can be pickled.
+            raise RuntimeError(traceback.format_exc()) from None

@@ -3,7 +3,8 @@
 A stock LISA suite of 200 trivial cases (`node.execute("/bin/true")`) by `lisa -r`: as it is in a
 container, by the guest `type: container` in the runbook, beside the bare node. Then the same
 cases in a `ContainerTestSuite`, with `container.run`. Measured is the whole run of `lisa`, its
-own start, and the container's making included, and the time from case to case.
+own start, and the container's making included, and the time from case to case; that again for the
+last cases only, when few are still to come.
 
 `BENCH_SUITE_CASES=50 make bench ROWS=suite` takes fewer cases.
 """
@@ -22,6 +23,8 @@ BARE = "the same suite on the bare node"
 GUEST = "in a guest of type container"
 BY_RUN = "ContainerTestSuite, container.run"
 
+_LAST = 5
+
 
 def measure(stage: Stage) -> list[Line]:
     cases = stage.pick(int(os.environ.get("BENCH_SUITE_CASES", "200")), 3)
@@ -32,13 +35,18 @@ def measure(stage: Stage) -> list[Line]:
             with watch("whole"):
                 periods = run_suite(stage, suite, cases, **platform)
             watch.samples["case"] += periods
+            watch.samples["last"] += periods[-_LAST:]
 
         return run
 
     ways = {GUEST: way("OnNode", **guest), BARE: way("OnNode"), BY_RUN: way("ByRun")}
     rounds = stage.pick(2, 1)
     found = interleave(ways, rounds, warm_up=False)
-    what = {"whole": f"{cases} cases", "case": "from case to case"}
+    what = {
+        "whole": f"{cases} cases",
+        "case": "from case to case",
+        "last": f"from case to case, the last {min(_LAST, cases - 1)}",
+    }
     return [
         Line(
             f"{what[phase]}, {ours}",
