@@ -17,7 +17,6 @@ from pathlib import Path, PurePath, PurePosixPath
 from lisa_container.engine.archive import Packing, local_error, unpack
 from lisa_container.engine.client import Engine
 from lisa_container.engine.exec import Exec
-from lisa_container.engine.ssh import prefer_fast_cipher
 from lisa_container.engine.view import Kind, Place, View
 from lisa_container.errors import (
     ContainerError,
@@ -31,8 +30,6 @@ _CHUNK = 256 * 1024
 # How far a command in the container may be ahead of us: so many pieces of at most 64 KiB.
 _AHEAD = 16
 _SLICE = 0.1
-# From how many bytes on the connection gets the cipher that costs least.
-_MUCH = 4 * 1024**2
 
 
 def copy_to(engine: Engine, container: str, local: Path, target: str | PurePath) -> None:
@@ -112,7 +109,7 @@ def copy_from(engine: Engine, container: str, source: str | PurePath, local: Pat
         return
     chunks = _tar_out(engine, container, place)
     with contextlib.closing(chunks):
-        unpack(_hastened(engine, chunks), local)
+        unpack(chunks, local)
 
 
 def _archive_in(
@@ -124,7 +121,6 @@ def _archive_in(
     chunks = packing.pack(local, str(name), parents)
     try:
         with engine.errors(container):
-            chunks = _hastened(engine, chunks)
             engine.api.put_archive(container, os.fsencode(str(base)), chunks)
     except EngineError as error:
         if "read-only" not in str(error):
@@ -162,18 +158,6 @@ def _archive_out(engine: Engine, container: str, place: Place) -> Generator[byte
         with contextlib.closing(answer):
             api._raise_for_status(answer)
             yield from answer.iter_content(_CHUNK)
-
-
-def _hastened(engine: Engine, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The same chunks; where there are many, on a connection made quicker for them."""
-    left = _MUCH
-    for chunk in chunks:
-        yield chunk
-        left -= len(chunk)
-        if left <= 0 < left + len(chunk):
-            transport = engine.dialer.keepalive_target()
-            if transport is not None:
-                prefer_fast_cipher(transport)
 
 
 def _content(local: Path) -> Iterator[bytes]:

@@ -64,6 +64,7 @@ def transport_of(shell: SshShell) -> paramiko.Transport:
         except Exception as error:
             raise SshLostError(address_of(shell), error) from error
         tune(transport)
+        _prefer_fast_cipher(transport)
         return transport
 
 
@@ -116,19 +117,19 @@ def tune(transport: paramiko.Transport) -> None:
                 sock.setsockopt(level, getattr(socket, name), value)
 
 
-def prefer_fast_cipher(transport: paramiko.Transport) -> None:
+def _prefer_fast_cipher(transport: paramiko.Transport) -> None:
     """Agree with sshd on the cipher that takes least time for each byte, once for a connection.
 
     paramiko asks for AES-CTR first, with a hash of each packet beside it; GCM does without that: a
     third less time here, and less on the node. It takes 5 ms, and nothing changes where sshd does
-    not know it.
-
-    Args:
-        transport: an authenticated transport; others may use it meanwhile.
+    not know it. Only while there is no channel: where the other end closes one during an exchange
+    of keys, paramiko's thread waits for itself, and the connection is lost.
     """
     options = transport.get_security_options()
     ciphers = options.ciphers
     if _FAST_CIPHER not in ciphers or ciphers[0] == _FAST_CIPHER:
+        return
+    if len(transport._channels):  # type: ignore[attr-defined]
         return
     options.ciphers = (_FAST_CIPHER, *(name for name in ciphers if name != _FAST_CIPHER))
     # What breaks here, the next use of the connection tells.
@@ -329,6 +330,7 @@ def _connect(shell: SshShell) -> paramiko.Transport:
     transport: paramiko.Transport | None = inner._spur._get_ssh_transport()
     if transport is None or not transport.is_active():
         raise ConnectionError("the connection closed at once")
+    _prefer_fast_cipher(transport)
     _hurry(transport)
     return transport
 

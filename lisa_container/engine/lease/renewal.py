@@ -13,7 +13,7 @@ import paramiko
 
 from lisa_container.engine.lease.shell import Lines, NodeShell, run_program
 from lisa_container.engine.lease.tag import TAG
-from lisa_container.errors import ContainerError
+from lisa_container.errors import ContainerError, SshLostError
 
 # A lease is renewed so many times in its TTL. The node hears of a slow runner early enough.
 _TIMES = 4
@@ -99,7 +99,6 @@ class Renewal:
             if self._is_ended:
                 return
             self._is_ended = True
-            _renewals.discard(self)
             self._wake.set()
             if threading.current_thread() is not self._thread:
                 self._thread.join(2 * _PATIENCE)
@@ -108,12 +107,23 @@ class Renewal:
                 # A node that has not been heard may be gone for good, and LISA waits long for such.
                 # Of one that has expired a relay may be left that was started since.
                 if is_reachable or (not self.is_doubtful and self.shell.answers()):
-                    run_program(self.shell, "end", self.folder)
+                    self._end_there()
             except _FAILURES as error:
                 # The watcher will end it.
                 self._log.debug(f"lease {self.lease} on '{self.shell.name}' not ended: {error}")
             finally:
                 self.shell.close()
+                _renewals.discard(self)  # now: the end of the process waits for this
+
+    def _end_there(self) -> None:
+        # LISA may close its connection meanwhile. Done twice, it does no harm.
+        for is_last in (False, False, True):
+            try:
+                run_program(self.shell, "end", self.folder)
+                return
+            except SshLostError:
+                if is_last:
+                    raise
 
     def _renew(self) -> None:
         period = self.ttl / _TIMES

@@ -129,7 +129,11 @@ class _RemoteShell:
                     channel.sendall(data)
                     channel.shutdown_write()
                 with channel.makefile("rb") as output:
-                    return str(output.read().decode(errors="replace"))
+                    said = str(output.read().decode(errors="replace"))
+                # LISA closing its connection looks like the end of the output.
+                if channel.recv_exit_status() < 0:
+                    raise EOFError("the connection ended before the command did")
+                return said
 
         return self._translated(read)
 
