@@ -38,6 +38,7 @@ def target(machine: SandboxNode) -> list[str]:
 @pytest.fixture(scope="module")
 def three(machine: SandboxNode, runners: Runners) -> Iterator[dict[str, Runner]]:
     """Runs on the node: one lives, one is dead and so is its watcher, one has kept its container."""
+    runners.start(machine, "end").wait()  # has made the image
     runs = {
         "alive": runners.start(machine, "wait", ttl=60),
         "expired": runners.start(machine, "detach", ttl=60),
