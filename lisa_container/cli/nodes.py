@@ -10,21 +10,20 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import paramiko
 from lisa import development, schema
 from lisa.node import Node, RemoteNode
 from lisa.parameter_parser.runbook import RunbookBuilder
 from lisa.util import LisaException, constants
 from lisa.util.logger import init_logger, set_console_level, uninit_logger
+from lisa.util.shell import SshShell
 
 from lisa_container.cli.arguments import PASSWORD_VARIABLE
 from lisa_container.engine.client import Engine
+from lisa_container.engine.naming import node_name
+from lisa_container.engine.ssh import address_of, answers, check_login
 from lisa_container.errors import ConfigError, SshLostError
 
-# Seconds a node may take to accept a connection. LISA itself would wait for 300.
-_TIMEOUT = 10.0
 _SSH_PORT = 22
 
 
@@ -37,8 +36,7 @@ def connected_nodes(arguments: argparse.Namespace) -> Iterator[list[Node]]:
 
     Raises:
         ConfigError: the command line or the runbook names no node that can be connected to.
-        SshLostError: a node does not answer.
-        LisaException: what LISA says of the runbook or of a login.
+        LisaException: a node does not answer or refuses the login; what LISA says of the runbook.
     """
     with tempfile.TemporaryDirectory(prefix="lisa_container_cli_") as folder:
         # A run of LISA has these; a node needs them for its log.
@@ -127,37 +125,24 @@ def _create(runbook: schema.Node, platform: schema.Platform | None = None) -> No
 
 
 def _connect(node: Node) -> None:
-    info = getattr(node, "connection_info", None)
-    if info and not development.get_jump_boxes():
-        _try_login(info)
+    shell = node.shell
+    if isinstance(shell, SshShell) and not development.get_jump_boxes():
+        info = shell.connection_info
+        if not answers(shell):
+            raise LisaException(
+                f"nobody answers at {address_of(shell)}: check the address, the port, and that "
+                "the node is up"
+            )
+        try:
+            check_login(info)
+        except SshLostError as error:
+            raise LisaException(
+                f"user '{info.username}' cannot log in at {address_of(shell)}: {error.cause}. "
+                "Check the user, and the key or password"
+            ) from error
     try:
         node.initialize()
     except LisaException:
         raise
     except Exception as error:  # paramiko's and spur's, all of them
-        raise LisaException(f"cannot log in to node '{node.name or info}': {error}") from error
-
-
-def _try_login(info: dict[str, Any]) -> None:
-    """LISA itself, used to nodes that boot, tries for five minutes where a login is refused."""
-    where = f"{info['address']}:{info['port']}"
-    with paramiko.SSHClient() as client:
-        client.set_missing_host_key_policy(paramiko.MissingHostKeyPolicy())  # as LISA
-        try:
-            client.connect(
-                info["address"],
-                int(info["port"]),
-                info["username"],
-                info["password"],
-                key_filename=info["private_key_file"] or None,
-                timeout=_TIMEOUT,
-                banner_timeout=_TIMEOUT,
-                auth_timeout=_TIMEOUT,
-            )
-        except paramiko.AuthenticationException as error:
-            raise ConfigError(
-                f"{where} refused the login of user '{info['username']}' ({error}). Check the user "
-                "name, the key (--identity, or 'private_key_file' in the runbook) and the password"
-            ) from error
-        except (OSError, EOFError, paramiko.SSHException) as error:
-            raise SshLostError(where, error) from error
+        raise LisaException(f"cannot connect to node '{node_name(node)}': {error}") from error

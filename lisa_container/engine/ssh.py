@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import paramiko
+from lisa import schema
 from lisa.util.shell import SshShell, wait_tcp_port_ready
 
 from lisa_container.engine.waiting import SLICE
@@ -84,6 +85,34 @@ def answers(shell: SshShell) -> bool:
     except OSError:
         return False
     return True
+
+
+def check_login(info: schema.ConnectionInfo) -> None:
+    """Log in once and out again. LISA itself would try wrong credentials for five minutes.
+
+    Args:
+        info: of a node that is reached without jump boxes.
+
+    Raises:
+        SshLostError: the node does not answer, or refuses the login.
+    """
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(paramiko.MissingHostKeyPolicy())  # as LISA does
+    try:
+        client.connect(
+            info.address,
+            info.port,
+            info.username,
+            info.password or None,
+            key_filename=info.private_key_file or None,
+            timeout=CHANNEL_TIMEOUT,
+            banner_timeout=CHANNEL_TIMEOUT,
+            auth_timeout=CHANNEL_TIMEOUT,
+        )
+    except (paramiko.SSHException, OSError, ValueError) as error:
+        raise SshLostError(f"{info.address}:{info.port}", error) from error
+    finally:
+        client.close()
 
 
 def address_of(shell: SshShell) -> str:

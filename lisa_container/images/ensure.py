@@ -97,4 +97,7 @@ def _make(engine: Engine, reference: str) -> None:
             f"what can be made is {known}"
         )
     engine.node.log.info(f"making image '{reference}' on node '{engine.name}'")
-    maker(engine, reference, tag)
+    try:
+        maker(engine, reference, tag)
+    except ImageNotFoundError:  # another run's sweep took it before it had its name
+        maker(engine, reference, tag)

@@ -338,6 +338,27 @@ def test_sweep(machine: SandboxNode, own: Node, runners: Runners) -> None:
     living.stop()
 
 
+def test_image_made_twice(machine: SandboxNode, own: Node) -> None:
+    """Two runs made an image of the cache at once: the first one has no name any more, and goes,
+    unless somebody uses it."""
+    with ContainerExecutor(own, BOX) as container:
+        images = container.engine.client.images
+        first = images.get(BUSYBOX).id
+        assert images.get(BUSYBOX).tag("other/name", "1")
+        images.remove(BUSYBOX)
+        with ContainerExecutor(own, BOX):
+            assert images.get(BUSYBOX).id != first
+        images.remove("other/name:1", force=True)
+        assert images.get(first).tags == []
+        release_lease(own)
+        Lease.of(container.engine).labels()
+        assert container.is_running
+    assert images.get(first).id == first
+    release_lease(own)
+    Lease.of(container.engine).labels()
+    wait_until(lambda: first not in [image.id for image in images.list(all=True)], "the sweep")
+
+
 def test_relay_that_was_killed(machine: SandboxNode, own: Node) -> None:
     """Its socket's folder goes with the lease."""
     with ContainerExecutor(own, BOX):

@@ -25,7 +25,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class Resource:
-    """A container, network, volume or image that carries a lease."""
+    """A container, network, volume or image of a run."""
 
     what: str
     id: str
@@ -51,7 +51,7 @@ class Resource:
             elif self.what == "volume":
                 api.remove_volume(self.id)
             else:
-                api.remove_image(self.id, force=True)
+                api.remove_image(self.id, force=bool(self.lease))
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,8 @@ class Leases:
 
 
 def list_resources(engine: Engine) -> list[Resource]:
-    """All on a node that carries a lease, in an order in which it can be removed.
+    """All on a node that carries a lease, in an order in which it can be removed, and images of the
+    cache that have lost their name.
 
     Raises:
         EngineError: the engine refused or does not answer.
@@ -122,6 +123,10 @@ def _resources(engine: Engine) -> Iterator[Resource]:
         for found in api.images(filters=filters):
             names = found.get("RepoTags") or [found["Id"][7:19]]
             yield _resource("image", found["Id"], names[0], found)
+        # Two runs that made an image of the cache at once: the name is with the later one.
+        for found in api.images(filters={"label": [RUN_LABEL], "dangling": True}):
+            if LEASE_LABEL not in (found.get("Labels") or {}):
+                yield _resource("image", found["Id"], found["Id"][7:19], found)
 
 
 def _resource(what: str, id: str, name: str, found: dict[str, Any]) -> Resource:

@@ -17,6 +17,7 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.ssh import (
     address_of,
     answers,
+    check_login,
     is_connected,
     open_command,
     transport_of,
@@ -160,6 +161,8 @@ class _RemoteShell:
 
     def _own_shell(self) -> SshShell:
         if self._own is None:
+            if not self._shell._get_jump_boxes():
+                check_login(self._shell.connection_info)
             self._own = SshShell(self._shell.connection_info, self._shell._proxy_jump_boxes)
         return self._own
 
