@@ -1,7 +1,8 @@
-"""`python -m lisa_container.cli`, where the command `lisa-container` is not installed."""
+"""`python -m lisa_container.cli`, where the command is not on the path."""
 
 import sys
 
 from lisa_container.cli import main
 
-sys.exit(main())
+if __name__ == "__main__":  # LISA imports every module of an extension's folder
+    sys.exit(main())
