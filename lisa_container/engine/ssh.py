@@ -75,16 +75,16 @@ def is_connected(shell: SshShell) -> bool:
 
 
 def answers(shell: SshShell) -> bool:
-    """Whether a node can be connected to now, within seconds. Behind jump boxes it is believed."""
-    if shell._get_jump_boxes():
-        return True
+    """Whether a node can be connected to now, within seconds; behind jump boxes, the first one."""
     # Also where a connection is open: a node that vanished leaves one that looks alive.
-    info = shell.connection_info
+    first = [*shell._get_jump_boxes(), shell.connection_info][0]
     try:
-        socket.create_connection((info.address, info.port), timeout=3).close()
+        with socket.create_connection((first.address, first.port), timeout=3) as connection:
+            # A server begins to talk by itself (RFC 4253, section 4.2); what stands in for one that
+            # is not there, as a proxy or a load balancer may, does not.
+            return bool(connection.recv(1))
     except OSError:
         return False
-    return True
 
 
 def check_login(info: schema.ConnectionInfo) -> None:
