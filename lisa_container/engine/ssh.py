@@ -40,9 +40,6 @@ _DEAD_AFTER = 120
 # RFC 4254, section 5.1: SSH_OPEN_CONNECT_FAILED. OpenSSH gives it for all but a lack of permission.
 _CONNECT_FAILED = 2
 
-# Ciphers and authentication in one; AES128, as paramiko's own first choice.
-_FAST_CIPHER = "aes128-gcm@openssh.com"
-
 _locks: weakref.WeakKeyDictionary[SshShell, threading.RLock] = weakref.WeakKeyDictionary()
 _locks_lock = threading.Lock()
 
@@ -65,7 +62,6 @@ def transport_of(shell: SshShell) -> paramiko.Transport:
         except Exception as error:
             raise SshLostError(address_of(shell), error) from error
         tune(transport)
-        _prefer_fast_cipher(transport)
         return transport
 
 
@@ -79,7 +75,7 @@ def answers(shell: SshShell) -> bool:
     # Also where a connection is open: a node that vanished leaves one that looks alive.
     first = [*shell._get_jump_boxes(), shell.connection_info][0]
     try:
-        with socket.create_connection((first.address, first.port), timeout=3) as connection:
+        with socket.create_connection((first.address, first.port), timeout=5) as connection:
             # A server begins to talk by itself (RFC 4253, section 4.2); what stands in for one that
             # is not there, as a proxy or a load balancer may, does not.
             return bool(connection.recv(1))
@@ -144,26 +140,6 @@ def tune(transport: paramiko.Transport) -> None:
         if hasattr(socket, name):
             with contextlib.suppress(OSError):
                 sock.setsockopt(level, getattr(socket, name), value)
-
-
-def _prefer_fast_cipher(transport: paramiko.Transport) -> None:
-    """Agree with sshd on the cipher that takes least time for each byte, once for a connection.
-
-    paramiko asks for AES-CTR first, with a hash of each packet beside it; GCM does without that: a
-    third less time here, and less on the node. It takes 5 ms, and nothing changes where sshd does
-    not know it. Only while there is no channel: where the other end closes one during an exchange
-    of keys, paramiko's thread waits for itself, and the connection is lost.
-    """
-    options = transport.get_security_options()
-    ciphers = options.ciphers
-    if _FAST_CIPHER not in ciphers or ciphers[0] == _FAST_CIPHER:
-        return
-    if len(transport._channels):  # type: ignore[attr-defined]
-        return
-    options.ciphers = (_FAST_CIPHER, *(name for name in ciphers if name != _FAST_CIPHER))
-    # What breaks here, the next use of the connection tells.
-    with contextlib.suppress(paramiko.SSHException, EOFError, OSError):
-        transport.renegotiate_keys()
 
 
 def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Channel:
@@ -359,7 +335,6 @@ def _connect(shell: SshShell) -> paramiko.Transport:
     transport: paramiko.Transport | None = inner._spur._get_ssh_transport()
     if transport is None or not transport.is_active():
         raise ConnectionError("the connection closed at once")
-    _prefer_fast_cipher(transport)
     _hurry(transport)
     return transport
 

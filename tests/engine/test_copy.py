@@ -501,13 +501,3 @@ def test_engine_is_not_asked_to_compress(
     monkeypatch.setattr(api, "send", spy)
     box.copy_from("/bin/busybox", tmp_path / "busybox")
     assert asked == ["identity"]
-
-
-def test_quick_cipher(each_user: Node) -> None:
-    """Whether LISA opened the connection or we did, after a case."""
-    with ContainerExecutor(each_user, ContainerTestConfig(image=BUSYBOX)) as container:
-        for _ in range(2):
-            assert container.run(["echo", "said"]).stdout == "said"
-            transport = container.engine.dialer.keepalive_target()
-            assert "gcm" in transport.remote_cipher and "gcm" in transport.local_cipher
-            each_user.close()

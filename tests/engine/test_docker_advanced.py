@@ -468,7 +468,7 @@ def test_networks(docker: DockerAdvanced, container: str) -> None:
     try:
         (network,) = [x for x in docker.list_networks() if x["Name"] == "tests-net"]
         assert network["Id"] == identifier
-        assert network["Labels"] == {"of": "tests", "lisa_container.run": "tests"}
+        assert network["Labels"] == {"of": "tests", **docker.labels}
         docker.connect_network("tests-net", container, aliases=["idle-one"])
         ping = docker.run_in_container(BUSYBOX, "ping -c 1 idle-one", network_mode="tests-net")
         assert ping.exit_code == 0
@@ -488,7 +488,7 @@ def test_volumes(docker: DockerAdvanced) -> None:
         read = docker.run_in_container(BUSYBOX, "cat /data/file", volumes={"tests-vol": "/data:ro"})
         assert read.stdout == "kept"
         (volume,) = [x for x in docker.list_volumes() if x["Name"] == "tests-vol"]
-        assert volume["Labels"] == {"of": "tests", "lisa_container.run": "tests"}
+        assert volume["Labels"] == {"of": "tests", **docker.labels}
     finally:
         docker.remove_volume("tests-vol")
     with pytest.raises(EngineError, match="no such volume"):

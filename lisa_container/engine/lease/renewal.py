@@ -127,18 +127,17 @@ class Renewal:
 
     def _renew(self) -> None:
         period = self.ttl / _TIMES
-        count, since, anew, said = 0, 0.0, False, ""
+        count, anew, said = 0, False, ""
         while not self._wake.wait(min(period, _RETRY) if said else period):
             try:
                 if self._lines is None:
                     if not self.shell.answers():
                         raise ConnectionError("the node does not answer")
                     self._lines = self.shell.lines(self._command(), anew)
-                    since, anew = now(), False
+                    anew = False
                 count += 1
                 self._lines.send(str(count))
-                self._wake.wait(min(0.1, period / 2))
-                self._listen(since)
+                self._listen()
                 said = ""
             except Exception as error:
                 anew = isinstance(error, TimeoutError)
@@ -156,15 +155,20 @@ class Renewal:
             self._close()
             self.shell.close()
 
-    def _listen(self, since: float) -> None:
+    def _listen(self) -> None:
+        """Wait for the answer."""
         assert self._lines is not None
+        patience = max(_PATIENCE, self.ttl / _TIMES)
+        asked = now()
         said = self._lines.received()
-        if said:
+        while not said and not self._wake.wait(0.05):
+            if now() - asked > patience:
+                raise TimeoutError("no answer")
+            said = self._lines.received()
+        if "gone" in said:
+            self._expire()
+        elif said:
             self._heard = now()
-            if "gone" in said:
-                self._expire()
-        elif now() - max(self._heard, since) > max(_PATIENCE, self.ttl / _TIMES):
-            raise TimeoutError("no answer")
 
     def _command(self) -> str:
         beat = shlex.join(["env", f"{TAG}={self.lease}", "sh", f"{self.folder}/node.sh", "beat"])
