@@ -91,10 +91,14 @@ class Runners:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        for runner in self._started:
-            runner.kill()
+        self.kill_all()
         self._process.kill()
         self._process.communicate()
+
+    def kill_all(self) -> None:
+        """Kill all that are still there."""
+        while self._started:
+            self._started.pop().kill()
 
     def start(
         self,
