@@ -17,6 +17,8 @@ from lisa.node import Node, quick_connect
 from lisa.util import constants
 from lisa.util.logger import init_logger
 
+from lisa_container.engine.client import Engine
+from lisa_container.executor import release_lease
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
 
 BUSYBOX = "lisa_container/busybox"
@@ -94,6 +96,13 @@ def connect_as(machine: SandboxNode, user: str) -> Node:
     return connect(machine.address, username, machine.port, machine.private_key_file, name=name)
 
 
+def disconnect(node: Node) -> None:
+    """The end of a node: nothing of ours goes on to use it, or a connection of its own."""
+    release_lease(node)
+    Engine.forget(node)
+    node.close()
+
+
 @pytest.fixture(scope="module")
 def node(request: pytest.FixtureRequest) -> Iterator[Node]:
     """A remote node whose user has sudo without a password: the usual LISA user."""
@@ -106,7 +115,7 @@ def node(request: pytest.FixtureRequest) -> Iterator[Node]:
     else:
         connected = connect_as(request.getfixturevalue("machine"), "sudo")
     yield connected
-    connected.close()
+    disconnect(connected)
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +123,7 @@ def root_node(machine: SandboxNode) -> Iterator[Node]:
     """The same machine, logged in as root."""
     connected = connect_as(machine, "root")
     yield connected
-    connected.close()
+    disconnect(connected)
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +131,7 @@ def password_node(machine: SandboxNode) -> Iterator[Node]:
     """The same machine, as a user who logs in with a password and whose sudo asks for it."""
     connected = connect_as(machine, "password")
     yield connected
-    connected.close()
+    disconnect(connected)
 
 
 @pytest.fixture(scope="module", params=["root", "sudo", "password"])
@@ -130,4 +139,4 @@ def each_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[
     """The node as each kind of user in turn."""
     connected = connect_as(machine, request.param)
     yield connected
-    connected.close()
+    disconnect(connected)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from boxes import eventually, make_image, processes
-from conftest import BUSYBOX, connect_as
+from conftest import BUSYBOX, connect_as, disconnect
 from lisa.node import Node
 
 from lisa_container import (
@@ -43,7 +43,7 @@ def own_node(own_machine: SandboxNode) -> Iterator[Node]:
     """It, for a user in the docker group."""
     node = connect_as(own_machine, "sudo")
     yield node
-    node.close()
+    disconnect(node)
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import BUSYBOX, connect_as
+from conftest import BUSYBOX, connect_as, disconnect
 from helpers import MORE_PACKAGES, eventually
 from lisa.node import Node
 
@@ -40,7 +40,7 @@ def podman_node(request: pytest.FixtureRequest, podman_machine: SandboxNode) -> 
     node = connect_as(podman_machine, request.param)
     yield node
     Engine.forget(node)
-    node.close()
+    disconnect(node)
 
 
 @pytest.fixture(scope="module")

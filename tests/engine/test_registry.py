@@ -10,7 +10,7 @@ from pathlib import Path
 
 import bcrypt
 import pytest
-from conftest import BUSYBOX, connect_as
+from conftest import BUSYBOX, connect_as, disconnect
 from helpers import MORE_PACKAGES, eventually
 from lisa.node import Node
 
@@ -67,7 +67,7 @@ def docker(registries: SandboxNode) -> Iterator[DockerAdvanced]:
         docker.remove_image(f"{OPEN}/image:{tag}", force=False)
     yield docker
     Engine.forget(node)
-    node.close()
+    disconnect(node)
 
 
 @pytest.fixture(autouse=True)

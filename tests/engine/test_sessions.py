@@ -241,7 +241,8 @@ def test_ten_thousand_commands(own: ContainerExecutor, machine: SandboxNode) -> 
             wrong.append((number, seen))
     assert wrong == []
     after = usage()
-    assert all(now <= then + 2 for now, then in zip(after, before)), (before, after)
+    # A renewal of the lease begins meanwhile: a channel, and a process on the node.
+    assert all(now <= then + 10 for now, then in zip(after, before)), (before, after)
     assert _memory() - memory < 30 * MIB
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from conftest import connect
+from conftest import connect, disconnect
 from helpers import (
     closed_sshd,
     container_of,
@@ -48,14 +48,14 @@ def each(request: pytest.FixtureRequest, closed: SandboxNode) -> Iterator[Node]:
     """A node as each kind of user, through the sshd that forwards nothing."""
     node = connected(closed, request.param)
     yield node
-    node.close()
+    disconnect(node)
 
 
 @pytest.fixture(scope="module")
 def node(closed: SandboxNode) -> Iterator[Node]:
     node = connected(closed, "sudo")
     yield node
-    node.close()
+    disconnect(node)
 
 
 def test_each_user(each: Node, closed: SandboxNode) -> None:
@@ -79,7 +79,7 @@ def test_member_of_the_docker_group(closed: SandboxNode) -> None:
         with engine_of(node) as engine:
             assert engine.dialer.name == "stdio"
             assert engine.ping()
-        node.close()
+        disconnect(node)
     finally:
         closed.run(["gpasswd", "--delete", user, "docker"])
 
@@ -134,7 +134,7 @@ def test_fewer_sessions_than_usual(machine: SandboxNode) -> None:
             for thread in threads:
                 thread.join(20)
             assert codes == [137] * 6
-        node.close()
+        disconnect(node)
 
 
 def test_no_engine(each: Node, closed: SandboxNode) -> None:
