@@ -29,13 +29,15 @@ WATCHER=LISA_CONTAINER_WATCHER
 # Outlives a reboot, as what is kept does. Folders: mkdir follows no link that somebody put there.
 KEPT=/var/tmp/lisa_container_kept.
 
-# Seconds between two looks while removing, and looks until giving up: where the engine refuses
-# (somebody else uses it), and where it does not answer (half an hour).
-PAUSE=2
-REFUSED=15
+# Looks until giving up while removing: where the engine refuses (somebody else uses it), and where
+# it does not answer (half an hour).
+REFUSED=30
 SILENT=900
+# Looks before processes that did not end are killed outright.
+POLITE=3
 
 nap() { sleep 0.1 2>/dev/null || sleep 1; }
+rest() { sleep 2; }
 
 load() { # FOLDER
     folder=$1 id=${1##*/lisa_container.}
@@ -143,9 +145,11 @@ clear_files() {
     done <"$folder/files"
 }
 
-clear_all() { # QUIET SILENT: done after so many looks in a row that found nothing; give up after
-    quiet=0 refused=0 silent=0 signal=TERM
+clear_all() { # QUIET SILENT PAUSE: looks that find nothing, in a row; unanswered; command
+    quiet=0 refused=0 silent=0 looks=0 signal=TERM
     while :; do
+        looks=$((looks + 1))
+        [ $looks -gt $POLITE ] && signal=KILL
         clear_engine
         status=$?
         clear_processes $signal || [ $status = 2 ] || status=1
@@ -157,8 +161,7 @@ clear_all() { # QUIET SILENT: done after so many looks in a row that found nothi
         esac
         if [ $quiet -ge "$1" ] || [ $refused -ge $REFUSED ]; then return 0; fi
         [ $silent -ge "$2" ] && return 1
-        signal=KILL
-        sleep $PAUSE
+        $3
     done
 }
 
@@ -212,7 +215,7 @@ watch() { # NEW FOLDER
     done
     : >"$folder/expired"
     # More than one look: the engine may still be creating what it was told to.
-    clear_all 4 $SILENT && rm -rf "$folder"
+    clear_all 4 $SILENT rest && rm -rf "$folder"
 }
 
 beat() { # FOLDER
@@ -230,8 +233,9 @@ end() { # FOLDER
         clear_processes TERM
         return 0
     }
+    [ -e "$folder/expired" ] && is_watched && return 0 # it is at it
     # Where this fails the watcher stays, and does it as soon as the engine answers.
-    clear_all 1 2 || return 1
+    clear_all 1 2 nap || return 1
     if is_watched; then
         kill "$pid"
         tries=0
@@ -243,7 +247,7 @@ end() { # FOLDER
 reap() { # FOLDER
     load "$1" || return 0
     is_watched && return 0
-    clear_all 1 2 && rm -rf "$folder"
+    clear_all 1 2 nap && rm -rf "$folder"
 }
 
 leases() {

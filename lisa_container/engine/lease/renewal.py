@@ -106,7 +106,8 @@ class Renewal:
             try:
                 # A node that has not been heard may be gone for good, and LISA waits long for such.
                 # Of one that has expired a relay may be left that was started since.
-                if is_reachable or (not self.is_doubtful and self.shell.answers()):
+                is_hopeful = self.shell.is_connected or not self.is_doubtful
+                if is_reachable or (is_hopeful and self.shell.answers()):
                     self._end_there()
             except _FAILURES as error:
                 # The watcher will end it.

@@ -83,8 +83,12 @@ class NodeShell(Protocol):
             SshLostError, SudoError, EngineError: as for `run`.
         """
 
+    @property
+    def is_connected(self) -> bool:
+        """Whether a connection to the node is open now, as far as is known here."""
+
     def answers(self) -> bool:
-        """Whether the node can be reached now, found out within seconds."""
+        """Whether the node can be reached and logged in to now, found out within seconds."""
 
     def close(self) -> None:
         """Give back what belongs to this object alone."""
@@ -150,8 +154,20 @@ class _RemoteShell:
 
         return self._translated(start)
 
+    @property
+    def is_connected(self) -> bool:
+        return is_connected(self._shell)
+
     def answers(self) -> bool:
-        return answers(self._shell)
+        if not answers(self._shell):
+            return False
+        if self.is_connected or self._shell._get_jump_boxes():
+            return True
+        try:
+            check_login(self._shell.connection_info)
+        except SshLostError:
+            return False
+        return True
 
     def close(self) -> None:
         if self._own is not None:
@@ -161,8 +177,6 @@ class _RemoteShell:
 
     def _own_shell(self) -> SshShell:
         if self._own is None:
-            if not self._shell._get_jump_boxes():
-                check_login(self._shell.connection_info)
             self._own = SshShell(self._shell.connection_info, self._shell._proxy_jump_boxes)
         return self._own
 
@@ -221,6 +235,10 @@ class _LocalShell:
             return _ProcessLines([*self._words, "sh", "-c", command])
         except OSError as error:
             raise EngineError(f"a command on this machine failed: {error}") from error
+
+    @property
+    def is_connected(self) -> bool:
+        return True
 
     def answers(self) -> bool:
         return True
