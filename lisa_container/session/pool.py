@@ -10,7 +10,7 @@ from typing import Callable
 from lisa_container.engine.client import Engine
 from lisa_container.engine.exec import Exec, Sink
 from lisa_container.engine.waiting import bounded
-from lisa_container.errors import ContainerError, EngineTimeoutError
+from lisa_container.errors import ContainerError, EngineTimeoutError, SshLostError
 from lisa_container.session.command import SessionCommand
 from lisa_container.session.protocol import Options
 from lisa_container.session.session import NoSessionError, Session, SilentError
@@ -139,7 +139,11 @@ class SessionPool:
                 raise
             session.close()
         try:
-            return self._open(user, timeout)
+            try:
+                return self._open(user, timeout)
+            except SshLostError:
+                # A connection that had broken is found out by using it, and no command was sent.
+                return self._open(user, timeout)
         except EngineTimeoutError:
             raise
         except ContainerError as error:
