@@ -294,9 +294,9 @@ class SessionCommand:
         """By the container's own shell, or else by the ways `Exec` has."""
         session = self._session
         pid = self._pid or self.host_pid()
-        if not pid:
-            raise KillError(session.container, 9, "it has not begun")
         try:
+            if not pid:
+                raise KillError(session.container, 9, "it has not begun")
             inside(pid)
         except KillError as error:
             target = self._target()

@@ -439,11 +439,14 @@ def test_container_dies_under_a_command(
 
 def test_paused_container_is_told(fresh: Fresh, machine: SandboxNode, way: dict[str, Any]) -> None:
     container = fresh()
-    running = container.run_async("sleep 1243", **way)
+    running = container.run_async("echo begun; sleep 1243", **way)
+    eventually(lambda: running._stdout.kept)
     machine.run(f"docker pause {container.name}")
-    with pytest.raises(CommandTimeoutError, match=r"may still run.*paused") as caught:
-        running.wait(0.5)
-    machine.run(f"docker unpause {container.name}")
+    try:
+        with pytest.raises(CommandTimeoutError, match=r"may still run.*paused") as caught:
+            running.wait(0.5)
+    finally:
+        machine.run(f"docker unpause {container.name}")
     assert not isinstance(caught.value, ContainerDiedError)
 
 
