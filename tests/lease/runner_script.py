@@ -45,7 +45,7 @@ class Works:
         def job() -> None:
             self.docker.pull_image(self.image)
             self.docker.run_in_container(self.image, "true")
-            self.docker.remove_image(self.image, force=True)
+            self.docker.remove_image(self.image)  # unless a container of another runner uses it
 
         return job
 

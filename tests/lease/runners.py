@@ -105,7 +105,7 @@ class Runners:
         machine: SandboxNode,
         what: str,
         user: str = "sudo",
-        ttl: int = 2,
+        ttl: int = 8,
         image: str = "",
         run: str = "",
     ) -> Runner:
