@@ -22,7 +22,8 @@ from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 
 SEED_VARIABLE = "LISA_CONTAINER_TEST_SEED"
 REGISTRY = "127.0.0.1:5000"
-IMAGES = [f"{REGISTRY}/image:{index}" for index in range(4)]
+# One for each of those at a time: Docker lets an image lose its name while another starts from it.
+IMAGES = [f"{REGISTRY}/image:{index}" for index in range(6)]
 WORKS = (
     *("pull", "create", "build", "run", "run_async"),
     *("copy_to", "copy_from", "remove", "detach"),
@@ -32,7 +33,7 @@ ROUNDS, AT_A_TIME = 102, 6
 
 @pytest.fixture(scope="module")
 def registry() -> Iterator[SandboxNode]:
-    """A node with a registry on its loopback that has four images of some MiB."""
+    """A node with a registry on its loopback that has images of some MiB."""
     with start_sandbox(1, packages=MORE_PACKAGES) as sandbox:
         machine = sandbox.nodes[0]
         machine.run("cat > /root/open.yml", stdin=CONFIG.format(address=REGISTRY, auth=""))
