@@ -156,19 +156,22 @@ class RunningCommand:
                 command if isinstance(command, str) else self.argv,
                 argv,
                 self.text,
-                Options(cwd, environment, stdin, interactive, merge_stderr),
+                Options(cwd, environment, stdin, interactive, merge_stderr, not is_awaited),
                 # The user's own code may take its time, which must not hold up a deadline.
                 is_read=not is_awaited
                 or self._stdout.goes_elsewhere
                 or self._stderr.goes_elsewhere,
             )
-        self._exec = start(
-            user=user,
-            on_stdout=self._sink(self._stdout),
-            on_stderr=self._sink(self._stderr),
-            start_timeout=start_timeout,
-            poll=self.check_interrupt,
-        )
+        # Output, and what goes wrong with it, may come before the call is over.
+        self._starting = threading.Lock()
+        with self._starting:
+            self._exec = start(
+                user=user,
+                on_stdout=self._sink(self._stdout),
+                on_stderr=self._sink(self._stderr),
+                start_timeout=start_timeout,
+                poll=self.check_interrupt,
+            )
         if stdin is not None and isinstance(self._exec, Exec):
             feed = threading.Thread(target=self._feed, args=(stdin,), name="stdin", daemon=True)
             feed.start()
@@ -325,7 +328,8 @@ class RunningCommand:
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error
-        self._exec.kill_soon()
+        with self._starting:
+            self._exec.kill_soon()
 
 
 def _decode(data: bytes) -> str:

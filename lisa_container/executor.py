@@ -35,6 +35,8 @@ NAME_PREFIX = "lisa_test_"
 
 # How long (seconds) the removal of a container may take before nobody waits for it any more.
 _REMOVE_TIMEOUT = 60.0
+# From which duration (seconds) on the end of a command gets a line of its own in the log.
+_LOGGED = 1.0
 
 
 class ContainerExecutor:
@@ -261,15 +263,19 @@ class ContainerExecutor:
             start_timeout=timeout,
             is_awaited=True,
         )
+        # While it runs, so that nobody waits for the log.
+        self.host.log.debug(f"[{self.name}] {running.text!r}")
         result = running.wait(timeout)
         if result.left_processes and not nohup:
             self.host.log.warning(
                 f"[{self.name}] {running.text!r} left processes in the background; pass nohup=True "
                 "where that is intended"
             )
-        self.host.log.debug(
-            f"[{self.name}] {running.text!r} exit code {result.exit_code}, {result.elapsed:.3f} s"
-        )
+        if result.exit_code or result.elapsed > _LOGGED:
+            self.host.log.debug(
+                f"[{self.name}] exit code {result.exit_code} after {result.elapsed:.3f} s: "
+                f"{running.text!r}"
+            )
         if expected_exit_code is not None:
             result.assert_exit_code(expected_exit_code, expected_exit_code_failure_message)
         return result

@@ -84,6 +84,7 @@ class SessionCommand:
         self._on_end = on_end
         self._pid = 0
         self._has_folder = True
+        self._is_being_killed = False
         self._open_streams = 2
         self._finished = threading.Event()
         self._error: BaseException | None = None
@@ -135,6 +136,7 @@ class SessionCommand:
 
     def kill(self) -> None:
         """As `Exec.kill`."""
+        self._is_being_killed = True
         try:
             bounded(self._session.engine.ping, _ANSWER_WAIT)  # a hung engine shows soon
             bounded(self._kill, 2 * _KILL_WAIT)
@@ -221,8 +223,10 @@ class SessionCommand:
     def _end(self, error: BaseException | None) -> None:
         """It has ended, or the session broke."""
         session = self._session
-        # Those that it left may write to the streams later.
-        if error is not None or self.left_processes:
+        # Those that it left may write to the streams later; and a kill that came too late for it
+        # hits the worker that waits for the next one.
+        is_missed = self._is_being_killed and self.exit_code != _KILLED
+        if error is not None or self.left_processes or is_missed:
             session.is_spent = True
         try:
             self._error = self._explained(error)

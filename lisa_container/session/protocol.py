@@ -1,9 +1,19 @@
 """What the resident shell and we say to each other.
 
 The shell (any POSIX `sh` with `setsid` beside it) runs a worker at a time. A worker leads a session
-and process group of its own, reads one request, and becomes the command: it was started before the
-request came, so its start costs nothing. Marks begin with a token that nobody can guess; it reaches
-the shell and its workers by their stdin, since commands can read what is in /proc:
+and process group of its own, was started before the request came, and reads it. It then does one of
+two things:
+
+- it becomes the command, which therefore leads its group, and the shell starts the next worker;
+- where nobody can tell the difference, its child becomes the command, and the worker stays. Its
+  child was forked before the request came, and reads it; so a trivial command costs the start of
+  its own program and little else. A command that leaves processes behind takes the worker with
+  it, so that no two commands share a group. Whether it may have left some, the kernel tells at
+  once: /proc/loadavg ends with the number of the process made last (proc(5)), so all that it can
+  have left are among the few made since.
+
+Marks begin with a token that nobody can guess; it reaches the shell and its workers by their stdin,
+since commands can read what is in /proc:
 
     stdout   <token>?            the answer to that: shell and worker are there
              <token>><pid>       the worker has the whole request, and this pid in the container;
@@ -25,36 +35,79 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 # Descriptor 3 takes the worker's pid past its output; 4 and 5 are the real stdout and stderr (on
-# its own stderr the shell would report a command that was killed). The worker is no background
-# job, which would have SIGINT ignored. On the end of stdin (we are gone) it ends the shell and
-# itself. `kill -0 -PID` is the one form that dash, busybox and bash all know. bash sends itself the
-# SIGINT a command died of: the trap outlives it, and a worker does not inherit it. SHLVL and OLDPWD
-# would tell the command that shells were here before it.
-SCRIPT = """
+# its own stderr a shell would report a command that was killed). The worker is no background job,
+# which would have SIGINT ignored. It outlives what its command does to the group by traps, which a
+# child does not inherit. Its first request, which tells it the token, it takes itself; later ones
+# its child takes, and gives one that the worker shall take back by SIGURG, which nobody else sends.
+# At the end of stdin (we are gone) whoever reads ends the shell and the worker. `b` and `e`: the
+# newest process before and after; one at least was made, else the kernel does not tell (gVisor).
+# `kill -0 -PID` is the one form that dash, busybox and bash all know. bash sends itself the SIGINT
+# a command died of: the trap outlives it. SHLVL and OLDPWD would tell the command that shells were
+# here before it.
+_SHELL = """
 command -v setsid >/dev/null || exit 97
-unset SHLVL OLDPWD
+unset SHLVL OLDPWD lisa_container_shell
 trap : INT
-w='echo $$ >&3
-exec 3>&-
-while read -r t || kill -9 $PPID $$; do
-case $t in *\\?) echo "$t" ;; *) break ;; esac
+export lisa_container_worker='unset lisa_container_worker
+echo $$ >&3
+exec 3>&- 5>&2 2>/dev/null
+__m= __k=
+while read -r __t || kill -9 $PPID $$; do
+case $__t in *\\?) echo "$__t" ;; *) break ;; esac
 done
-while IFS= read -r l || kill -9 $PPID $$; do
-[ "$l" != "$t" ] || break
-s=$s$l"
+case $__t in *+) __t=${__t%+} ;; *) __m=1 ;; esac
+trap : HUP INT QUIT ABRT USR1 USR2 PIPE ALRM TERM
+trap __m=1 URG
+while [ ! "$__m" ]; do
+read -r __b __b __b __b __b </proc/loadavg
+(exec 2>&5 5>&-
+while [ "$__k" ]; do
+read -r __l || kill -9 $PPID $$
+case $__l in "$__t?") echo "$__l" ;; "$__t+") break ;; *) kill -URG $$; exit ;; esac
+done
+__s=
+while IFS= read -r __l || { kill -9 $PPID $$; exit; }; do
+[ "$__l" != "$__t" ] || break
+__s=$__s$__l"
 "
 done
-eval "$s"'
+eval "$__s")
+__c=$?
+[ ! "$__m" ] || break
+__k=1
+read -r __e __e __e __e __e </proc/loadavg
+[ "$__e" -gt "$__b" ] && [ "$__e" -lt $((__b + 99)) ] || exit $__c
+while [ $__b != $__e ]; do
+__b=$((__b + 1))
+[ ! -e /proc/$__b ] || exit $__c
+done
+echo "$__t-" >&5
+echo "$__t-$__c 0"
+done
+trap - HUP INT QUIT ABRT USR1 USR2 PIPE ALRM TERM URG
+__s=
+while IFS= read -r __l || kill -9 $PPID $$; do
+[ "$__l" != "$__t" ] || break
+__s=$__s$__l"
+"
+done
+exec 2>&5 5>&-
+eval "$__s"'
 exec 4>&1 5>&2 2>/dev/null
-read -r t
+read -r __t
 while :; do
-p=$(exec setsid sh -c "$w" 3>&1 >&4 2>&5 4>&- 5>&-)
-c=$?
-if kill -0 -$p; then n=1; else n=0; fi
-printf "%s-\\n" "$t" >&5
-printf "%s-%s %s\\n" "$t" $c $n
+__p=$(exec setsid sh -c 'eval "$lisa_container_worker"' 3>&1 >&4 2>&5 4>&- 5>&-)
+__c=$?
+if kill -0 -$__p; then __n=1; else __n=0; fi
+printf "%s-\\n" "$__t" >&5
+printf "%s-%s %s\\n" "$__t" $__c $__n
 done
 """
+# The shell's words and environment. A list of processes shows the words only, so they are short.
+SHELL = ["sh", "-c", 'eval "$lisa_container_shell"']
+SHELL_ENVIRONMENT = {"lisa_container_shell": _SHELL}
+# The worker's variables.
+_OWN = " ".join(f"__{name}" for name in "bceklmst")
 
 # A longer request takes the shell too long to read; the kernel itself allows no argument longer
 # than four times this (MAX_ARG_STRLEN, execve(2)).
@@ -65,6 +118,14 @@ LONGEST_STDIN = 4 * 1024
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # Names a shell keeps for itself: set in it, they would mean something else.
 _RESERVED = {"IFS", "PPID", "OPTIND", "LINENO", "UID", "EUID", "SHELLOPTS", "BASHOPTS"}
+
+# What would notice that it is not the leader of its group: a text with the shell's own pid, or with
+# what may have it or handles signals; and setsid(1), which forks only where it leads.
+_NEEDS_LEAD = re.compile(
+    r"\$\$|\$\{\$"
+    r"|(?:^|[;&|({\n`!]|\b(?:if|then|elif|else|while|until|do)\s)\s*\.\s"
+    r"|(?<![^\s;&|(){}`!])(?:source|eval|trap|setsid)(?!\S)"
+)
 
 # Bytes that mean themselves in a format of printf and between single quotes.
 _PLAIN = frozenset(
@@ -82,6 +143,7 @@ class Options:
         stdin: bytes to read; None has it read end-of-file at once.
         interactive: give it the session's own stdin instead.
         merge_stderr: write its stderr to its stdout.
+        is_signalled: somebody may want its pid, or send it signals; else it may only be killed.
     """
 
     cwd: str = ""
@@ -89,6 +151,7 @@ class Options:
     stdin: bytes | None = None
     interactive: bool = False
     merge_stderr: bool = False
+    is_signalled: bool = False
 
 
 def new_token() -> str:
@@ -118,8 +181,8 @@ def request(token: str, command: str | Sequence[str], options: Options) -> bytes
         command = command[2]  # that is what the worker is already
     # The first line says that the worker has it all. The next leaves no trace of its variables; and
     # a program that takes its place has no shell above.
-    own = "t l s" if isinstance(command, str) else "t l s SHLVL"
-    lines = ['echo "$t>$$"', f"unset {own}; set --"]
+    own = _OWN if isinstance(command, str) else f"{_OWN} SHLVL"
+    lines = ['echo "$__t>$$"', f"unset {own}; set --"]
     if options.cwd:
         missing = f"{{ echo '{token}!'; exit 126; }}"
         lines.append(f"cd -P {shlex.quote(options.cwd)} 2>/dev/null || {missing}; unset OLDPWD")
@@ -129,6 +192,7 @@ def request(token: str, command: str | Sequence[str], options: Options) -> bytes
         lines.append(f"export {name}={shlex.quote(value)}")
     if options.merge_stderr:
         lines.append("exec 2>&1")
+    leads = options.is_signalled or options.interactive or _leads(command)
     if not isinstance(command, str):
         command = f"exec {shlex.join(command)}"
     if options.stdin:
@@ -141,8 +205,15 @@ def request(token: str, command: str | Sequence[str], options: Options) -> bytes
     text = os.fsencode("\n".join(lines))
     if b"\0" in text or len(text) > LONGEST_REQUEST:
         return None
-    mark = os.fsencode(f"{token}\n")
-    return mark + text + b"\n" + mark
+    begin = token if leads else f"{token}+"
+    return os.fsencode(f"{begin}\n") + text + os.fsencode(f"\n{token}\n")
+
+
+def _leads(command: str | Sequence[str]) -> bool:
+    """Whether it must lead its process group."""
+    if isinstance(command, str):
+        return bool(_NEEDS_LEAD.search(command))
+    return any(word.rpartition("/")[2] == "setsid" for word in command)
 
 
 def _format(data: bytes) -> str:

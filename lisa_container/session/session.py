@@ -12,7 +12,8 @@ from lisa_container.engine.frames import STDERR, STDOUT, FrameSplitter
 from lisa_container.engine.sockets import EngineFile
 from lisa_container.errors import EngineError, SshLostError
 from lisa_container.session.protocol import (
-    SCRIPT,
+    SHELL,
+    SHELL_ENVIRONMENT,
     Mark,
     Options,
     Splitter,
@@ -76,7 +77,9 @@ class Session:
         self._splitters = {STDOUT: Splitter(self._token), STDERR: Splitter(self._token)}
         self._rested = 0.0
         with engine.errors(container):
-            created = engine.api.exec_create(container, ["sh", "-c", SCRIPT], user=user, stdin=True)
+            created = engine.api.exec_create(
+                container, SHELL, user=user, stdin=True, environment=SHELL_ENVIRONMENT
+            )
             self._stream: EngineFile = engine.api.exec_stream(created["Id"])
         self.exec_id: str = created["Id"]
         try:

@@ -12,7 +12,8 @@ import pytest
 from lisa_container.session.protocol import (
     LONGEST_REQUEST,
     LONGEST_STDIN,
-    SCRIPT,
+    SHELL,
+    SHELL_ENVIRONMENT,
     Mark,
     Options,
     Splitter,
@@ -62,9 +63,11 @@ def test_requests_a_shell_does_not_take() -> None:
 class Shell:
     """A resident shell of this machine."""
 
-    def __init__(self, words: list[str]) -> None:
+    def __init__(self, words: list[str], is_signalled: bool = False) -> None:
+        self.is_signalled = is_signalled
         self.process = subprocess.Popen(
-            [*words, "-c", SCRIPT],
+            [*words, *SHELL[1:]],
+            env={**os.environ, **SHELL_ENVIRONMENT},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -77,6 +80,7 @@ class Shell:
         self.splitters = [Splitter(TOKEN), Splitter(TOKEN)]
 
     def run(self, command: object, **options: object) -> tuple[bytes, bytes, list[str]]:
+        options.setdefault("is_signalled", self.is_signalled)
         text = request(TOKEN, command, Options(**options))  # type: ignore[arg-type]
         assert text is not None and self.process.stdin is not None
         self.process.stdin.write(text)
@@ -94,10 +98,19 @@ class Shell:
                     marks.append(piece.text)
         return data, marks
 
+    def worker(self, command: object = "true", **options: object) -> str:
+        """Its process id, after it served a command."""
+        return next(mark for mark in self.run(command, **options)[2] if mark[0] == ">")
 
-@pytest.fixture(params=["dash", "bash", "busybox sh"])
+
+SHELLS = ["dash", "bash", "busybox sh"]
+
+
+@pytest.fixture(params=[(words, way) for words in SHELLS for way in ("child", "worker")], ids=str)
 def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
-    running = Shell(request.param.split())
+    """Where it can be, the command is a child of the worker, or it always is the worker."""
+    words, way = request.param
+    running = Shell(words.split(), is_signalled=way == "worker")
     yield running
     assert running.process.stdin is not None
     running.process.stdin.close()
@@ -121,7 +134,7 @@ def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
         (["/etc/passwd"], b"", 126),
         ("trap 'echo caught' TERM; kill -TERM $$; exit 4", b"caught\n", 4),
         ("echo $# $0", b"0 sh\n", 0),
-        ("set | grep -cE '^(l|s|w|t|p|c|n)='", b"0\n", 1),
+        ("set | grep -cE '^__'", b"0\n", 1),
         ("echo one\necho 'two\nlines'", b"one\ntwo\nlines\n", 0),
     ],
 )
@@ -147,6 +160,7 @@ def test_processes_left_behind(shell: Shell) -> None:
 def test_token_is_nowhere_to_be_read(shell: Shell) -> None:
     """A command that prints all it finds in /proc must not end itself by that."""
     out, _, marks = shell.run("cat /proc/$PPID/cmdline /proc/$PPID/environ; env")
+    assert b"lisa_container" not in shell.run("env")[0]
     assert len(out) > 100 and TOKEN.encode() not in out
     assert marks[-1] == "-0 0"
 
@@ -155,6 +169,74 @@ def test_no_further_descriptors(shell: Shell) -> None:
     """The shell's own descriptors do not reach a command (ls itself opens one, for the folder)."""
     out, _, _ = shell.run(["ls", "/proc/self/fd"])
     assert out.split() == [b"0", b"1", b"2", b"3"]
+
+
+@pytest.mark.parametrize("command", ["sleep 1 &", "(sleep 1 &)", "sh -c 'sleep 1 & sleep 0.1'"])
+def test_no_two_commands_share_a_group(shell: Shell, command: str) -> None:
+    before = shell.worker()
+    _, _, marks = shell.run(command.replace("&", ">/dev/null 2>&1 &"))
+    assert marks[-1] == "-0 1"
+    assert shell.worker() not in (before, marks[0])
+
+
+def test_many_processes(shell: Shell) -> None:
+    """More than the worker would look for one by one; and a process of somebody else's."""
+    loop = "i=0; while [ $i -lt 150 ]; do (exit); i=$((i + 1)); done"
+    assert shell.run(loop)[2][-1] == "-0 0"
+    with subprocess.Popen(["sh", "-c", "while :; do sleep 0.001; done"]) as other:
+        for _ in range(20):
+            assert shell.run("ls / >/dev/null; exit 5")[2][-1] == "-5 0"
+        other.kill()
+
+
+@pytest.mark.parametrize("name", ["HUP", "INT", "USR1", "PIPE", "ALRM", "TERM", "KILL"])
+def test_signal_to_the_own_group(shell: Shell, name: str) -> None:
+    number = signal.Signals[f"SIG{name}"]
+    _, _, marks = shell.run(["sh", "-c", f"kill -{name} 0; sleep 5", "x"])
+    assert marks[-1].startswith(f"-{128 + number} ")
+    assert shell.run("echo again")[0] == b"again\n"
+
+
+def test_handled_signal(shell: Shell) -> None:
+    text = "trap 'echo caught; exit 4' TERM; kill -TERM 0; sleep 5"
+    out, _, marks = shell.run(["sh", "-c", text, "x"])
+    assert (out, marks[-1]) == (b"caught\n", "-4 0")
+
+
+def test_one_way_after_the_other(shell: Shell) -> None:
+    for _ in range(5):
+        for is_signalled in (True, False, False):
+            for command in ("echo $((1 + 1))", ["echo", "2"]):
+                assert shell.run(command, is_signalled=is_signalled)[0] == b"2\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["setsid", "true"],
+        ["nice", "/usr/bin/setsid", "true"],
+        "echo $$",
+        "kill ${$}",
+        ". ./x",
+        "if . x; then",
+        "a && source x",
+        "eval x",
+        "(trap - INT)",
+        "setsid true",
+    ],
+)
+def test_what_would_notice_leads(command: object) -> None:
+    text = request(TOKEN, command, Options())  # type: ignore[arg-type]
+    assert text is not None and text.startswith(f"{TOKEN}\n".encode())
+
+
+@pytest.mark.parametrize(
+    "command", ["true", "ls .", "find . -name x; ls", "echo $1 $HOME", "./eval", ["sh", "-c", "$$"]]
+)
+def test_what_need_not_lead(command: object) -> None:
+    text = request(TOKEN, command, Options())  # type: ignore[arg-type]
+    assert text is not None
+    assert text.startswith(f"{TOKEN}+\n".encode()) is (command != ["sh", "-c", "$$"])
 
 
 def test_own_process_group(shell: Shell) -> None:
