@@ -71,7 +71,10 @@ while IFS= read -r __l || { kill -9 $PPID $$; exit; }; do
 __s=$__s$__l"
 "
 done
-eval "$__s")
+echo "$__t>$$"
+exec </dev/null
+eval "unset __b __c __e __k __l __m __s __t
+$__s")
 __c=$?
 [ ! "$__m" ] || break
 __k=1
@@ -92,7 +95,9 @@ __s=$__s$__l"
 "
 done
 exec 2>&5 5>&-
-eval "$__s"'
+echo "$__t>$$"
+eval "unset __b __c __e __k __l __m __s __t
+$__s"'
 exec 4>&1 5>&2 2>/dev/null
 read -r __t
 while :; do
@@ -106,8 +111,6 @@ done
 # The shell's words and environment. A list of processes shows the words only, so they are short.
 SHELL = ["sh", "-c", 'eval "$lisa_container_shell"']
 SHELL_ENVIRONMENT = {"lisa_container_shell": _SHELL}
-# The worker's variables.
-_OWN = " ".join(f"__{name}" for name in "bceklmst")
 
 # A longer request takes the shell too long to read; the kernel itself allows no argument longer
 # than four times this (MAX_ARG_STRLEN, execve(2)).
@@ -156,7 +159,7 @@ class Options:
 
 def new_token() -> str:
     """A token. It begins with a byte that is rare in what commands write (RS of ASCII)."""
-    return f"\x1e{secrets.token_hex(10)}"
+    return f"\x1e{secrets.token_urlsafe(9)}"
 
 
 def greeting(token: str) -> bytes:
@@ -179,10 +182,8 @@ def request(token: str, command: str | Sequence[str], options: Options) -> bytes
     """
     if not isinstance(command, str) and [*command[:2]] == ["sh", "-c"] and len(command) == 3:
         command = command[2]  # that is what the worker is already
-    # The first line says that the worker has it all. The next leaves no trace of its variables; and
-    # a program that takes its place has no shell above.
-    own = _OWN if isinstance(command, str) else f"{_OWN} SHLVL"
-    lines = ['echo "$__t>$$"', f"unset {own}; set --"]
+    # Short, since a shell reads it byte by byte.
+    lines = []
     if options.cwd:
         missing = f"{{ echo '{token}!'; exit 126; }}"
         lines.append(f"cd -P {shlex.quote(options.cwd)} 2>/dev/null || {missing}; unset OLDPWD")
@@ -194,12 +195,12 @@ def request(token: str, command: str | Sequence[str], options: Options) -> bytes
         lines.append("exec 2>&1")
     leads = options.is_signalled or options.interactive or _leads(command)
     if not isinstance(command, str):
-        command = f"exec {shlex.join(command)}"
+        command = f"unset SHLVL;exec {shlex.join(command)}"  # it has no shell above it
     if options.stdin:
         if len(options.stdin) > LONGEST_STDIN:
             return None
         command = f"printf {_format(options.stdin)} | eval {shlex.quote(command)}"
-    elif not options.interactive:
+    elif leads and not options.interactive:
         lines.append("exec </dev/null")
     lines.append(command)
     text = os.fsencode("\n".join(lines))

@@ -55,7 +55,7 @@ def test_names_a_shell_does_not_take(name: str) -> None:
 
 def test_requests_a_shell_does_not_take() -> None:
     assert request(TOKEN, "a\0b", Options()) is None
-    assert request(TOKEN, "x" * LONGEST_REQUEST, Options()) is None
+    assert request(TOKEN, "x" * (LONGEST_REQUEST + 1), Options()) is None
     assert request(TOKEN, "cat", Options(stdin=b"x" * LONGEST_STDIN)) is not None
     assert request(TOKEN, "cat", Options(stdin=b"x" * (LONGEST_STDIN + 1))) is None
 
