@@ -5,8 +5,9 @@ sudo; beside `scp` between this machine and the node's own disk (the container's
 same), over the same link, each over a connection that is open already: once with the very cipher
 that LISA's connection has for a copy of this size, once with those that scp chooses by itself.
 The copies' SHA-256 is compared each time. The target, 0.8 of scp's speed, is a ratio of times of
-1.25. And beside the limit of all that goes over LISA's connection: paramiko's own channel, at the
-other end of which nothing is kept.
+1.25. And beside the two limits of a copy into a container over LISA's connection: paramiko's own
+channel, at the other end of which nothing is kept; and the engine alone, its archive of the same
+size taken and given by the SDK on the engine's own socket, with no SSH between.
 
 The memory is what the process takes more at its peak than before, for one copy in a process of
 its own.
@@ -18,9 +19,11 @@ import contextlib
 import hashlib
 import os
 import subprocess
+import tarfile
 from collections.abc import Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
+import docker
 import paramiko
 from lisa.node import Node
 from lisa.util.shell import SshShell
@@ -37,6 +40,7 @@ _REMOTE = "/var/tmp/bench-copy"
 _TIMEOUT = 600
 
 PLAIN = "paramiko alone, no file written"
+ENGINE = "SDK on the node's own socket, no file here"
 _CHUNK = 2**18
 
 
@@ -83,6 +87,7 @@ def measure(stage: Stage) -> list[Line]:
             same: scp("-o", f"Ciphers={cipher}", "-o", f"MACs={mac}"),
             own: scp(),
             PLAIN: _plain(stage.user, cipher, source),
+            ENGINE: _engine(stack.enter_context(contextlib.closing(stage.api())), container, size),
         }
         rounds = stage.pick(5, 1)
         found = interleave(ways, rounds)
@@ -96,7 +101,7 @@ def measure(stage: Stage) -> list[Line]:
             target=Target(1.25) if other == same else None,
             samples=rounds,
         )
-        for other in (same, own, PLAIN)
+        for other in (same, own, PLAIN, ENGINE)
         for phase in PHASES
     ]
     return lines + [Line(f"peak memory, {x}", took[x], unit="MiB") for x in PHASES]
@@ -133,6 +138,30 @@ def _plain(login: Login, cipher: str, source: Path) -> Way:
             with watch("out"), _channel(transport, f"head -c {size} /dev/zero") as channel:
                 got = sum(len(chunk) for chunk in iter(lambda: channel.recv(_CHUNK), b""))
             assert got == size, got
+
+    return way
+
+
+def _engine(api: docker.APIClient, container: ContainerExecutor, size: int) -> Way:
+    """Only the engine: it unpacks an archive into the container, and packs one."""
+    member = tarfile.TarInfo(PurePosixPath(_REMOTE).name)
+    member.size = size * 2**20
+    zeros = bytes(_CHUNK)
+
+    def archive() -> Iterator[bytes]:
+        yield member.tobuf()
+        for _ in range(member.size // _CHUNK):
+            yield zeros
+        yield bytes(2 * tarfile.BLOCKSIZE)
+
+    def way(watch: Stopwatch) -> None:
+        with watch("in"):
+            api.put_archive(container.id, str(PurePosixPath(_REMOTE).parent), archive())
+        with watch("out"):
+            chunks, _ = api.get_archive(container.id, _REMOTE, chunk_size=_CHUNK)
+            got = sum(len(chunk) for chunk in chunks)
+        assert got > member.size, got
+        container.run(["rm", _REMOTE], expected_exit_code=0)
 
     return way
 
