@@ -19,13 +19,16 @@ _LISA = shutil.which("lisa", path=str(Path(sys.executable).parent)) or "lisa"
 _TIMEOUT = 1800
 
 
-def run_suite(stage: Stage, suite: str, cases: int, **platform: Any) -> list[float]:
+def run_suite(
+    stage: Stage, suite: str, cases: int, record: Path | None = None, **platform: Any
+) -> list[float]:
     """Run a suite on the stage's node, as a user with sudo.
 
     Args:
         stage: has the node.
         suite: a name of `suites/cases.py`.
         cases: how many it shall have.
+        record: a file that gets a line at the begin of each case, for who watches.
         platform: settings of the runbook's platform.
 
     Returns:
@@ -36,7 +39,7 @@ def run_suite(stage: Stage, suite: str, cases: int, **platform: Any) -> list[flo
     """
     with tempfile.TemporaryDirectory(dir=stage.folder) as name:
         folder = Path(name)
-        runbook, record = folder / "runbook.yml", folder / "record"
+        runbook, record = folder / "runbook.yml", record or folder / "record"
         runbook.write_text(yaml.safe_dump(_runbook(stage, suite, platform)), encoding="utf-8")
         words = [_LISA, "-r", str(runbook), "-l", str(folder / "log"), "-w", str(folder / "work")]
         paths = [str(_ROOT), os.environ.get("PYTHONPATH", "")]

@@ -85,7 +85,7 @@ class SessionCommand:
         self._pid = 0
         self._has_folder = True
         self._is_being_killed = False
-        self._open_streams = 2
+        self._open_streams = {STDOUT, STDERR}
         self._finished = threading.Event()
         self._error: BaseException | None = None
         self._is_read = is_read
@@ -214,11 +214,13 @@ class SessionCommand:
             self._pid = int(text)
         elif kind == "!":
             self._has_folder = False
-        elif kind == "-":
-            self._open_streams -= 1
+        elif kind == "-" and stream in self._open_streams:
+            self._open_streams.remove(stream)
             if stream == STDOUT:
                 code, left = text.split()
                 self.exit_code, self.left_processes = int(code), left != "0"
+        else:  # somebody killed the worker when the command had ended
+            self._session.is_spent = True
 
     def _end(self, error: BaseException | None) -> None:
         """It has ended, or the session broke."""

@@ -150,6 +150,36 @@ def test_processes_left_are_reported(box: ContainerExecutor) -> None:
     assert not box.run("true").left_processes
 
 
+def test_worker_stays_while_nothing_is_left(box: ContainerExecutor) -> None:
+    """What makes a trivial command quick; and no two commands share a process group."""
+    group = ["cut", "-d", " ", "-f", "5", "/proc/self/stat"]
+    box.run("true")
+    first = box.run(group).stdout
+    assert [box.run(group).stdout for _ in range(3)] == [first] * 3
+    box.run("sleep 106 >/dev/null 2>&1 &", nohup=True)
+    second = box.run(group).stdout
+    assert second != first
+    assert box.run_async(group).wait().stdout == second  # the worker itself, which ends with it
+    assert box.run(group).stdout not in (first, second)
+    box.run("kill $(ps -o pid,args | awk '$2 == \"sleep\" && $3 == 106 {print $1}')")
+
+
+def test_kill_that_comes_too_late(box: ContainerExecutor) -> None:
+    """The command ended by itself: neither its words nor its end are taken for the next one's."""
+    ended = 0
+    for round_ in range(60):
+        begun = time.monotonic()
+        try:
+            box.run("echo early; sleep 0.02", timeout=0.015 + 0.0005 * round_)
+            ended += 1
+        except CommandTimeoutError as error:
+            assert time.monotonic() - begun < 10, error
+        for word in ("a", "b"):
+            result = box.run(["echo", word])
+            assert (result.stdout, result.exit_code) == (word, 0), round_
+    assert 0 < ended < 60
+
+
 # --- what breaks them ---------------------------------------------------------------------------
 
 
