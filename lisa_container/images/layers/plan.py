@@ -71,10 +71,11 @@ class Planner:
         entries = self._with_folders(where, given)
         if not number:
             entries[_ROOT] = LayerEntry.folder()  # else each engine has a mode of its own for it
-        items = [Item(path, self._finished(path, entry)) for path, entry in entries.items()]
-        for path, entry in items:
+        entries = {path: self._finished(path, entry) for path, entry in entries.items()}
+        for path, entry in entries.items():
             if entry.kind is EntryKind.HARD_LINK:
-                _check_hard_link(where, path, entry, entries)
+                entries[path] = _hard_link(where, path, entry, entries)
+        items = [Item(path, entry) for path, entry in entries.items()]
         self._stack(items)
         return sorted(items, key=_order)
 
@@ -164,7 +165,7 @@ def _tree(path: str, local: Path, like: LayerEntry) -> Iterator[tuple[str, Layer
     for child in children:
         inside = f"{path}/{_part(child.name)}"
         if child.is_symlink():
-            target = str(child.readlink())
+            target = os.readlink(child)  # noqa: PTH115  # pathlib drops a slash at the end
             yield inside, replace(like, kind=EntryKind.SYMLINK, target=target)
         elif child.is_dir():
             yield from _tree(inside, child, like)
@@ -212,15 +213,17 @@ def _file_mode(path: str, entry: LayerEntry, head: bytes) -> int:
     return 0o755 if is_program else 0o644
 
 
-def _check_hard_link(
+def _hard_link(
     where: str, path: str, entry: LayerEntry, entries: Mapping[str, LayerEntry]
-) -> None:
+) -> LayerEntry:
+    """With the attributes of its file: an engine gives both those of the last one."""
     target = _path(where, entry.target)
     found = entries.get(target)
     if found is None or found.kind is not EntryKind.FILE:
         raise ConfigError(
             f"{where}: '{path}' is a hard link to '{target}', which is no file of the same layer"
         )
+    return replace(found, content=b"", kind=EntryKind.HARD_LINK, target=target)
 
 
 def _order(item: Item) -> tuple[bool, list[str]]:

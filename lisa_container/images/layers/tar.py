@@ -63,8 +63,6 @@ def header(path: str, entry: LayerEntry, size: int = 0) -> bytes:
     info.size, info.mode, info.mtime = size, entry.mode or 0, entry.mtime
     info.uid, info.gid = entry.uid, entry.gid
     info.linkname = entry.target
-    if entry.kind is EntryKind.HARD_LINK:
-        info.linkname = entry.target.lstrip("/")
     info.devmajor, info.devminor = entry.numbers
     info.pax_headers = {
         f"{XATTR}{name}": value.decode("utf-8", "surrogateescape")

@@ -1,0 +1,192 @@
+"""Archives of images made by hand, sound and hostile, and a place to extract them in
+(`pytest_plugins = ["archives"]`)."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import os
+import stat
+import tarfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lisa_container.errors import ImageArchiveError
+from lisa_container.images import ExtractedImage, extract_image
+
+IS_ROOT = os.geteuid() == 0
+OWN = {"architecture": "amd64", "os": "linux"}
+
+
+def sha(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", **fields: Any) -> Any:
+    """A tar entry; `data=` is its content."""
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode = kind, link, 0o755 if kind == tarfile.DIRTYPE else 0o644
+    data = fields.pop("data", b"data" if kind == tarfile.REGTYPE else b"")
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info, data
+
+
+def tar(*members: Any, format: int = tarfile.PAX_FORMAT) -> bytes:
+    """A tar; a member may also be a bare name."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=format) as archive:
+        for each in members:
+            info, data = member(each) if isinstance(each, str) else each
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def config_of(layers: list[bytes], settings: Any = None, **more: Any) -> bytes:
+    rootfs = {"type": "layers", "diff_ids": [f"sha256:{sha(layer)}" for layer in layers]}
+    return json.dumps({**OWN, "config": settings or {}, "rootfs": rootfs, **more}).encode()
+
+
+def docker_archive(*layers: bytes, settings: Any = None, tags: Any = None, **more: Any) -> bytes:
+    """As `docker save` of 20.10 writes it."""
+    config = config_of(list(layers), settings, **more)
+    names = [f"{number}/layer.tar" for number in range(len(layers))]
+    listed = [{"Config": f"{sha(config)}.json", "RepoTags": tags, "Layers": names}]
+    return tar(
+        member(f"{sha(config)}.json", data=config),
+        *(member(name, data=layer) for name, layer in zip(names, layers)),
+        member("manifest.json", data=json.dumps(listed).encode()),
+    )
+
+
+class Layout:
+    """An OCI layout that is put together bit by bit."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}'}
+
+    def blob(self, data: bytes, kind: str, **more: Any) -> dict[str, Any]:
+        """Its descriptor."""
+        self.files[f"blobs/sha256/{sha(data)}"] = data
+        return {"mediaType": kind, "digest": f"sha256:{sha(data)}", "size": len(data), **more}
+
+    def json(self, value: Any, kind: str, **more: Any) -> dict[str, Any]:
+        return self.blob(json.dumps(value).encode(), kind, **more)
+
+    def image(self, *layers: Any, platform: Any = OWN, note: str = "", **settings: Any) -> Any:
+        """An image of layers; a layer may be a pair: its plain and its packed form."""
+        pairs = [layer if isinstance(layer, tuple) else (layer, layer) for layer in layers]
+        kind = "application/vnd.oci.image"
+        config = config_of([plain for plain, _ in pairs], settings, **platform)
+        manifest = {
+            "schemaVersion": 2,
+            "config": self.blob(config, f"{kind}.config.v1+json"),
+            "layers": [self.blob(packed, f"{kind}.layer.v1.tar") for _, packed in pairs],
+        }
+        notes = {"annotations": {"org.opencontainers.image.ref.name": note}} if note else {}
+        return self.json(manifest, f"{kind}.manifest.v1+json", platform=platform, **notes)
+
+    def index(self, *manifests: Any) -> dict[str, Any]:
+        return {"schemaVersion": 2, "manifests": list(manifests)}
+
+    def archive(self, *manifests: Any) -> bytes:
+        self.files["index.json"] = json.dumps(self.index(*manifests)).encode()
+        return tar(*(member(name, data=data) for name, data in self.files.items()))
+
+    def write(self, folder: Path, *manifests: Any) -> None:
+        self.archive(*manifests)
+        for name, data in self.files.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+
+
+def gz(data: bytes) -> bytes:
+    return gzip.compress(data, mtime=0)
+
+
+def tree(root: Path, times: bool = True) -> dict[str, Any]:
+    """All that can be seen of what is below a folder; hard links as the set of their names."""
+    found: dict[str, Any] = {}
+    inodes: dict[tuple[int, int], set[str]] = {}
+    for folder, folders, files in os.walk(root):
+        for name in [*folders, *files]:
+            path = Path(folder) / name
+            status = path.lstat()
+            short = os.fsencode(path.relative_to(root)).decode("utf-8", "backslashreplace")
+            kind = stat.S_IFMT(status.st_mode)
+            item: dict[str, Any] = {
+                "kind": kind,
+                "mode": oct(stat.S_IMODE(status.st_mode)),
+                "owner": (status.st_uid, status.st_gid),
+                "xattrs": {
+                    key: os.getxattr(path, key, follow_symlinks=False)
+                    for key in os.listxattr(path, follow_symlinks=False)
+                },
+            }
+            if times:
+                item["mtime"] = status.st_mtime_ns
+            if kind == stat.S_IFLNK:
+                item["link"] = os.fsencode(os.readlink(path))  # noqa: PTH115  # pathlib drops a slash
+            elif kind == stat.S_IFREG:
+                item["content"] = (status.st_size, sha(path.read_bytes()))
+            elif kind in (stat.S_IFCHR, stat.S_IFBLK):
+                item["device"] = (os.major(status.st_rdev), os.minor(status.st_rdev))
+            if kind != stat.S_IFDIR and status.st_nlink > 1:
+                names = inodes.setdefault((status.st_dev, status.st_ino), set())
+                names.add(short)
+                item["hard links"] = names
+            found[short] = item
+    return found
+
+
+class Place:
+    """A folder to extract in, and one beside it that nothing may be written to."""
+
+    def __init__(self, root: Path) -> None:
+        self.work = root / "work"
+        self.rootfs = self.work / "rootfs"
+        self.outside = root / "outside"
+        self.work.mkdir()
+        (self.outside / "folder").mkdir(parents=True)
+        (self.outside / "file").write_text("untouched")
+        self.archive = root / "image.tar"
+        self.before = tree(self.outside)
+
+    def extract(self, archive: bytes, **options: Any) -> ExtractedImage:
+        self.archive.write_bytes(archive)
+        options.setdefault("skip_denied", not IS_ROOT)
+        return extract_image(self.archive, self.rootfs, **options)
+
+    def assert_untouched(self) -> None:
+        """Nothing is outside, and nothing is left."""
+        assert tree(self.outside) == self.before
+        assert list(self.work.iterdir()) == []
+
+    def refuses(
+        self, archive: bytes, words: str, error: type[Exception] = ImageArchiveError, **options: Any
+    ) -> str:
+        with pytest.raises(error, match=words) as caught:
+            self.extract(archive, **options)
+        self.assert_untouched()
+        assert str(self.archive) in str(caught.value)
+        return str(caught.value)
+
+    def names(self) -> list[str]:
+        return sorted(tree(self.rootfs))
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    made = Place(tmp_path)
+    monkeypatch.chdir(made.outside)
+    descriptors = len(list(Path("/proc/self/fd").iterdir()))
+    yield made
+    assert tree(made.outside) == made.before
+    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors, "something stayed open"
