@@ -156,6 +156,7 @@ class Place:
         self.work.mkdir()
         (self.outside / "folder").mkdir(parents=True)
         (self.outside / "file").write_text("untouched")
+        (self.work / "neighbour").write_text("untouched")
         self.archive = root / "image.tar"
         self.before = tree(self.outside)
 
@@ -167,7 +168,11 @@ class Place:
     def assert_untouched(self) -> None:
         """Nothing is outside, and nothing is left."""
         assert tree(self.outside) == self.before
-        assert list(self.work.iterdir()) == []
+        assert self.there() == ["neighbour"]
+
+    def there(self) -> list[str]:
+        """What is in the folder of the root file system."""
+        return sorted(path.name for path in self.work.iterdir())
 
     def refuses(
         self, archive: bytes, words: str, error: type[Exception] = ImageArchiveError, **options: Any

@@ -262,6 +262,15 @@ def test_whiteouts(place: Place, upper: Any, left: list[str]) -> None:
     assert extracted(place, LOWER, upper) == left
 
 
+def test_folder_that_comes_back(place: Place) -> None:
+    """The folder that the last entry was in is another one by now."""
+    assert extracted(place, ["d/a"], [".wh.d", "d/b"], [member("d", data=b""), "e/f"]) == [
+        "d",
+        "e",
+        "e/f",
+    ]
+
+
 def test_attributes(place: Place) -> None:
     """Modes, times; folders have theirs though things were put in later; the root has, too."""
     layers = [
