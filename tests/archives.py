@@ -3,23 +3,30 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import dataclasses
 import gzip
 import hashlib
 import io
 import json
 import os
+import pickle
 import stat
 import tarfile
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 
+from lisa_container import errors
 from lisa_container.errors import ImageArchiveError
 from lisa_container.images import ExtractedImage, extract_image
 
 IS_ROOT = os.geteuid() == 0
+NOBODY = 65534
 OWN = {"architecture": "amd64", "os": "linux"}
 
 
@@ -147,23 +154,42 @@ def tree(root: Path, times: bool = True) -> dict[str, Any]:
 
 
 class Place:
-    """A folder to extract in, and one beside it that nothing may be written to."""
+    """A folder to extract in, and one beside it that nothing may be written to.
 
-    def __init__(self, root: Path) -> None:
+    All that is extracted is extracted in a process whose root is this folder; see `contained`.
+
+    Args:
+        root: an empty folder.
+        is_there: it was made before, by another process.
+    """
+
+    def __init__(self, root: Path, is_there: bool = False) -> None:
+        self.root = root
         self.work = root / "work"
         self.rootfs = self.work / "rootfs"
         self.outside = root / "outside"
-        self.work.mkdir()
-        (self.outside / "folder").mkdir(parents=True)
-        (self.outside / "file").write_text("untouched")
-        (self.work / "neighbour").write_text("untouched")
+        if not is_there:
+            self.work.mkdir()
+            (self.outside / "folder").mkdir(parents=True)
+            (self.outside / "file").write_text("untouched")
+            (self.work / "neighbour").write_text("untouched")
         self.archive = root / "image.tar"
         self.before = tree(self.outside)
 
+    def inside(self, path: Path) -> Path:
+        """What a path in the folder is called in a contained process."""
+        return seen_from(self.root, path)
+
     def extract(self, archive: bytes, **options: Any) -> ExtractedImage:
         self.archive.write_bytes(archive)
+        return self.extract_from(self.archive, **options)
+
+    def extract_from(
+        self, archive: Path, target: Path | None = None, **options: Any
+    ) -> ExtractedImage:
+        target = target or self.rootfs
         options.setdefault("skip_denied", not IS_ROOT)
-        return extract_image(self.archive, self.rootfs, **options)
+        return extract_contained(self.root, archive, target, **options)
 
     def assert_untouched(self) -> None:
         """Nothing is outside, and nothing is left."""
@@ -180,7 +206,7 @@ class Place:
         with pytest.raises(error, match=words) as caught:
             self.extract(archive, **options)
         self.assert_untouched()
-        assert str(self.archive) in str(caught.value)
+        assert str(self.inside(self.archive)) in str(caught.value)
         return str(caught.value)
 
     def names(self) -> list[str]:
@@ -188,10 +214,90 @@ class Place:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def place(tmp_path: Path) -> Iterator[Place]:
     made = Place(tmp_path)
-    monkeypatch.chdir(made.outside)
-    descriptors = len(list(Path("/proc/self/fd").iterdir()))
     yield made
     assert tree(made.outside) == made.before
-    assert len(list(Path("/proc/self/fd").iterdir())) == descriptors, "something stayed open"
+
+
+# --- containment ----------------------------------------------------------------------------------
+#
+# A test of a protection must be harmless where the protection is broken: somebody takes it out to
+# see the test fail, and the tests run as root. So nothing is extracted in the test's own process.
+
+
+def contained(root: Path, work: Callable[[], Any], has_rights: bool = True) -> Any:
+    """What something gives in a process that sees nothing of this machine but one folder.
+
+    Args:
+        root: the folder; it is the process' `/`, where this one's user is root, and its working
+            directory in any case.
+        work: gives what can be pickled; what it raises is raised here.
+        has_rights: it stays root; else it is nobody.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _contained_child(root, work, has_rights, writer)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        said = file.read()
+    os.waitpid(child, 0)
+    assert said, "the contained process ended early"
+    kind, value, *more = pickle.loads(said)
+    if kind == "gave":
+        return value
+    error_class = getattr(errors, value, None) or getattr(builtins, value, AssertionError)
+    error = error_class.__new__(error_class)
+    BaseException.__init__(error, more[0])
+    if not isinstance(error, errors.ContainerError):
+        print(more[1])
+    raise error
+
+
+def _contained_child(root: Path, work: Callable[[], Any], has_rights: bool, writer: int) -> None:
+    """Never comes back."""
+    try:
+        if IS_ROOT:
+            os.chroot(root)
+        os.chdir("/" if IS_ROOT else root)
+        if IS_ROOT and not has_rights:
+            os.setgroups([])
+            os.setresgid(NOBODY, NOBODY, NOBODY)
+            os.setresuid(NOBODY, NOBODY, NOBODY)
+        before = _open_descriptors()
+        try:
+            said: tuple[Any, ...] = "gave", work()
+        except BaseException as error:
+            said = "raised", type(error).__name__, str(error), traceback.format_exc()
+        if said[0] == "gave" or said[1] != "KeyboardInterrupt":
+            assert _open_descriptors() == before, "something stayed open"
+    except BaseException as error:
+        said = "raised", "AssertionError", f"containment: {error!r}", traceback.format_exc()
+    try:
+        with os.fdopen(writer, "wb") as file:
+            pickle.dump(said, file)
+    finally:
+        os._exit(0)
+
+
+def _open_descriptors() -> list[int]:
+    found = []
+    for number in range(256):
+        with contextlib.suppress(OSError):
+            os.fstat(number)
+            found.append(number)
+    return found
+
+
+def seen_from(root: Path, path: Path) -> Path:
+    """What a path below a folder is called in a process contained there."""
+    return Path("/") / path.relative_to(root) if IS_ROOT else path
+
+
+def extract_contained(root: Path, archive: Path, target: Path, **options: Any) -> ExtractedImage:
+    """`extract_image` in a process contained in `root`; archive and target are below that."""
+    packed, unpacked = seen_from(root, archive), seen_from(root, target)
+    found = contained(root, lambda: extract_image(packed, unpacked, **options))
+    return dataclasses.replace(found, rootfs=target)

@@ -16,7 +16,7 @@ _DIGITS = {"sha256": 64, "sha512": 128}
 
 def parsed(content: bytes, what: str) -> Any:
     try:
-        return json.loads(content)
+        return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise Fault(f"{what} is no JSON: {error}") from error
 

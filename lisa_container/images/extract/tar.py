@@ -256,8 +256,9 @@ def _records(data: bytes) -> dict[bytes, bytes]:
     while at < len(data):
         space = data.find(b" ", at, at + 20)
         digits = data[at:space] if space > at else b""
-        size = int(digits) if _DECIMAL.fullmatch(digits) else 0
-        end = at + size
+        if not _DECIMAL.fullmatch(digits):
+            raise Fault("a pax header is malformed")
+        end = at + int(digits)
         key, equals, value = data[space + 1 : end - 1].partition(b"=")
         if end <= space or end > len(data) or data[end - 1 : end] != b"\n" or not key or not equals:
             raise Fault("a pax header is malformed")
