@@ -24,6 +24,7 @@ Parts = tuple[bytes, ...]
 _OVERLAY = (b"trusted.overlay.", b"user.overlay.")
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DENIED = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
 # Until all is written; the image's own mode may shut us out.
 _FOLDER_MODE = 0o700
@@ -165,7 +166,7 @@ class Rootfs:
             os.close(target)
         if not stat.S_ISLNK(found.st_mode):
             # As Docker and containerd do; their own archives repeat the attributes of the file.
-            self._dress(parts, entry, folder, parts[-1])
+            self._dress_link(parts, entry, folder, stat.S_ISREG(found.st_mode))
 
     def _write(self, parts: Parts, entry: TarEntry, folder: int, content: Iterable[bytes]) -> None:
         file = os.open(parts[-1], _NEW_FILE, 0o600, dir_fd=folder)
@@ -216,6 +217,21 @@ class Rootfs:
             os.chmod(name, entry.mode, dir_fd=folder)  # not a link: it was made just now
         times = (entry.mtime, entry.mtime)
         os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
+
+    def _dress_link(self, parts: Parts, entry: TarEntry, folder: int, is_file: bool) -> None:
+        """The same for another name of what is there."""
+        if is_file:
+            try:
+                file = os.open(parts[-1], _OLD_FILE, dir_fd=folder)
+            except PermissionError:
+                pass  # its mode is not for us, who are not root
+            else:
+                try:
+                    self._dress_open(parts, entry, file)
+                finally:
+                    os.close(file)
+                return
+        self._dress(parts, entry, folder, parts[-1])
 
     def _dress_open(self, parts: Parts, entry: TarEntry, handle: int) -> None:
         """The same for a file or folder."""
