@@ -626,8 +626,8 @@ def test_damaged_json(place: Place, part: str) -> None:
         ({"index.json": b'{"manifests": []}'}, "there: none"),
         ({"index.json": b'{"manifests": [{}]}'}, "'digest': a NoneType instead of a text"),
         ({"index.json": b'{"manifests": [5]}'}, "a int instead of an object"),
-        ({"index.json": b" " * (8 * 2**20 + 1)}, "legal: at most 8388608"),
-        ({"manifest.json": b"{}"}, "no list of 1 to 1000 images"),
+        ({"index.json": b" " * (4 * 2**20 + 1)}, "legal: at most 4194304"),
+        ({"manifest.json": b"{}"}, "no list of 1 to 500 images"),
         ({"manifest.json": b"[{}]"}, "'Config': a NoneType"),
         ({"manifest.json": b'[{"Config": "../x", "Layers": []}]'}, "'../x' is missing in it"),
         ({"manifest.json": b'[{"Config": "manifest.json", "Layers": []}]'}, "instead of an object"),
@@ -669,6 +669,22 @@ def test_artifacts_and_indexes_in_indexes(place: Place) -> None:
         index = layout.index(described, described)
         described = layout.json(index, "application/vnd.oci.image.index.v1+json")
     place.refuses(layout.archive(described), "indexes in indexes")
+
+
+def test_index_that_names_a_billion(place: Place) -> None:
+    """Each of its indexes names the next a hundred times."""
+    layout = Layout()
+    described = layout.image(tar("a"))
+    for _ in range(3):
+        index = layout.index(*[described] * 100)
+        described = layout.json(index, "application/vnd.oci.image.index.v1+json")
+    place.refuses(layout.archive(described), "more than 500 manifests")
+
+
+def test_one_image_of_two_names(place: Place) -> None:
+    layout = Layout()
+    one, two = layout.image(tar("a"), note="one"), layout.image(tar("a"), note="two")
+    assert place.extract(layout.archive(one, two)).names == ("one", "two")
 
 
 @pytest.mark.parametrize(

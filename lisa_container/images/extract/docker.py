@@ -26,7 +26,7 @@ from lisa_container.images.media import DOCKER_MANIFEST_FILE
 from lisa_container.images.platform import fits, own_platform
 
 _HEX = re.compile(r"[0-9a-f]{64}")
-_MOST_IMAGES = 1000
+_MOST_IMAGES = 500
 
 
 def image_of_docker(store: Store, image: str, platform: str) -> StoredImage:

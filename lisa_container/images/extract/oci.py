@@ -40,7 +40,7 @@ from lisa_container.images.platform import fits, own_platform, platform_of
 
 # An index in an index in an index: nobody makes more.
 _MOST_DEPTH = 4
-_MOST_MANIFESTS = 1000
+_MOST_MANIFESTS = 500
 # BuildKit: not an image, but what is said about one.
 _ABOUT = "vnd.docker.reference.type"
 _NO_PLATFORM = "unknown/unknown"
@@ -57,13 +57,14 @@ class _Candidate:
 
 def image_of_index(store: Store, image: str, platform: str) -> StoredImage:
     index = as_object(parsed(read_small(store, OCI_INDEX_FILE), OCI_INDEX_FILE), OCI_INDEX_FILE)
-    found = list(_candidates(store, index, (), 1))
-    if len(found) > _MOST_MANIFESTS:
-        raise Fault(f"it has more than {_MOST_MANIFESTS} manifests")
+    found = list(_candidates(store, index))
     named = [each for each in found if not image or is_called(image, each.names)]
     if not named:
         raise Fault(none_of("no image is called", image, [n for each in found for n in each.names]))
-    manifests = {text_in(each.described, "digest"): each for each in named}
+    manifests: dict[str, _Candidate] = {}
+    for each in named:
+        first = manifests.setdefault(text_in(each.described, "digest"), each)
+        first.names = tuple(dict.fromkeys((*first.names, *each.names)))
     if platform or len(manifests) > 1:
         wanted = platform or own_platform()
         for each in manifests.values():
@@ -78,30 +79,31 @@ def image_of_index(store: Store, image: str, platform: str) -> StoredImage:
     return _of_manifest(store, next(iter(manifests.values())))
 
 
-def _candidates(
-    store: Store, index: dict[str, Any], names: tuple[str, ...], depth: int
-) -> Iterator[_Candidate]:
-    if depth > _MOST_DEPTH:
-        raise Fault(f"it has indexes in indexes, more than {_MOST_DEPTH} deep")
-    for number, described in enumerate(list_in(index, "manifests")):
-        if number > _MOST_MANIFESTS:
-            raise Fault(f"it has more than {_MOST_MANIFESTS} manifests")
-        described = as_object(described, "manifests of an index")
-        notes = as_object(described.get("annotations") or {}, "annotations")
-        own = tuple(
-            str(notes[key])
-            for key in (CONTAINERD_NAME, OCI_NAME)
-            if isinstance(notes.get(key), str)
-        )
-        platform = platform_of(as_object(described.get("platform") or {}, "platform"))
-        if _ABOUT in notes or platform == _NO_PLATFORM:
-            continue
-        kind = described.get("mediaType")
-        if kind in (OCI_INDEX, DOCKER_LIST):
-            inner = as_object(parsed(_blob(store, described), "an index"), "an index")
-            yield from _candidates(store, inner, own or names, depth + 1)
-        elif kind in (OCI_MANIFEST, DOCKER_MANIFEST, None):
-            yield _Candidate(own or names, platform, described)
+def _candidates(store: Store, index: dict[str, Any]) -> Iterator[_Candidate]:
+    """The manifests of an index and of those in it: few, however often one names another."""
+    waiting: list[tuple[dict[str, Any], tuple[str, ...], int]] = [(index, (), 1)]
+    count = 0
+    while waiting:
+        index, names, depth = waiting.pop(0)
+        if depth > _MOST_DEPTH:
+            raise Fault(f"it has indexes in indexes, more than {_MOST_DEPTH} deep")
+        for each in list_in(index, "manifests"):
+            count += 1
+            if count > _MOST_MANIFESTS:
+                raise Fault(f"it has more than {_MOST_MANIFESTS} manifests")
+            described = as_object(each, "manifests of an index")
+            notes = as_object(described.get("annotations") or {}, "annotations")
+            said = [notes[key] for key in (CONTAINERD_NAME, OCI_NAME) if key in notes]
+            own = tuple(str(name) for name in said) or names
+            platform = platform_of(as_object(described.get("platform") or {}, "platform"))
+            if _ABOUT in notes or platform == _NO_PLATFORM:
+                continue
+            kind = described.get("mediaType")
+            if kind in (OCI_INDEX, DOCKER_LIST):
+                inner = as_object(parsed(_blob(store, described), "an index"), "an index")
+                waiting.append((inner, own, depth + 1))
+            elif kind in (OCI_MANIFEST, DOCKER_MANIFEST, None):
+                yield _Candidate(own, platform, described)
 
 
 def _of_manifest(store: Store, candidate: _Candidate) -> StoredImage:

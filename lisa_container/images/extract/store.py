@@ -17,8 +17,8 @@ from lisa_container.images.extract.compression import decompressed, is_compresse
 from lisa_container.images.extract.faults import Fault, Unsafe, shown
 from lisa_container.images.extract.source import FileSource, pieces_at, read_at
 
-# Of a manifest, an index or a config. Registries refuse manifests above 4 MiB.
-_MOST_JSON = 8 * 1024 * 1024
+# Of a manifest, an index or a config: registries refuse larger manifests.
+_MOST_JSON = 4 * 1024 * 1024
 # path_resolution(7) gives up there too.
 _MOST_LINKS = 40
 
