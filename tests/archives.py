@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pickle
+import resource
 import stat
 import tarfile
 import traceback
@@ -27,6 +28,8 @@ from lisa_container.images import ExtractedImage, extract_image
 
 IS_ROOT = os.geteuid() == 0
 NOBODY = 65534
+# Of a contained process: one that turns in circles ends, and its test fails.
+CPU_SECONDS = 120
 OWN = {"architecture": "amd64", "os": "linux"}
 
 
@@ -259,6 +262,7 @@ def contained(root: Path, work: Callable[[], Any], has_rights: bool = True) -> A
 def _contained_child(root: Path, work: Callable[[], Any], has_rights: bool, writer: int) -> None:
     """Never comes back."""
     try:
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
         if IS_ROOT:
             os.chroot(root)
         os.chdir("/" if IS_ROOT else root)
