@@ -29,6 +29,7 @@ from archives import (
     tar,
     tree,
 )
+from docker.auth import INDEX_NAME
 
 from lisa_container import ConfigError
 from lisa_container.errors import (
@@ -205,7 +206,7 @@ def test_platform_that_only_the_config_tells(place: Place) -> None:
     assert place.names() == ["arm"]
 
 
-@pytest.mark.parametrize("name", ["two", "two:latest", "docker.io/library/two:latest"])
+@pytest.mark.parametrize("name", ["two", "two:latest", f"{INDEX_NAME}/library/two:latest"])
 def test_names(place: Place, name: str) -> None:
     layout = Layout()
     images = [layout.image(tar(note), note=f"{note}:latest") for note in ("one", "two")]
@@ -230,7 +231,7 @@ def test_made_by_ourselves(place: Place) -> None:
     assert place.names() == ["b", "bin"]
     assert (found.id, found.digest) == (image.id, image.digest)
     assert found.command == ("/bin/sh", "-c", "x")
-    assert found.names[0] == "docker.io/team/tool:1"
+    assert found.names[0] == f"{INDEX_NAME}/team/tool:1"
 
 
 # --- layers -------------------------------------------------------------------------------------

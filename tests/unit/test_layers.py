@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from docker.auth import INDEX_NAME
 
 from lisa_container import ConfigError
 from lisa_container.config import ContainerTestConfig
@@ -73,7 +74,7 @@ def test_both_formats_in_one() -> None:
     assert described["digest"] == image.digest
     assert described["platform"] == {"os": "linux", "architecture": "arm", "variant": "v7"}
     assert described["annotations"] == {
-        "io.containerd.image.name": "docker.io/team/tool:1",
+        "io.containerd.image.name": f"{INDEX_NAME}/team/tool:1",
         "org.opencontainers.image.ref.name": "1",
     }
     manifest = json.loads(found[f"blobs/sha256/{image.digest[7:]}"])

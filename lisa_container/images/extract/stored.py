@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from lisa_container.images.names import with_registry, with_tag
 from lisa_container.images.platform import platform_of
 
 
@@ -50,18 +51,10 @@ class StoredImage:
 
 
 def is_called(wanted: str, names: tuple[str, ...]) -> bool:
-    return full_name(wanted) in {full_name(name) for name in names} or wanted in names
-
-
-def full_name(name: str) -> str:
-    """`debian` is `docker.io/library/debian:latest`."""
-    first, slash, _ = name.partition("/")
-    if not slash:
-        name = f"docker.io/library/{name}"
-    elif not ("." in first or ":" in first or first == "localhost"):
-        name = f"docker.io/{name}"
-    last = name.rpartition("/")[2]
-    return name if ":" in last or "@" in last else f"{name}:latest"
+    return (
+        with_tag(with_registry(wanted)) in {with_tag(with_registry(name)) for name in names}
+        or wanted in names
+    )
 
 
 def none_of(what: str, wanted: str, there: list[str]) -> str:

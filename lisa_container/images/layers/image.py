@@ -30,6 +30,7 @@ from lisa_container.images.media import (
     OCI_MANIFEST,
     OCI_NAME,
 )
+from lisa_container.images.names import with_registry
 
 NAME = "layers"
 """Images made of layers are `lisa_container/layers:<key>`."""
@@ -222,7 +223,7 @@ class LayeredImage:
             described["platform"]["variant"] = variant[0]
         if name:
             described["annotations"] = {
-                CONTAINERD_NAME: _with_domain(name),
+                CONTAINERD_NAME: with_registry(name),
                 OCI_NAME: name.rpartition(":")[2],
             }
         return {"manifests": [described], "mediaType": OCI_INDEX, "schemaVersion": 2}
@@ -242,14 +243,6 @@ def _full_name(name: str) -> str:
     if "@" in full or ":" not in full:
         raise ConfigError(f"name: given '{name}'; legal: a name with or without a tag, no digest")
     return full
-
-
-def _with_domain(name: str) -> str:
-    """As containerd writes names: Docker Hub, too, is named."""
-    first, slash, _ = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
-        return name
-    return f"docker.io/{name}" if slash else f"docker.io/library/{name}"
 
 
 def _json(value: Any) -> bytes:
