@@ -15,6 +15,15 @@ _DIGITS = {"sha256": 64, "sha512": 128}
 
 
 def parsed(content: bytes, what: str) -> Any:
+    """The value that is written there in JSON.
+
+    Args:
+        content: UTF-8.
+        what: it is, for messages.
+
+    Raises:
+        Fault: it is none.
+    """
     try:
         return json.loads(content.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -22,12 +31,14 @@ def parsed(content: bytes, what: str) -> Any:
 
 
 def as_object(value: Any, what: str) -> dict[str, Any]:
+    """The value, which must be an object, else Fault; `what` is for its message."""
     if not isinstance(value, dict):
         raise Fault(f"{what}: a {type(value).__name__} instead of an object")
     return value
 
 
 def list_in(owner: dict[str, Any], key: str) -> list[Any]:
+    """The list of an object's key; else Fault."""
     value = owner.get(key)
     if not isinstance(value, list):
         raise Fault(f"'{key}': a {type(value).__name__} instead of a list")
@@ -35,6 +46,7 @@ def list_in(owner: dict[str, Any], key: str) -> list[Any]:
 
 
 def text_in(owner: dict[str, Any], key: str) -> str:
+    """The text of an object's key; else Fault."""
     value = owner.get(key)
     if not isinstance(value, str):
         raise Fault(f"'{key}': a {type(value).__name__} instead of a text")
@@ -42,6 +54,7 @@ def text_in(owner: dict[str, Any], key: str) -> str:
 
 
 def size_in(described: dict[str, Any]) -> int:
+    """The size that a descriptor tells, in bytes; else Fault."""
     value = described.get("size")
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise Fault("'size' of a blob is no number of bytes")
@@ -49,6 +62,7 @@ def size_in(described: dict[str, Any]) -> int:
 
 
 def blob_name(digest: str) -> str:
+    """The path in a layout of the blob of a digest; Fault where that is none."""
     match = _DIGEST.fullmatch(digest)
     if match is None or len(match[2]) != _DIGITS[match[1]]:
         raise Fault(f"given digest '{digest[:80]}'; legal: sha256 or sha512 and its digits")
@@ -67,6 +81,15 @@ def digest_of(content: bytes, like: str) -> str:
 
 
 def diff_ids(config: dict[str, Any], layers: int) -> list[str]:
+    """The digests of the uncompressed layers, as a config tells them.
+
+    Args:
+        config: parsed.
+        layers: how many the manifest has.
+
+    Raises:
+        Fault: they do not fit.
+    """
     rootfs = as_object(config.get("rootfs"), "rootfs of a config")
     diff_ids = list_in(rootfs, "diff_ids")
     if len(diff_ids) != layers:

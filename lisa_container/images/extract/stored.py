@@ -51,6 +51,7 @@ class StoredImage:
 
 
 def is_called(wanted: str, names: tuple[str, ...]) -> bool:
+    """Whether one of an image's names is the wanted one, however long either is written."""
     return (
         with_tag(with_registry(wanted)) in {with_tag(with_registry(name)) for name in names}
         or wanted in names
@@ -58,10 +59,12 @@ def is_called(wanted: str, names: tuple[str, ...]) -> bool:
 
 
 def none_of(what: str, wanted: str, there: list[str]) -> str:
+    """What to say where nothing fits: what was wanted, and what is there."""
     listed = ", ".join(f"'{name}'" for name in dict.fromkeys(there)) or "none with a name"
     return f"{what} '{wanted}'; there: {listed}"
 
 
 def which(names: list[str]) -> str:
+    """What to say where more than one fits."""
     listed = ", ".join(f"'{name}'" for name in dict.fromkeys(names)) or "none has a name"
     return f"it has more than one image; say which with image=…: {listed}"
