@@ -30,6 +30,7 @@ _MOST_IMAGES = 500
 
 
 def image_of_docker(store: Store, image: str, platform: str) -> StoredImage:
+    """The image of such an archive; arguments and errors are those of `choose_image`."""
     listed = parsed(read_small(store, DOCKER_MANIFEST_FILE), DOCKER_MANIFEST_FILE)
     if not isinstance(listed, list) or not listed or len(listed) > _MOST_IMAGES:
         raise Fault(f"'{DOCKER_MANIFEST_FILE}' is no list of 1 to {_MOST_IMAGES} images")

@@ -56,6 +56,7 @@ class _Candidate:
 
 
 def image_of_index(store: Store, image: str, platform: str) -> StoredImage:
+    """The image of such an archive; arguments and errors are those of `choose_image`."""
     index = as_object(parsed(read_small(store, OCI_INDEX_FILE), OCI_INDEX_FILE), OCI_INDEX_FILE)
     found = list(_candidates(store, index))
     named = [each for each in found if not image or is_called(image, each.names)]
