@@ -237,6 +237,38 @@ class CopyDeniedError(CopyError, PermissionError):
     """A file may not be read, or may not be written."""
 
 
+class ImageArchiveError(ContainerError):
+    """An image's archive cannot be made, read or extracted.
+
+    Args:
+        archive: its path or name.
+        reason: what is wrong with it, and what to do about it.
+    """
+
+    def __init__(self, archive: str, reason: str) -> None:
+        super().__init__(f"image archive '{archive}': {reason}")
+
+
+class UnsafeArchiveError(ImageArchiveError):
+    """An image's archive has an entry that reaches outside of what it may write. Nothing of it was
+    kept."""
+
+    def __init__(self, archive: str, reason: str) -> None:
+        super().__init__(
+            archive,
+            f"{reason}. It was not extracted: no sound builder makes such an archive. Get the "
+            "image anew from a source that you trust.",
+        )
+
+
+class ArchiveLimitError(ImageArchiveError):
+    """An image's archive unpacks to more than is allowed: it is a bomb, or a large image."""
+
+
+class ExtractDeniedError(ImageArchiveError, PermissionError):
+    """Something in an image's archive can only be made by root."""
+
+
 class SandboxError(ContainerError):
     """A sandbox, throw-away nodes on this very machine, could not be made, used or undone."""
 

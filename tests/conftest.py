@@ -21,6 +21,9 @@ from lisa_container.engine.client import Engine
 from lisa_container.executor import release_lease
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
 
+# It is a plugin, whose fixtures tests take, and a module that they import from.
+pytest.register_assert_rewrite("archives")
+
 BUSYBOX = "lisa_container/busybox"
 
 # A session of LISA gives these; here LISA is used as a library.

@@ -142,6 +142,18 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
         self._raise_for_status(response)
         yield from self._stream_helper(response, decode=True)
 
+    def load_progress(self, chunks: Iterator[bytes], timeout: float) -> Iterator[dict[str, Any]]:
+        """What the engine says while it loads an image. The SDK's `load_image` has no timeout.
+
+        Args:
+            chunks: the archive, sent as it comes.
+            timeout: seconds without any word of the engine.
+        """
+        url = self._url("/images/load")
+        response = self._post(url, data=chunks, params={"quiet": 0}, stream=True, timeout=timeout)
+        self._raise_for_status(response)
+        yield from self._stream_helper(response, decode=True)
+
     def _negotiate(self) -> str:
         """The newest API version that both the engine and this SDK know."""
         answer = self._get(self._url("/_ping", versioned_api=False))

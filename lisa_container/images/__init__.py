@@ -1,8 +1,20 @@
-"""Images: getting the one a config asks for onto the node."""
+"""Images: getting the one a config asks for onto the node, making one, taking one apart."""
 
 from __future__ import annotations
 
 from lisa_container.images.ensure import ensure_image, with_image
+from lisa_container.images.extract import ExtractedImage, extract_image
+from lisa_container.images.layers import EntryKind, LayeredImage, LayerEntry, image_from_layers
 from lisa_container.images.pull import pull_image
 
-__all__ = ["ensure_image", "pull_image", "with_image"]
+__all__ = [
+    "EntryKind",
+    "ExtractedImage",
+    "LayerEntry",
+    "LayeredImage",
+    "ensure_image",
+    "extract_image",
+    "image_from_layers",
+    "pull_image",
+    "with_image",
+]

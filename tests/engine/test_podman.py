@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from conftest import BUSYBOX, connect_as, disconnect
@@ -20,6 +21,7 @@ from lisa_container.errors import (
     ImageNotFoundError,
     NameTakenError,
 )
+from lisa_container.images import LayerEntry, image_from_layers
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 
 
@@ -137,3 +139,30 @@ def test_executor(podman: DockerAdvanced, podman_node: Node) -> None:
     with ContainerExecutor(podman_node, ContainerTestConfig(image=BUSYBOX)) as container:
         result = container.run("echo out; echo err >&2; exit 3")
         assert (result.stdout, result.stderr, result.exit_code) == ("out", "err", 3)
+
+
+def test_image_of_layers(
+    podman: DockerAdvanced, podman_node: Node, podman_machine: SandboxNode, tmp_path: Path
+) -> None:
+    """Through the API, and by `podman load` of the saved archive."""
+    root = Path(f"/proc/{podman_machine.pid}/root")
+    links = {f"bin/{name}": LayerEntry.symlink("busybox") for name in ("sh", "sleep")}
+    image = image_from_layers(
+        [{"bin/busybox": root / "bin/busybox", **links}, {"bin/hello": b"#!/bin/sh\necho hello\n"}],
+        cmd=["hello"],
+        env={"PATH": "/bin"},
+    )
+    with ContainerExecutor(podman_node, ContainerTestConfig(image=image.reference)) as container:
+        assert container.run("hello").stdout == "hello"
+        assert podman.labels["lisa_container.lease"] in str(container.inspect()["Config"]["Labels"])
+    image.save(root / "root/image.tar", name="localhost/tests/hello:1")
+    podman_machine.run("podman load -i /root/image.tar; rm /root/image.tar")
+    try:
+        shown = podman_machine.run(
+            "podman image inspect -f '{{.Id}}' localhost/tests/hello:1"
+        ).stdout
+        assert f"sha256:{shown.strip()}" == image.id
+        result = podman.run_in_container("localhost/tests/hello:1", pull_policy="never")
+        assert result.stdout == "hello"
+    finally:
+        podman_machine.run("podman rmi localhost/tests/hello:1")

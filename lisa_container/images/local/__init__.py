@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import Callable
 
 from lisa_container.engine.client import Engine
+from lisa_container.images.layers import LAYERS_NAME
 from lisa_container.images.local.busybox import make_busybox
 from lisa_container.images.local.debian import make_debian
+from lisa_container.images.local.layers import load_layers
 
 # Name behind `lisa_container/` -> what makes it: called with the engine, reference and tag.
 MAKERS: dict[str, Callable[[Engine, str, str], None]] = {
     "busybox": make_busybox,
     "debian": make_debian,
+    LAYERS_NAME: load_layers,
 }
 
 __all__ = ["MAKERS"]

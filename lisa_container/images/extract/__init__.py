@@ -1,0 +1,8 @@
+"""The root file system of an image's archive, without any engine, whoever made the archive."""
+
+from __future__ import annotations
+
+from lisa_container.images.extract.extract import extract_image
+from lisa_container.images.extract.result import ExtractedImage
+
+__all__ = ["ExtractedImage", "extract_image"]
