@@ -164,6 +164,19 @@ def test_worker_stays_while_nothing_is_left(box: ContainerExecutor) -> None:
     box.run("kill $(ps -o pid,args | awk '$2 == \"sleep\" && $3 == 106 {print $1}')")
 
 
+@pytest.mark.parametrize("words", ["0.00 0.00 0.00 0/0 0", ""])
+def test_kernel_that_does_not_tell_its_newest_process(
+    node: Node, machine: SandboxNode, words: str
+) -> None:
+    """As gVisor, or lxcfs, which puts a file of its own there."""
+    machine.run(f"echo '{words}' >/root/loadavg")
+    volumes = {"/root/loadavg": "/proc/loadavg:ro"}
+    with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX, volumes=volumes)) as container:
+        for _ in range(3):
+            assert container.run("cat /proc/loadavg").stdout == words
+            assert container.run("sleep 107 >/dev/null 2>&1 &", nohup=True).left_processes
+
+
 def test_kill_that_comes_too_late(box: ContainerExecutor) -> None:
     """The command ended by itself: neither its words nor its end are taken for the next one's."""
     ended = 0
