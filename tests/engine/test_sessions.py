@@ -193,6 +193,14 @@ def test_kill_that_comes_too_late(box: ContainerExecutor) -> None:
     assert 0 < ended < 60
 
 
+def test_processes_left_write_to_nobody(box: ContainerExecutor) -> None:
+    """What they still print belongs to no later command."""
+    assert box.run("(sleep 0.2; echo late; echo late >&2) &", nohup=True).left_processes
+    for _ in range(10):
+        result = box.run("sleep 0.05; echo x")
+        assert (result.stdout, result.stderr) == ("x", "")
+
+
 # --- what breaks them ---------------------------------------------------------------------------
 
 
