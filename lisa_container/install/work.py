@@ -1,0 +1,100 @@
+"""`ContainerExecutor.install`: what is done in the container itself, and what by a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import PurePosixPath
+from typing import Any
+
+from lisa_container.config import ContainerTestConfig
+from lisa_container.executor import ContainerExecutor
+from lisa_container.install.errors import ToolError, ToolVerifyError
+from lisa_container.install.installer import Installer
+from lisa_container.install.layer import provide_layer
+from lisa_container.install.managers import Package
+from lisa_container.install.settings import PackageSettings
+from lisa_container.install.tool import InstalledTool, Tool
+from lisa_container.install.verify import NotReadyError, verify
+
+# Where engines put what every container of ours has: its init, and podman's mark.
+_ENGINES_OWN = (
+    "/sbin/docker-init",
+    "/usr/sbin/docker-init",
+    "/usr/bin/docker-init",
+    "/run/podman-init",
+    "/run/.containerenv",
+)
+# So many changed files are named in an error.
+_SHOWN = 5
+
+
+def install(
+    executor: ContainerExecutor,
+    given: Sequence[str | Mapping[str, Any] | Tool],
+    cached: bool,
+    settings: PackageSettings | None,
+    timeout: float,
+) -> list[InstalledTool]:
+    """See `ContainerExecutor.install`."""
+    tools = [Tool.of(each) for each in given]  # all are checked before anything is done
+    if settings is None:
+        settings = PackageSettings.of_node(executor.host)
+    if not cached:
+        installer = Installer(executor, settings, timeout)
+        return [_added(executor, installer.install(tool)) for tool in tools]
+    _require_unchanged(executor, tools)
+    layer, records = provide_layer(executor, tools, settings, timeout)
+    executor.take_image(layer)
+    if executor.is_started:
+        for tool, record in zip(tools, records):
+            _verify(executor, tool, record)
+    for record in records:
+        _added(executor, record)
+    return records
+
+
+def _added(executor: ContainerExecutor, record: InstalledTool) -> InstalledTool:
+    executor.installed.append(record)
+    return record
+
+
+def _verify(executor: ContainerExecutor, tool: Tool, record: InstalledTool) -> None:
+    """In the container itself: its user, its environment and its mounts are not the builder's."""
+    package = Package(record.version, (record.command,) if record.command else ())
+    try:
+        verify(executor, tool, package)
+    except NotReadyError as error:
+        raise ToolVerifyError(
+            tool.name, executor.name, f"it is in the image, but not ready: {error}.", record.log
+        ) from error
+
+
+def _require_unchanged(executor: ContainerExecutor, tools: Sequence[Tool]) -> None:
+    """A container that is about to be replaced must have nothing in it that would be missed."""
+    if not executor.is_started or not tools:
+        return
+    with executor.engine.errors(executor.name):
+        changes = executor.engine.api.diff(executor.name) or []
+    places = [PurePosixPath(path) for path in mount_points(executor.config)]
+    changed = [
+        change["Path"]
+        for change in changes
+        if not any(_is_on_the_way(PurePosixPath(change["Path"]), place) for place in places)
+    ]
+    if changed:
+        shown = ", ".join(changed[:_SHOWN]) + ("…" if len(changed) > _SHOWN else "")
+        raise ToolError(
+            tools[0].name,
+            executor.name,
+            "cached=True gives it a new container, and files were changed in this one already "
+            f"({shown}). Install before anything else, or without cached=True.",
+        )
+
+
+def mount_points(config: ContainerTestConfig) -> list[str]:
+    """Where something is mounted: the engine makes files or folders for that."""
+    return [*(bind.split(":")[1] for bind in config.binds), *config.tmpfs, *_ENGINES_OWN]
+
+
+def _is_on_the_way(path: PurePosixPath, place: PurePosixPath) -> bool:
+    return path == place or path in place.parents
