@@ -148,6 +148,7 @@ class ContainerExecutor:
             if self._id:
                 return self
             config = self.config.merged(image=self._image) if self._image else self.config
+            self.installed = [tool for tool in self.installed if tool.layer]
             life = ContainerLife(self.engine, config, self.name)
 
             def begin() -> None:

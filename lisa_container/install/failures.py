@@ -27,7 +27,7 @@ Phrases = Mapping[Failure, str]
 _COMMON: dict[Failure, str] = {
     Failure.NO_SPACE: r"no space left on device|ENOSPC|(?:not|don't have) enough (?:free )?space|"
     r"disk (?:is )?full|disk quota exceeded",
-    Failure.UNTRUSTED: r"certificate verif|certificate is not trusted|self[- ]signed certificate|"
+    Failure.UNTRUSTED: r"certificate[ _]verif|certificate is not trusted|self[- ]signed certificate|"
     r"unable to get local issuer|UNABLE_TO_(?:GET|VERIFY)|x509:|NO_PUBKEY|"
     r"signatures? (?:verification failed|is invalid|couldn't be verified)|is not signed|"
     r"UNTRUSTED signature",

@@ -244,18 +244,20 @@ class Installer:
                 if error.failure is Failure.NOT_FOUND and tool.version:
                     versions = manager.versions(bench, tool)
                 manager.undo(bench, tool)
-                if error.failure is Failure.UNREACHABLE and number < _ATTEMPTS:
+                found = matching(tool.version, versions) if versions else ""
+                # It is there after all: a moment ago its source had trouble.
+                has_passed = bool(found) and found == tool.version
+                if (error.failure is Failure.UNREACHABLE or has_passed) and number < _ATTEMPTS:
                     rest = _RESTS[number - 1]
                     self._executor.host.log.info(
                         f"tool '{tool.name}': {error.said[:200]}; trying again in {rest:g} s"
                     )
                     time.sleep(rest)
                     continue
-                found = matching(tool.version, versions)
-                if found and found != tool.version:
+                if found and not has_passed:
                     tool = replace(tool, version=found)
                     continue
-                if versions:
+                if versions and not found:
                     raise self._version_error(tool, manager, versions, path) from error
                 raise
 

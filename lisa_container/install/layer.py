@@ -68,8 +68,10 @@ def provide_layer(
     with lock:
         if has_image(engine, reference):
             executor.host.log.info(f"tools are in layer '{reference}' of node '{engine.name}'")
-            return reference, _record(engine, reference)
-        return reference, _make(executor, base, reference, tools, settings, timeout)
+            records = _record(engine, reference)
+        else:
+            records = _make(executor, base, reference, tools, settings, timeout)
+    return reference, [dataclasses.replace(record, layer=reference) for record in records]
 
 
 def remove_layers(engine: Engine) -> list[str]:
@@ -150,31 +152,40 @@ def _make(
             made = engine.api.commit(
                 builder.id,
                 message=", ".join(f"{tool.name} {tool.version}" for tool in installed),
-                changes=_changes(found.get("Config") or {}, installed),
+                **_like(engine, found.get("Config") or {}, _labels(installed)),
             )
     adopt(engine, made["Id"], reference)
     return installed
 
 
-def _changes(config: Mapping[str, Any], installed: Sequence[InstalledTool]) -> list[str]:
-    """What makes the image one like that below it, and not like the container that was used.
-
-    An image inherits its container's labels. They cannot be taken away, but be emptied; an empty
-    lease is none.
-    """
+def _labels(installed: Sequence[InstalledTool]) -> dict[str, str]:
+    """An image inherits the labels of the container that it is made of. They cannot be taken away,
+    but be emptied; an empty lease is none."""
     record = [dataclasses.asdict(dataclasses.replace(tool, log="")) for tool in installed]
-    # No quotes and no dollars in it, which would mean something here.
+    # No quotes and no dollars in it, which would mean something to podman.
     encoded = base64.urlsafe_b64encode(json.dumps(record).encode()).decode()
-    return [
-        # In this order: an entrypoint resets the command.
-        f"ENTRYPOINT {json.dumps(config.get('Entrypoint') or [])}",
-        f"CMD {json.dumps(config.get('Cmd') or [])}",
-        f'LABEL {LEASE_LABEL}=""',
-        f'LABEL {RUNNER_LABEL}=""',
-        f'LABEL {SINCE_LABEL}=""',
-        f'LABEL {RUN_LABEL}="{run_id()}"',
-        f'LABEL {_RECORD_LABEL}="{encoded}"',
-    ]
+    return {
+        RUN_LABEL: run_id(),
+        LEASE_LABEL: "",
+        RUNNER_LABEL: "",
+        SINCE_LABEL: "",
+        _RECORD_LABEL: encoded,
+    }
+
+
+def _like(engine: Engine, config: Mapping[str, Any], labels: Mapping[str, str]) -> dict[str, Any]:
+    """What makes the image start as the one below it, and not as the container that was used."""
+    entrypoint, command = config.get("Entrypoint") or [], config.get("Cmd") or []
+    if engine.kind == "podman":  # it does not look at a config
+        instructions = [
+            # In this order: an entrypoint resets the command.
+            f"ENTRYPOINT {json.dumps(entrypoint)}",
+            f"CMD {json.dumps(command)}",
+            *(f'LABEL {name}="{value}"' for name, value in labels.items()),
+        ]
+        return {"changes": instructions}
+    # Docker takes "ENTRYPOINT []" for none named, and would name the container's.
+    return {"conf": {"Entrypoint": entrypoint, "Cmd": command, "Labels": dict(labels)}}
 
 
 def _record(engine: Engine, reference: str) -> list[InstalledTool]:

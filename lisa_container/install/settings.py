@@ -66,8 +66,8 @@ _CERTIFICATE_VARIABLES = (
     "CARGO_HTTP_CAINFO",
 )
 
-# Prints each file that there is, and what is no file, as `<what> <base64>`. Of the certificates only
-# the path: there are many, and a terminal is slow.
+# Prints each file that there is, and what is no file, as `<what> <base64>`. Of the certificates
+# only the path: there are many, and a terminal is slow.
 _LOOK = r"""
 show() { printf '%s ' "$1"; base64 | tr -d '\n'; echo; }
 env | show environment

@@ -128,7 +128,7 @@ class Tool(DataClassJsonMixin):
             raise checks.illegal(
                 f"tool '{self.name}', via",
                 self.via,
-                "'release' with a url or a file, and only then",
+                "'release' with a url or file, and only then",
             )
         if self.checksum and not _DIGEST.fullmatch(self.checksum):
             raise checks.illegal("checksum", self.checksum, _LEGAL_DIGEST)
@@ -200,8 +200,10 @@ class InstalledTool(DataClassJsonMixin):
     log: str = ""
     """The whole log of the installation, a file on this machine; empty where nothing had to be
     installed."""
+    layer: str = ""
+    """The image on the node that has it (`cached=True`); empty where only the container has it."""
     from_cache: bool = False
-    """It was in a layer on the node already."""
+    """The image was there already: nothing had to be installed."""
 
 
 def _check(given: Any, field: str, pattern: re.Pattern[str], legal: str) -> None:

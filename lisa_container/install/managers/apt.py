@@ -18,6 +18,8 @@ _GET = (
     "--no-install-recommends",
     "--option=Dpkg::Use-Pty=0",
     "--option=DPkg::Lock::Timeout=60",
+    # The installer tries again, and counts.
+    "--option=Acquire::Retries=0",
     "--option=Dpkg::Options::=--force-confold",
 )
 
@@ -39,11 +41,8 @@ class Apt(Manager):
 
     def refresh(self, bench: Bench) -> None:
         # Without the option it succeeds though nothing could be fetched.
-        said = bench.do(
-            ["apt-get", "--quiet", "--option=APT::Update::Error-Mode=any", "update"],
-            self.phrases,
-            _ENVIRONMENT,
-        )
+        command = [*_GET, "--option=APT::Update::Error-Mode=any", "update"]
+        said = bench.do(command, self.phrases, _ENVIRONMENT)
         # Before apt 2.3 the option means nothing.
         if "Some index files failed to download" in said:
             raise CommandFailedError(Failure.UNREACHABLE, bench.excerpt(said))

@@ -51,11 +51,12 @@ class Gem(Manager):
             raise CommandFailedError(Failure.OTHER, "gem does not list it as installed")
         version, folder, fetched, names = (*lines, "")[:4]
         commands = tuple(f"{folder}/{name}" for name in names.split())
-        sources = bench.ask(["gem", "sources", "--list"]).stdout.splitlines()
-        urls = [line for line in sources if re.match(r"\w+://", line)]
         digest = bench.ask(["sha256sum", fetched]).stdout.partition(" ")[0]
-        checksum = f"sha256:{digest}" if digest else ""
-        return Package(version, commands, bench.mask(" ".join(urls)), checksum)
+        if not digest:  # a gem that came with the image
+            return Package(version, commands)
+        sources = bench.ask(["gem", "sources", "--list"]).stdout.splitlines()
+        urls = " ".join(line for line in sources if "://" in line)
+        return Package(version, commands, bench.mask(urls), f"sha256:{digest}")
 
     def versions(self, bench: Bench, tool: Tool) -> list[str]:
         # "--exact" takes the name as it is, where it would be a pattern.

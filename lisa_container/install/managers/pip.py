@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any, ClassVar
 
-from lisa_container.install.bench import Bench
+from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import LanguageManager, Needs, Package
 from lisa_container.install.tool import Tool
@@ -54,13 +54,20 @@ class Pip(LanguageManager):
     def install(self, bench: Bench, tool: Tool) -> None:
         root = self.root(tool)
         report = f"{root}/report.json"
-        bench.do(["python3", "-m", "venv", "--clear", str(root)], self.phrases)
+        # In two steps: venv keeps to itself what the second one says where it fails.
+        bench.do(["python3", "-m", "venv", "--clear", "--without-pip", str(root)], self.phrases)
+        bench.do([f"{root}/bin/python", "-m", "ensurepip", "--default-pip"], self.phrases)
         version = bench.do([f"{root}/bin/pip", "--version"]).split()[1]
         # Since pip 22.2 it tells where all came from.
         reported = ["--report", report] if _is_at_least(version, 22, 2) else []
         command = [f"{root}/bin/pip", "install", "--no-input", "--no-cache-dir"]
         command += ["--disable-pip-version-check", "--progress-bar=off", *reported]
-        bench.do([*command, requirement(tool)], self.phrases)
+        try:
+            bench.do([*command, requirement(tool)], self.phrases)
+        except CommandFailedError as error:
+            if error.failure is Failure.NOT_FOUND:
+                self._look_closer(bench, tool)
+            raise
         bench.link([f"{root}/bin/{name}" for name in self._programs(bench, tool)[1:]])
 
     def describe(self, bench: Bench, tool: Tool) -> Package:
@@ -76,6 +83,27 @@ class Pip(LanguageManager):
         command = [f"{self.root(tool)}/bin/pip", "index", "versions", "--no-input", tool.name]
         match = re.search(r"^Available versions: (.+)$", bench.ask(command).stdout, re.MULTILINE)
         return match[1].split(", ") if match else []
+
+    def _look_closer(self, bench: Bench, tool: Tool) -> None:
+        """An index that answers with an error is for pip like one that has nothing; it tells only
+        when asked to be verbose.
+
+        Raises:
+            CommandFailedError: that was the case.
+        """
+        command = [f"{self.root(tool)}/bin/pip", "index", "versions", "--no-input", "-vv"]
+        result = bench.ask([*command, tool.name])
+        for line in (result.stdout + result.stderr).splitlines():
+            if "Could not fetch URL" not in line:
+                continue
+            match = re.search(r": (\d{3}) (?:Client|Server) Error", line)
+            status = match[1] if match else ""
+            if status != "404":
+                is_denied = status in ("401", "403")
+                failure = Failure.UNAUTHORIZED if is_denied else Failure.UNREACHABLE
+                raise CommandFailedError(failure, bench.mask(line.strip()))
+        if result.exit_code == 0 and not tool.version:
+            raise CommandFailedError(Failure.UNREACHABLE, "it was not there a moment ago")
 
     def _programs(self, bench: Bench, tool: Tool) -> list[str]:
         python = f"{self.root(tool)}/bin/python"

@@ -80,9 +80,7 @@ def _fetched(bench: Bench, tool: Tool, folder: Path) -> Path:
     if tool.file:
         file = Path(tool.file)
         if not file.is_file():
-            raise CommandFailedError(
-                Failure.NOT_FOUND, f"there is no file '{file}' on this machine"
-            )
+            raise CommandFailedError(Failure.NOT_FOUND, f"this machine has no file '{file}'")
         return file
     # The name tells the kind of archive; it may not lead out of the folder.
     name = tool.url.partition("?")[0].rpartition("/")[2] or "download"
