@@ -27,8 +27,9 @@ Phrases = Mapping[Failure, str]
 _COMMON: dict[Failure, str] = {
     Failure.NO_SPACE: r"no space left on device|ENOSPC|(?:not|don't have) enough (?:free )?space|"
     r"disk (?:is )?full|disk quota exceeded",
-    Failure.UNTRUSTED: r"certificate[ _]verif|certificate is not trusted|self[- ]signed certificate|"
-    r"unable to get local issuer|UNABLE_TO_(?:GET|VERIFY)|x509:|NO_PUBKEY|"
+    Failure.UNTRUSTED: r"certificate[ _]verif|certificate is not trusted|"
+    r"self[- ]signed certificate|unable to get local issuer|UNABLE_TO_(?:GET|VERIFY)|"
+    r"x509:|NO_PUBKEY|"
     r"signatures? (?:verification failed|is invalid|couldn't be verified)|is not signed|"
     r"UNTRUSTED signature",
     Failure.UNAUTHORIZED: r"\b401\b.{0,20}(?:unauthori[sz]ed|error)|\bE40[13]\b|"

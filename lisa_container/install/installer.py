@@ -145,18 +145,13 @@ class Installer:
             if found is None:
                 self._provide(bench, manager, tool, path)
                 wanted = self._attempt(bench, manager, tool, path)
-                package = manager.describe(bench, wanted)
                 try:
-                    found = self._verified(bench, wanted, package)
-                except NotReadyError as error:
+                    found = self._verified(bench, wanted, manager.describe(bench, wanted))
+                except (CommandFailedError, NotReadyError) as error:
                     bench.note(f"not ready: {error}")
+                    reason = f"{manager.name} has installed it, but it is not ready: {error}."
                     raise ToolVerifyError(
-                        tool.name,
-                        self._executor.name,
-                        bench.mask(
-                            f"{manager.name} has installed it, but it is not ready: {error}."
-                        ),
-                        path,
+                        tool.name, self._executor.name, bench.mask(reason), path
                     ) from error
             package, command, said = found
             record = InstalledTool(

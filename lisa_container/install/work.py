@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from typing import Any
@@ -27,6 +28,11 @@ _ENGINES_OWN = (
 # So many changed files are named in an error.
 _SHOWN = 5
 
+# What the verifiers of a layer's tools have written in the container of that id.
+_own_changes: weakref.WeakKeyDictionary[ContainerExecutor, tuple[str, frozenset[str]]] = (
+    weakref.WeakKeyDictionary()
+)
+
 
 def install(
     executor: ContainerExecutor,
@@ -48,6 +54,7 @@ def install(
     if executor.is_started:
         for tool, record in zip(tools, records):
             _verify(executor, tool, record)
+        _own_changes[executor] = executor.id, frozenset(_changes(executor))
     for record in records:
         _added(executor, record)
     return records
@@ -73,14 +80,9 @@ def _require_unchanged(executor: ContainerExecutor, tools: Sequence[Tool]) -> No
     """A container that is about to be replaced must have nothing in it that would be missed."""
     if not executor.is_started or not tools:
         return
-    with executor.engine.errors(executor.name):
-        changes = executor.engine.api.diff(executor.name) or []
-    places = [PurePosixPath(path) for path in mount_points(executor.config)]
-    changed = [
-        change["Path"]
-        for change in changes
-        if not any(_is_on_the_way(PurePosixPath(change["Path"]), place) for place in places)
-    ]
+    container, own = _own_changes.get(executor, ("", frozenset()))
+    known = own if container == executor.id else frozenset()
+    changed = [path for path in _changes(executor) if path not in known]
     if changed:
         shown = ", ".join(changed[:_SHOWN]) + ("…" if len(changed) > _SHOWN else "")
         raise ToolError(
@@ -91,7 +93,20 @@ def _require_unchanged(executor: ContainerExecutor, tools: Sequence[Tool]) -> No
         )
 
 
-def mount_points(config: ContainerTestConfig) -> list[str]:
+def _changes(executor: ContainerExecutor) -> list[str]:
+    """The files of a container that are not as in its image."""
+    with executor.engine.errors(executor.name):
+        found = executor.engine.api.diff(executor.name) or []
+    places = [PurePosixPath(path) for path in _mount_points(executor.config)]
+    paths = [str(change["Path"]) for change in found]
+    return [
+        path
+        for path in paths
+        if not any(_is_on_the_way(PurePosixPath(path), place) for place in places)
+    ]
+
+
+def _mount_points(config: ContainerTestConfig) -> list[str]:
     """Where something is mounted: the engine makes files or folders for that."""
     return [*(bind.split(":")[1] for bind in config.binds), *config.tmpfs, *_ENGINES_OWN]
 

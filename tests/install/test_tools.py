@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -297,7 +298,7 @@ def test_pipx(container: ContainerExecutor) -> None:
 
 
 def test_npm(make: Any) -> None:
-    container = make(Tool("npm"))
+    container = make(Tool("npm"), PYTHON)
     (tool,) = container.install(Tool("cowsay", version="1.5.0", via="npm"))
     assert (tool.version, tool.manager, tool.command) == ("1.5.0", "npm", "/usr/local/bin/cowsay")
     assert tool.checksum.startswith("sha512-")
@@ -307,6 +308,30 @@ def test_npm(make: Any) -> None:
         container.install(Tool("cowsay", version="99.9", via="npm"))
     with pytest.raises(ToolNotFoundError, match="404"):
         container.install(Tool("@lisa-container/no-such-package", via="npm"))
+
+
+def test_npm_tries_again(make: Any, quick: None) -> None:
+    container = make(Tool("npm"), PYTHON)
+    package = {"name": "greeter", "version": "1.5.2", "bin": {"greeter": "greeter.js"}}
+    put(container, "/src/package/package.json", json.dumps(package).encode())
+    put(
+        container,
+        "/src/package/greeter.js",
+        b"#!/usr/bin/env node\nconsole.log('greeter 1.5.2')\n",
+    )
+    container.run("mkdir /shop && tar -C /src -czf /shop/greeter.tgz package", expected_exit_code=0)
+    dist = {"tarball": "http://127.0.0.1:8000/greeter.tgz"}
+    document = {
+        "name": "greeter",
+        "dist-tags": {"latest": "1.5.2"},
+        "versions": {"1.5.2": {**package, "dist": dist}},
+    }
+    put(container, "/shop/greeter", json.dumps(document).encode())
+    open_shop(container, 8000, "/shop", failing=1)
+    settings = PackageSettings({"npm_config_registry": "http://127.0.0.1:8000/"})
+    (found,) = container.install(Tool("greeter", version="1.5", via="npm"), settings=settings)
+    assert (found.version, found.verified) == ("1.5.2", "greeter 1.5.2")
+    assert "attempt 1 failed (unreachable)" in Path(found.log).read_text()
 
 
 # --- images that cannot, tools that are described wrongly -----------------------------------------
