@@ -212,5 +212,6 @@ class Bench:
 def _is_error(line: str) -> bool:
     lower = line.lower()
     return lower.startswith(("e:", "error", "npm err", "problem")) or any(
-        word in lower for word in ("error:", "depends:", "conflicts:", "nothing provides")
+        word in lower
+        for word in ("error:", "depends:", "conflicts:", "nothing provides", "cannot resolve")
     )

@@ -17,13 +17,17 @@ from lisa_container.install.settings import PackageSettings
 from lisa_container.install.tool import InstalledTool, Tool
 from lisa_container.install.verify import NotReadyError, verify
 
-# Where engines put what every container of ours has: its init, and podman's mark.
+# Where engines put what every container of ours has: its init, names and addresses, podman's mark.
 _ENGINES_OWN = (
     "/sbin/docker-init",
     "/usr/sbin/docker-init",
     "/usr/bin/docker-init",
     "/run/podman-init",
     "/run/.containerenv",
+    "/etc/hosts",
+    "/etc/hostname",
+    "/etc/resolv.conf",
+    "/etc/mtab",
 )
 # So many changed files are named in an error.
 _SHOWN = 5
