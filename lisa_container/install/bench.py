@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import IO, TYPE_CHECKING, cast
 
 from lisa_container.command import CommandResult
+from lisa_container.errors import ContainerError
 from lisa_container.install.failures import Failure, Phrases, classify
 from lisa_container.install.masking import Mask, MaskedFile
 from lisa_container.install.settings import FOLDER, PackageSettings
@@ -100,8 +101,13 @@ class Bench:
         trace: TracebackType | None,
     ) -> None:
         self._log.flush()
-        if self._settings.files:
+        if not self._settings.files:
+            return
+        try:
             self.executor.run(["rm", "-rf", self._folder], user="0", timeout=60)
+        except ContainerError:
+            if kind is None:  # else the container has died, say, and that is told
+                raise
 
     @property
     def bin_folder(self) -> str:

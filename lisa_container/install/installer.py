@@ -93,12 +93,18 @@ class Installer:
         executor: the container, running.
         settings: of the package managers, lent to it.
         timeout: seconds that one command of a manager may take.
+        name: of the container for which it is done, for messages; its own by default.
     """
 
     def __init__(
-        self, executor: ContainerExecutor, settings: PackageSettings, timeout: float
+        self,
+        executor: ContainerExecutor,
+        settings: PackageSettings,
+        timeout: float,
+        name: str = "",
     ) -> None:
         self._executor = executor
+        self._name = name or executor.name
         self._settings = settings
         self._timeout = timeout
         # Manager -> when its index was fetched here.
@@ -113,11 +119,11 @@ class Installer:
         if not self._executor.has_shell:
             raise ToolManagerError(
                 tool.name,
-                self._executor.name,
+                self._name,
                 "its image has no shell, and nothing can be installed without one. Choose another "
                 "image.",
             )
-        path = _log_path(f"{self._executor.name}-{tool.name}")
+        path = _log_path(f"{self._name}-{tool.name}")
         with path.open("wb") as log:
             try:
                 return self._install(tool, log, str(path))
@@ -129,7 +135,7 @@ class Installer:
 
     def clean(self) -> None:
         """Remove what was fetched and is not needed any more."""
-        path = _log_path(f"{self._executor.name}-clean")
+        path = _log_path(f"{self._name}-clean")
         with path.open("wb") as log:
             bench = Bench(self._executor, self._settings, log, self._timeout)
             for name in self._refreshed:
@@ -151,7 +157,7 @@ class Installer:
                     bench.note(f"not ready: {error}")
                     reason = f"{manager.name} has installed it, but it is not ready: {error}."
                     raise ToolVerifyError(
-                        tool.name, self._executor.name, bench.mask(reason), path
+                        tool.name, self._name, bench.mask(reason), path
                     ) from error
             package, command, said = found
             record = InstalledTool(
@@ -180,7 +186,7 @@ class Installer:
         if manager is None:
             raise ToolManagerError(
                 tool.name,
-                self._executor.name,
+                self._name,
                 f"its image has no package manager ({_system_names()} were looked for). Name "
                 "another image, or a release by url=… or file=….",
             )
@@ -215,7 +221,7 @@ class Installer:
         if system is None or not (has_manager or needs):
             raise ToolManagerError(
                 tool.name,
-                self._executor.name,
+                self._name,
                 f"its image has no {manager.name} ('{manager.program}'), and nothing that could "
                 f"install it: {_system_names()} with a package for it were looked for. Name an "
                 "image that has it.",
@@ -269,7 +275,7 @@ class Installer:
         more = f" and {len(versions) - _SHOWN} more" if len(versions) > _SHOWN else ""
         return ToolVersionError(
             tool.name,
-            self._executor.name,
+            self._name,
             f"{manager.name} has no version {tool.version} of it. It has: {shown}{more}.",
             path,
         )
@@ -278,12 +284,12 @@ class Installer:
         if isinstance(error, ChecksumError):
             return ToolChecksumError(
                 tool.name,
-                self._executor.name,
+                self._name,
                 f"{error.said}. The file was changed or is another one; nothing of it was run.",
                 path,
             )
         kind, meaning = _MEANING[error.failure]
-        return kind(tool.name, self._executor.name, f"{meaning} It said: '{error.said}'.", path)
+        return kind(tool.name, self._name, f"{meaning} It said: '{error.said}'.", path)
 
 
 def _system_manager(bench: Bench) -> Manager | None:

@@ -22,6 +22,7 @@ from typing import Any
 from lisa_container.config import LOCAL_REPOSITORY, ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL, RUN_LABEL, RUNNER_LABEL, SINCE_LABEL, run_id
+from lisa_container.errors import EngineError
 from lisa_container.executor import ContainerExecutor
 from lisa_container.images.ensure import has_image, with_image
 from lisa_container.images.local.adopt import adopt
@@ -75,7 +76,7 @@ def provide_layer(
 
 
 def remove_layers(engine: Engine) -> list[str]:
-    """Remove all layers of tools from a node, but those that a container uses.
+    """Remove all layers of tools from a node, but those that a container uses, and those below.
 
     Args:
         engine: of the node (`node.tools[DockerAdvanced].engine`).
@@ -91,10 +92,20 @@ def remove_layers(engine: Engine) -> list[str]:
         in_use = {found["ImageID"] for found in engine.api.containers(all=True)}
         for found in engine.api.images(name=REPOSITORY):
             if found["Id"] not in in_use:
-                for name in found["RepoTags"]:
-                    engine.api.remove_image(name)
-                    removed.append(name)
+                removed += [name for name in found["RepoTags"] if _has_gone(engine, name)]
     return sorted(removed)
+
+
+def _has_gone(engine: Engine, name: str) -> bool:
+    """Remove an image by its name, unless another one is made of it."""
+    try:
+        with engine.errors(image=name):
+            engine.api.remove_image(name)
+    except EngineError as error:
+        if "child" in str(error):
+            return False
+        raise
+    return True
 
 
 def _base(executor: ContainerExecutor) -> str:
@@ -144,7 +155,7 @@ def _make(
     builder_config = ContainerTestConfig(image=base, network_mode=network)
     lent = settings.with_variables_of(config.environment)
     with ContainerExecutor(executor.host, builder_config) as builder:
-        installer = Installer(builder, lent, timeout)
+        installer = Installer(builder, lent, timeout, executor.name)
         installed = [installer.install(tool) for tool in tools]
         installer.clean()
         with engine.errors(builder.name, base):

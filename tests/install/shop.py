@@ -1,7 +1,7 @@
 """A small server of packages inside a container: on its loopback, with the faults a test wants.
 
-It is told by its command line: port, folder, how many requests fail at first, and `user:password`
-where it wants them. It runs on the container's own Python.
+It is told by its command line: port, folder and how many requests fail at first; and by a variable:
+`user:password`, where it wants them. It runs on the container's own Python.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ DEBIAN = "lisa_container/debian"
 PYTHON = Tool("python3-venv", command="python3")
 
 SERVER = """
-import base64, http.server, sys
+import base64, http.server, os, sys
 
-port, folder, failing, login = int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4]
+port, folder, failing = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+login = os.environ["LOGIN"]
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     def __init__(self, *args):
@@ -47,8 +48,8 @@ def open_shop(
     container: ContainerExecutor, port: int, folder: str, failing: int = 0, login: str = ""
 ) -> RunningCommand:
     """Start a server and wait until it answers."""
-    words = ["python3", "-c", SERVER, str(port), folder, str(failing), login]
-    running = container.run_async(words)
+    words = ["python3", "-c", SERVER, str(port), folder, str(failing)]
+    running = container.run_async(words, update_envs={"LOGIN": login})
     look = f"import socket; socket.create_connection(('127.0.0.1', {port})).close()"
     container.run(
         f'for i in $(seq 100); do python3 -c "{look}" 2>/dev/null && exit; sleep 0.1; done; exit 1',

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,8 @@ def test_the_second_time_nothing_is_installed(make: Any, node: Node) -> None:
         third.install("tree", cached=True)
     assert third.run("test -e /mine").exit_code == 0
 
+    # What is in use stays, and what that is made of.
+    assert not {jq.layer, other.layer} & set(remove_layers(engine))
     for executor in (first, second):
         executor.stop()
     assert {jq.layer, other.layer} <= set(remove_layers(engine))
@@ -91,7 +94,7 @@ def test_the_second_time_nothing_is_installed(make: Any, node: Node) -> None:
 def test_no_layer_of_what_failed(make: Any) -> None:
     container = make()
     images = {image["Id"] for image in container.engine.api.images(all=True)}
-    with pytest.raises(ToolVerifyError):
+    with pytest.raises(ToolVerifyError, match=f"'tree' in container '{container.name}'"):
         container.install("jq", Tool("tree", expect="never"), cached=True)
     assert {image["Id"] for image in container.engine.api.images(all=True)} == images
     names = [each["Names"][0] for each in container.engine.api.containers(all=True)]
@@ -386,13 +389,37 @@ def test_secrets_stay_secret(
     assert "http://***@127.0.0.1:8000/simple/" in Path(tool.log).read_text()
     said = everything_said(caplog, Path(tool.log).read_text(), str(tool))
     assert "greeter" in said
-    # The shop's own command line, which the test typed, is not the installer's.
-    said = "\n".join(line for line in said.splitlines() if "http.server" not in line)
     assert "s3cret" not in said
     # Nor is anything left in the container.
     assert container.run("ls -A /dev/shm").stdout == ""
     left = container.run("grep -rl s3cret / --exclude-dir=proc --exclude-dir=sys", timeout=60)
     assert left.stdout == ""
+
+
+def test_no_secret_in_a_layer_nor_on_a_command_line(make: Any, node_with_secrets: Node) -> None:
+    node = node_with_secrets
+    shop = make(PYTHON, network_mode="host")
+    put_wheel(shop, "/shop", "greeter", "1.5.2", says="greeter 1.5.2")
+    running = open_shop(shop, 8000, "/shop", login=f"keeper:{PASSWORD}")
+    container = make(PYTHON, network_mode="host")
+    seen: set[str] = set()
+    is_over = threading.Event()
+
+    def look() -> None:
+        while not is_over.is_set():
+            seen.update(node.execute("ps -eww -o args", no_debug_log=True).stdout.splitlines())
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    (tool,) = container.install(Tool("greeter", via="pip"), cached=True)
+    is_over.set()
+    looking.join()
+    running.kill()
+    assert any("pip install" in line for line in seen), "not looked while it ran"
+    assert not [line for line in seen if "s3cret" in line]
+    save = f"docker save {tool.layer} | grep -ac"
+    assert int(node.execute(f"{save} 'greeter 1.5.2'", shell=True, sudo=True).stdout) > 0
+    assert node.execute(f"{save} s3cret", shell=True, sudo=True).stdout == "0"
 
 
 def test_a_wrong_password(
