@@ -402,6 +402,7 @@ def test_no_secret_in_a_layer_nor_on_a_command_line(make: Any, node_with_secrets
     put_wheel(shop, "/shop", "greeter", "1.5.2", says="greeter 1.5.2")
     running = open_shop(shop, 8000, "/shop", login=f"keeper:{PASSWORD}")
     container = make(PYTHON, network_mode="host")
+    remove_layers(container.engine)  # of an earlier run, on a node that is given
     seen: set[str] = set()
     is_over = threading.Event()
 
