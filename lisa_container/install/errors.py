@@ -47,6 +47,10 @@ class ToolUnreachableError(ToolError):
     """Where it should come from did not answer soundly, again and again."""
 
 
+class ToolTimeoutError(ToolError, TimeoutError):
+    """A command of its manager did not end in the time that was allowed; it was killed."""
+
+
 class ToolUntrustedError(ToolError):
     """Where it should come from is not trusted: its certificate, or a signature."""
 

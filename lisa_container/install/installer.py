@@ -13,7 +13,7 @@ from typing import IO, TYPE_CHECKING
 
 from lisa.util import constants
 
-from lisa_container.errors import NoSpaceError
+from lisa_container.errors import CommandTimeoutError, NoSpaceError
 from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.errors import (
     ToolChecksumError,
@@ -22,6 +22,7 @@ from lisa_container.install.errors import (
     ToolManagerError,
     ToolNoSpaceError,
     ToolNotFoundError,
+    ToolTimeoutError,
     ToolUnauthorizedError,
     ToolUnreachableError,
     ToolUntrustedError,
@@ -129,6 +130,12 @@ class Installer:
                 return self._install(tool, log, str(path))
             except CommandFailedError as error:
                 raise self._error(error, tool, str(path)) from error
+            except CommandTimeoutError as error:
+                reason = (
+                    f"a command of its manager did not end in {self._timeout:g} seconds and was "
+                    "killed. Look where it hung, or give it longer by timeout=…."
+                )
+                raise ToolTimeoutError(tool.name, self._name, reason, str(path)) from error
             except NoSpaceError as error:  # the engine's word, as for a file that is copied
                 failed = CommandFailedError(Failure.NO_SPACE, str(error))
                 raise self._error(failed, tool, str(path)) from error

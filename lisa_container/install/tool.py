@@ -157,6 +157,11 @@ class Tool(DataClassJsonMixin):
         kind = "sha256" if match["sha256"] else "sha512"
         return kind, match[kind].lower()
 
+    # dataclasses-json would decode field by field, by type, with errors that name no field.
+    @classmethod
+    def from_dict(cls, kvs: Any, *, infer_missing: bool = False) -> Tool:
+        return cls.of(kvs)
+
     @classmethod
     def of(cls, given: str | Mapping[str, Any] | Tool) -> Tool:
         """A tool from its name, or from a mapping as YAML has it.

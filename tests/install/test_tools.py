@@ -13,7 +13,10 @@ from lisa.node import Node
 from shop import PYTHON, open_shop, put, put_wheel
 
 from lisa_container import ConfigError, ContainerExecutor, ContainerTestConfig
+from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.lease.report import list_resources
+from lisa_container.engine.lease.sweep import Findings, sweep
+from lisa_container.images.ensure import has_image
 from lisa_container.install import (
     PackageSettings,
     Tool,
@@ -22,6 +25,7 @@ from lisa_container.install import (
     ToolManagerError,
     ToolNoSpaceError,
     ToolNotFoundError,
+    ToolTimeoutError,
     ToolUnauthorizedError,
     ToolUnreachableError,
     ToolVerifyError,
@@ -84,8 +88,12 @@ def test_the_second_time_nothing_is_installed(make: Any, node: Node) -> None:
 
     # What is in use stays, and what that is made of.
     assert not {jq.layer, other.layer} & set(remove_layers(engine))
-    for executor in (first, second):
+    for executor in (first, second, third):
         executor.stop()
+    # It outlives the run that made it, and the sweep of a later one.
+    Lease.of(engine).release()
+    sweep(engine, Findings.of(engine))
+    assert has_image(engine, jq.layer)
     assert {jq.layer, other.layer} <= set(remove_layers(engine))
     names = [name for image in engine.api.images() for name in image["RepoTags"] or []]
     assert not {jq.layer, other.layer} & set(names)
@@ -181,6 +189,15 @@ def test_apt_unreachable(container: ContainerExecutor, quick: None) -> None:
     with pytest.raises(ToolUnreachableError, match=r"4 times.*cached=True") as e:
         container.install("jq")
     assert Path(e.value.log).read_text().count("attempt") == 4
+
+
+def test_apt_takes_too_long(container: ContainerExecutor) -> None:
+    put(container, "/usr/local/bin/apt-get", b"#!/bin/sh\necho hanging\nsleep 600\n")
+    container.run("chmod 755 /usr/local/bin/apt-get", user="0")
+    with pytest.raises(ToolTimeoutError, match="did not end in 2 seconds") as e:
+        container.install("jq", timeout=2)
+    assert "hanging" in Path(e.value.log).read_text()
+    assert container.run("pgrep -f apt-get || grep -l apt-get /proc/[0-9]*/cmdline").stdout == ""
 
 
 def test_apt_tries_again(python: ContainerExecutor, quick: None) -> None:

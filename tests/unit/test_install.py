@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lisa_container.errors import ConfigError
-from lisa_container.install import MANAGERS, PackageSettings, Tool
+from lisa_container.install import MANAGERS, InstalledTool, PackageSettings, Tool
 from lisa_container.install.failures import Failure, classify
 from lisa_container.install.managers import apk, apt, cargo, dnf, gem, go, npm, pacman, pip, zypper
 from lisa_container.install.managers.base import commands_among, matching
@@ -65,6 +65,13 @@ def test_a_tool_from_yaml() -> None:
     for wrong in (7, {}, {"via": "pip"}):
         with pytest.raises(ConfigError, match="a name, or a mapping"):
             Tool.of(wrong)  # type: ignore[arg-type]
+
+
+def test_to_json_and_back() -> None:
+    tool = Tool("yq", version="3", via="pip", verify=["yq", "--help"], packages=["gcc"])
+    assert Tool.from_json(tool.to_json()) == tool
+    record = InstalledTool("yq", "3.2.1", "pip", "/usr/local/bin/yq", "", "", "yq 3.2.1")
+    assert InstalledTool.from_json(record.to_json()) == record
 
 
 def test_a_digest() -> None:
