@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -32,6 +33,10 @@ _ENGINES_OWN = (
 # So many changed files are named in an error.
 _SHOWN = 5
 
+# What executors have in their images, by what was asked for at once.
+_provided: weakref.WeakKeyDictionary[
+    ContainerExecutor, dict[tuple[Tool, ...], list[InstalledTool]]
+] = weakref.WeakKeyDictionary()
 # What the verifiers of a layer's tools have written in the container of that id.
 _own_changes: weakref.WeakKeyDictionary[ContainerExecutor, tuple[str, frozenset[str]]] = (
     weakref.WeakKeyDictionary()
@@ -47,6 +52,10 @@ def install(
 ) -> list[InstalledTool]:
     """See `ContainerExecutor.install`."""
     tools = [Tool.of(each) for each in given]  # all are checked before anything is done
+    asked, had = tuple(tools), _provided.setdefault(executor, {})
+    if cached and asked in had:  # by an earlier case that has the same container
+        _verify_all(executor, tools, had[asked])
+        return had[asked]
     if settings is None:
         settings = PackageSettings.of_node(executor.host)
     if not cached:
@@ -55,18 +64,26 @@ def install(
     _require_unchanged(executor, tools)
     layer, records = provide_layer(executor, tools, settings, timeout)
     executor.take_image(layer)
+    _verify_all(executor, tools, records)
     if executor.is_started:
-        for tool, record in zip(tools, records):
-            _verify(executor, tool, record)
         _own_changes[executor] = executor.id, frozenset(_changes(executor))
-    for record in records:
-        _added(executor, record)
+    had[asked] = [_added(executor, record) for record in records]
     return records
 
 
 def _added(executor: ContainerExecutor, record: InstalledTool) -> InstalledTool:
-    executor.installed.append(record)
+    # Once each: a later case may ask for what is there.
+    if not any(replace(record, log=had.log) == had for had in executor.installed):
+        executor.installed.append(record)
     return record
+
+
+def _verify_all(
+    executor: ContainerExecutor, tools: Sequence[Tool], records: Sequence[InstalledTool]
+) -> None:
+    if executor.is_started:
+        for tool, record in zip(tools, records):
+            _verify(executor, tool, record)
 
 
 def _verify(executor: ContainerExecutor, tool: Tool, record: InstalledTool) -> None:

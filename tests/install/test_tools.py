@@ -80,6 +80,12 @@ def test_the_second_time_nothing_is_installed(make: Any, node: Node) -> None:
     assert other.layer != jq.layer
     assert second.run("jq --version && rg --version").exit_code == 0
 
+    # Asked for again, as by the next case of a suite: it has them, whatever was changed in it.
+    second.run("touch /mine")
+    assert second.install(Tool("jq", version="1.6"), "tree", cached=True)[0] == again
+    assert second.run("test -e /mine").exit_code == 0
+    assert [tool.name for tool in second.installed] == ["jq", "tree", "ripgrep"]
+
     third = make()
     third.run("touch /mine")
     with pytest.raises(ToolError, match="files were changed in this one already .*/mine"):
@@ -138,8 +144,9 @@ def test_several_commands_in_a_package(container: ContainerExecutor) -> None:
 
 
 def test_what_is_there_is_not_installed_again(container: ContainerExecutor) -> None:
-    container.install("tree")
+    first = container.install("tree")
     (again,) = container.install(Tool("tree", version="2.1"))
+    assert container.installed == first
     assert "$ apt-get" not in Path(again.log).read_text()
 
 
