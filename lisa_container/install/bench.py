@@ -84,10 +84,14 @@ class Bench:
         self._bin_folder = ""
 
     def __enter__(self) -> Bench:
-        for name, content in self._settings.files.items():
-            mode = "644" if name == "certificates.pem" else "600"
-            content = content.replace(FOLDER.encode(), self._folder.encode())
-            self._require(["sh", "-c", _WRITE, "sh", self._folder, name, mode], stdin=content)
+        try:
+            for name, content in self._settings.files.items():
+                mode = "644" if name == "certificates.pem" else "600"
+                content = content.replace(FOLDER.encode(), self._folder.encode())
+                self._require(["sh", "-c", _WRITE, "sh", self._folder, name, mode], stdin=content)
+        except BaseException as error:
+            self.__exit__(type(error), error, error.__traceback__)
+            raise
         self._environment = {
             name: value.replace(FOLDER, self._folder)
             for name, value in self._settings.environment.items()

@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 import pytest
 from lisa.node import Node
 
-from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container import ContainerExecutor, ContainerTestConfig, DockerAdvanced
 from lisa_container.install import (
     Tool,
     ToolChecksumError,
@@ -25,6 +25,7 @@ from lisa_container.install import (
     ToolUnauthorizedError,
     ToolUnreachableError,
     installer,
+    remove_layers,
 )
 
 PROGRAM = b"#!/bin/sh\necho hello 1.2.3\n"
@@ -187,15 +188,26 @@ def test_a_password_in_the_url(
 ) -> None:
     caplog.set_level("DEBUG")
     Handler.files["/hello"] = PROGRAM
-    url = f"http://me:s3cret-word@{server}/hello"
+    url = f"http://me:s3cret-word@{server}/hello?signature=s3cret"
+    Handler.files["/hello?signature=s3cret"] = PROGRAM
     (found,) = busybox.install(Tool("hello", url=url, checksum=digest(PROGRAM)))
     assert Handler.asked[0].startswith("Basic ")
-    assert found.origin == f"http://***@{server}/hello"
+    assert found.origin == f"http://***@{server}/hello?***"
     Handler.failing.append("denied")
     with pytest.raises(ToolUnauthorizedError) as e:
         busybox.install(Tool("hello", url=url, checksum=digest(PROGRAM)))
-    logs = Path(found.log).read_text() + Path(e.value.log).read_text()
-    said = "\n".join([logs, str(e.value), *(record.getMessage() for record in caplog.records)])
+    nobody = url.replace(server, "127.0.0.1:9")
+    with pytest.raises(ToolUnreachableError, match="refused") as unreachable:
+        busybox.install(Tool("hello", url=nobody, checksum=digest(PROGRAM)))
+    logs = "".join(Path(log).read_text() for log in (found.log, e.value.log, unreachable.value.log))
+    said = "\n".join(
+        [
+            logs,
+            str(e.value),
+            str(unreachable.value),
+            *(record.getMessage() for record in caplog.records),
+        ]
+    )
     assert "hello" in said and "s3cret" not in said
 
 
@@ -210,6 +222,7 @@ def test_another_file_of_the_same_name(busybox: ContainerExecutor, tmp_path: Pat
 def test_a_file_in_a_layer(node: Node, tmp_path: Path) -> None:
     """What is in the file counts for the layer, not where it is."""
     config = ContainerTestConfig(image="lisa_container/busybox")
+    remove_layers(node.tools[DockerAdvanced].engine)  # of an earlier run, on a node that is given
     layers = []
     for name, number in (("a", b"1"), ("b", b"1"), ("a", b"2")):
         (tmp_path / name).write_bytes(b"#!/bin/sh\necho number " + number + b"\n")

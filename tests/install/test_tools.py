@@ -52,7 +52,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_second_time_nothing_is_installed(make: Any, node: Node) -> None:
-    first = make(network_mode="none", labels={"mine": "1"}, user="1000")
+    first = make(network_mode="none", read_only=True, user="1000")
     engine = first.engine
     remove_layers(engine)
     before = first.id

@@ -7,11 +7,14 @@ what is known to be right.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 import shutil
 import tarfile
 import tempfile
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import requests
@@ -69,11 +72,33 @@ class Release(LanguageManager):
         checksum = bench.do(["cat", f"{root.parent}/.{root.name}.origin"]).split()[0]
         command = f"{bench.bin_folder}/{tool.command or tool.name}"
         origin = tool.url or Path(tool.file).resolve().as_uri()
-        return Package(tool.version, (command,), bench.mask(origin), checksum)
+        return Package(tool.version, (command,), _shown(bench, tool, origin), checksum)
 
     def undo(self, bench: Bench, tool: Tool) -> None:
         root = self.root(tool)
         bench.ask(["rm", "-rf", str(root), f"{root.parent}/.{root.name}.origin"])
+
+
+def _shown(bench: Bench, tool: Tool, text: str) -> str:
+    """A text without the secrets of the URL: what is behind its question mark often is one."""
+    query = tool.url.partition("?")[2]
+    return bench.mask(text.replace(query, "***") if query else text)
+
+
+@contextlib.contextmanager
+def _quiet(tool: Tool) -> Iterator[None]:
+    """urllib3 writes what is behind the question mark into its debug log."""
+    query = tool.url.partition("?")[2]
+
+    def is_harmless(record: logging.LogRecord) -> bool:
+        return not query or query not in record.getMessage()
+
+    log = logging.getLogger("urllib3.connectionpool")
+    log.addFilter(is_harmless)
+    try:
+        yield
+    finally:
+        log.removeFilter(is_harmless)
 
 
 def _fetched(bench: Bench, tool: Tool, folder: Path) -> Path:
@@ -85,11 +110,14 @@ def _fetched(bench: Bench, tool: Tool, folder: Path) -> Path:
     # The name tells the kind of archive; it may not lead out of the folder.
     name = tool.url.partition("?")[0].rpartition("/")[2] or "download"
     file = folder / f"fetched-{name}"
-    bench.note(f"fetching {tool.url}")
+    bench.note(f"fetching {_shown(bench, tool, tool.url)}")
     try:
         # As it is: the checksum is of what lies there, not of what a server makes of it.
         headers = {"Accept-Encoding": "identity"}
-        with requests.get(tool.url, stream=True, timeout=_TIMEOUT, headers=headers) as answer:
+        with (
+            _quiet(tool),
+            requests.get(tool.url, stream=True, timeout=_TIMEOUT, headers=headers) as answer,
+        ):
             if answer.status_code != 200:
                 raise CommandFailedError(
                     _failure_of(answer.status_code),
@@ -102,9 +130,9 @@ def _fetched(bench: Bench, tool: Tool, folder: Path) -> Path:
             if length.isdigit() and int(length) != file.stat().st_size:
                 raise CommandFailedError(Failure.UNREACHABLE, "the connection broke on the way")
     except requests.exceptions.SSLError as error:
-        raise CommandFailedError(Failure.UNTRUSTED, bench.mask(str(error))) from error
+        raise CommandFailedError(Failure.UNTRUSTED, _shown(bench, tool, str(error))) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise CommandFailedError(Failure.UNREACHABLE, bench.mask(str(error))) from error
+        raise CommandFailedError(Failure.UNREACHABLE, _shown(bench, tool, str(error))) from error
     return file
 
 
