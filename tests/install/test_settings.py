@@ -9,7 +9,12 @@ from typing import Any
 import pytest
 from lisa.node import Node
 
-from lisa_container.install import PackageSettings, ToolUnreachableError, installer
+from lisa_container.install import (
+    PackageSettings,
+    ToolNoSpaceError,
+    ToolUnreachableError,
+    installer,
+)
 
 FILES = {
     ".config/pip/pip.conf": "[global]\nindex-url = https://me:p1ssword@x/simple\ncache-dir = /x\n",
@@ -68,3 +73,11 @@ def test_apt_takes_the_nodes_proxy(make: Any, node: Node, monkeypatch: pytest.Mo
     assert "s3cret" not in Path(e.value.log).read_text() + str(e.value)
     # Nothing of it stays in the container.
     container.install("jq")
+
+
+def test_no_space_for_settings(make: Any, told: Node) -> None:
+    """Nothing of them stays then, either."""
+    container = make(tmpfs={"/dev/shm": "size=16k"})
+    with pytest.raises(ToolNoSpaceError, match="settings could not be lent"):
+        container.install("jq")
+    assert container.run("ls -A /dev/shm").stdout == ""
