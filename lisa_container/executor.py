@@ -29,6 +29,7 @@ from lisa_container.session import SessionPool
 from lisa_container.transfer import copy_from, copy_to
 
 if TYPE_CHECKING:
+    from lisa_container.install import InstalledTool, PackageSettings, Tool
     from lisa_container.node import ContainerNode
 
 NAME_PREFIX = "lisa_test_"
@@ -59,7 +60,11 @@ class ContainerExecutor:
         """Set to leave the container behind at the end, to look into it."""
         self.is_spare = False
         """No case has used it; then nobody wants to look into it either."""
+        self.installed: list[InstalledTool] = []
+        """What `install` has put into the container, for the artifacts."""
         self._id = ""
+        # The image to start from, where it is not the config's own.
+        self._image = ""
         self._engine: Engine | None = None
         self._life: ContainerLife | None = None
         self._node: ContainerNode | None = None
@@ -144,7 +149,9 @@ class ContainerExecutor:
         with self._lock:
             if self._id:
                 return self
-            life = ContainerLife(self.engine, self.config, self.name)
+            config = self.config.merged(image=self._image) if self._image else self.config
+            self.installed = [tool for tool in self.installed if tool.layer]
+            life = ContainerLife(self.engine, config, self.name)
 
             def begin() -> None:
                 self._life = life
@@ -154,7 +161,7 @@ class ContainerExecutor:
                 bounded(life.start, None)
 
             try:
-                with_image(self.engine, self.config, begin)
+                with_image(self.engine, config, begin)
                 self._id = life.id
                 self._sessions = SessionPool(self.engine, self.name)
             except BaseException:
@@ -318,6 +325,56 @@ class ContainerExecutor:
             merge_stderr=merge_stderr,
             start_timeout=start_timeout,
         )
+
+    def install(
+        self,
+        *tools: Tool | str | Mapping[str, Any],
+        cached: bool = False,
+        settings: PackageSettings | None = None,
+        timeout: float = 1800,
+    ) -> list[InstalledTool]:
+        """Have tools in the container, installed by package managers and verified.
+
+            container.install(Tool("jq", version="1.6"), Tool("httpie", via="pip", command="http"))
+
+        Args:
+            tools: each a `Tool`, or a package's name alone, or a mapping of a tool's fields.
+            cached: keep the tools as an image on the node, from which the next time nothing has to
+                be installed. The container is then replaced by a new one with them; nothing may
+                have been changed in it. It may be given before `start`, too.
+            settings: proxies, indexes, certificates and credentials for the package managers, lent
+                to the container meanwhile; those of the node by default.
+            timeout: seconds that one command of a manager may take.
+
+        Returns:
+            What was installed; `installed` has it, too.
+
+        Raises:
+            ConfigError: a tool is described wrongly; nothing was done.
+            ToolError: or one of its kinds (`lisa_container.install`): a tool could not be had.
+            EngineError: the engine failed, or does not answer.
+        """
+        from lisa_container.install.work import install  # it needs this module itself
+
+        return install(self, tools, cached, settings, timeout)
+
+    def take_image(self, image: str) -> None:
+        """Go on with another image than the config's; a running container is replaced by a new one.
+
+        Args:
+            image: a name or id that the node has.
+
+        Raises:
+            EngineError: see `start`; or the old container could not be removed.
+        """
+        with self._lock:
+            self._image = image
+            if not self._id:
+                return
+            self._remove_for_sure()
+            if self._id:
+                raise EngineError(f"{self!r} could not be replaced: it could not be removed")
+            self.start()
 
     def copy_to(self, local: str | PurePath, target: str | PurePath) -> None:
         """Copy a file or folder into the container, a chunk at a time.

@@ -15,6 +15,7 @@ from lisa_container.command import CommandResult
 from lisa_container.config.privileges import CAPABILITIES
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
+from lisa_container.engine.lease.report import list_resources
 from lisa_container.errors import (
     CommandTimeoutError,
     EngineError,
@@ -22,6 +23,7 @@ from lisa_container.errors import (
     NameTakenError,
 )
 from lisa_container.images import LayerEntry, image_from_layers
+from lisa_container.install import Tool, remove_layers
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 
 
@@ -166,3 +168,21 @@ def test_image_of_layers(
         assert result.stdout == "hello"
     finally:
         podman_machine.run("podman rmi localhost/tests/hello:1")
+
+
+def test_tools_in_a_layer(podman: DockerAdvanced, podman_node: Node, tmp_path: Path) -> None:
+    (tmp_path / "hello").write_text("#!/bin/sh\necho hello 1.2\n")
+    tool = Tool("hello", version="1.2", file=str(tmp_path / "hello"))
+    found = []
+    for _ in range(2):
+        with ContainerExecutor(podman_node, ContainerTestConfig(image=BUSYBOX)) as container:
+            found += container.install(tool, cached=True)
+            assert container.run("hello").stdout == "hello 1.2"
+    assert [each.from_cache for each in found] == [False, True]
+    base, layer = (
+        podman.engine.api.inspect_image(name)["Config"] for name in (BUSYBOX, found[0].layer)
+    )
+    assert (layer["Cmd"], layer.get("Entrypoint") or []) == (base["Cmd"], [])
+    assert layer["Labels"]["lisa_container.lease"] == ""
+    assert not [item for item in list_resources(podman.engine) if item.what == "image"]
+    assert [name.endswith(found[0].layer) for name in remove_layers(podman.engine)] == [True]

@@ -122,10 +122,13 @@ def _resources(engine: Engine) -> Iterator[Resource]:
             yield _resource("volume", found["Name"], found["Name"], found)
         for found in api.images(filters=filters):
             names = found.get("RepoTags") or [found["Id"][7:19]]
-            yield _resource("image", found["Id"], names[0], found)
+            # An image made of a container inherits its labels; where it is a cache, they were
+            # emptied.
+            if found["Labels"][LEASE_LABEL]:
+                yield _resource("image", found["Id"], names[0], found)
         # Two runs that made an image of the cache at once: the name is with the later one.
         for found in api.images(filters={"label": [RUN_LABEL], "dangling": True}):
-            if LEASE_LABEL not in (found.get("Labels") or {}):
+            if not (found.get("Labels") or {}).get(LEASE_LABEL):
                 yield _resource("image", found["Id"], found["Id"][7:19], found)
 
 

@@ -1,0 +1,74 @@
+"""cargo: a program built from a crate; Rust's compiler and a linker are needed."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from lisa_container.install.bench import Bench, CommandFailedError
+from lisa_container.install.failures import Failure, Phrases
+from lisa_container.install.managers.base import LanguageManager, Needs, Package
+from lisa_container.install.tool import Tool
+
+# Cargo's home while it builds: the index and the sources are large, and nobody needs them after.
+_HOME = "/var/tmp/lisa_container_cargo"
+_PREPARE = (
+    'mkdir -p "$CARGO_HOME" && '
+    'if [ -n "${LISA_CONTAINER_CARGO_CONFIG:-}" ]; then '
+    'umask 077; cp "$LISA_CONTAINER_CARGO_CONFIG" "$CARGO_HOME/config.toml"; fi'
+)
+
+
+class Cargo(LanguageManager):
+    """cargo install, below /opt/lisa_container/cargo."""
+
+    name = "cargo"
+    program = "cargo"
+    needs: ClassVar[Needs] = {
+        "apt": ("cargo", "gcc", "libc6-dev"),
+        "dnf": ("cargo", "gcc"),
+        "tdnf": ("rust", "gcc"),
+        "apk": ("cargo",),
+        "zypper": ("cargo", "gcc"),
+        "pacman": ("rust", "gcc"),
+    }
+    phrases: ClassVar[Phrases] = {
+        Failure.NOT_FOUND: r"could not find `.*` in registry|no matching package",
+        Failure.CONFLICT: r"already exists in destination|failed to select a version|"
+        r"cannot be built because it requires rustc|requires rustc",
+        Failure.UNREACHABLE: r"spurious network error|failed to (?:fetch|download|query replaced)|"
+        r"unable to update registry|\[\d+\] (?:could not|timeout|failed)",
+    }
+
+    def install(self, bench: Bench, tool: Tool) -> None:
+        environment = {"CARGO_HOME": _HOME, "CARGO_NET_RETRY": "0", "CARGO_TERM_COLOR": "never"}
+        bench.do(_PREPARE, environment=environment)
+        version = ["--version", f"={tool.version}"] if tool.version else []
+        command = ["cargo", "install", "--locked", "--force", "--root", str(self.root(tool))]
+        try:
+            # Somewhere to stand: cargo reads the configuration of the folder it is in, too.
+            bench.do([*command, *version, tool.name], self.phrases, environment)
+        finally:
+            bench.ask(["rm", "-rf", _HOME])
+        _, _, names = self._installed(bench, tool)
+        bench.link([f"{self.root(tool)}/bin/{name}" for name in names])
+
+    def describe(self, bench: Bench, tool: Tool) -> Package:
+        version, origin, names = self._installed(bench, tool)
+        commands = tuple(f"{bench.bin_folder}/{name}" for name in names)
+        return Package(version, commands, bench.mask(origin))
+
+    def _installed(self, bench: Bench, tool: Tool) -> tuple[str, str, list[str]]:
+        found = installed_in(bench.do(["cat", f"{self.root(tool)}/.crates.toml"]), tool.name)
+        if found is None:
+            raise CommandFailedError(Failure.OTHER, "cargo does not list it as installed")
+        return found
+
+
+def installed_in(crates: str, name: str) -> tuple[str, str, list[str]] | None:
+    """Version, source and programs of a crate in cargo's `.crates.toml`."""
+    line = rf'^"{re.escape(name)} (?P<version>\S+) \((?P<source>[^)]*)\)" = \[(?P<names>[^]]*)\]'
+    match = re.search(line, crates, re.MULTILINE)
+    if match is None:
+        return None
+    return match["version"], match["source"], re.findall(r'"([^"]+)"', match["names"])

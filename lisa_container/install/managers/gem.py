@@ -1,0 +1,70 @@
+"""gem: a program from RubyGems, among the image's own gems."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+from lisa_container.install.bench import Bench, CommandFailedError
+from lisa_container.install.failures import Failure, Phrases
+from lisa_container.install.managers.base import Manager, Needs, Package
+from lisa_container.install.tool import Tool
+
+# Where its programs went, and the file that was fetched.
+_LOOK = (
+    "spec = Gem::Specification.find_by_name(ARGV[0]); "
+    'puts spec.version, Gem.bindir, spec.cache_file, spec.executables.join(" ")'
+)
+
+
+class Gem(Manager):
+    """gem install. Gems that are built need a compiler: name it in `Tool.packages`."""
+
+    name = "gem"
+    program = "gem"
+    needs: ClassVar[Needs] = {
+        "apt": ("ruby",),
+        "dnf": ("rubygems",),
+        "tdnf": ("ruby",),
+        "yum": ("rubygems",),
+        "microdnf": ("rubygems",),
+        "apk": ("ruby",),
+        "zypper": ("ruby",),
+        "pacman": ("rubygems",),
+    }
+    phrases: ClassVar[Phrases] = {
+        Failure.NOT_FOUND: r"could not find a valid gem",
+        Failure.CONFLICT: r"conflicting executable|requires Ruby version|conflicts? with|"
+        r"unable to resolve dependency|overwrite the executable",
+        Failure.UNREACHABLE: r"bad response|unable to download data|SocketError|Net::OpenTimeout|"
+        r"too many connection resets",
+    }
+
+    def install(self, bench: Bench, tool: Tool) -> None:
+        version = ["--version", tool.version] if tool.version else []
+        command = ["gem", "install", "--no-document", "--conservative", *version, tool.name]
+        bench.do(command, self.phrases)
+
+    def describe(self, bench: Bench, tool: Tool) -> Package:
+        lines = bench.do(["ruby", "-e", _LOOK, tool.name]).splitlines()
+        if len(lines) < 3:
+            raise CommandFailedError(Failure.OTHER, "gem does not list it as installed")
+        version, folder, fetched, names = (*lines, "")[:4]
+        commands = tuple(f"{folder}/{name}" for name in names.split())
+        digest = bench.ask(["sha256sum", fetched]).stdout.partition(" ")[0]
+        if not digest:  # a gem that came with the image
+            return Package(version, commands)
+        sources = bench.ask(["gem", "sources", "--list"]).stdout.splitlines()
+        urls = " ".join(line for line in sources if "://" in line)
+        return Package(version, commands, bench.mask(urls), f"sha256:{digest}")
+
+    def versions(self, bench: Bench, tool: Tool) -> list[str]:
+        # "--exact" takes the name as it is, where it would be a pattern.
+        command = ["gem", "list", "--remote", "--all", "--exact", tool.name]
+        return versions_in(bench.ask(command).stdout, tool.name)
+
+
+def versions_in(listed: str, name: str) -> list[str]:
+    """The versions that `gem list --all` prints: `name (2.0, 1.9 ruby java)`."""
+    match = re.search(rf"^{re.escape(name)} \((.+)\)$", listed, re.MULTILINE)
+    return [part.split()[0] for part in match[1].split(", ")] if match else []

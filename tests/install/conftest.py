@@ -1,0 +1,42 @@
+"""Containers to install in."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import pytest
+from lisa.node import Node
+from shop import DEBIAN, PYTHON
+
+from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.install import Tool
+
+Make = Callable[..., ContainerExecutor]
+
+
+@pytest.fixture
+def make(node: Node) -> Iterator[Make]:
+    """Makes containers of Debian, which go after the test."""
+    with contextlib.ExitStack() as stack:
+
+        def start(*tools: Tool, **config: Any) -> ContainerExecutor:
+            executor = ContainerExecutor(node, ContainerTestConfig(image=DEBIAN, **config))
+            if tools:
+                executor.install(*tools, cached=True)
+            return stack.enter_context(executor)
+
+        yield start
+
+
+@pytest.fixture
+def container(make: Make) -> ContainerExecutor:
+    """A Debian as it is."""
+    return make()
+
+
+@pytest.fixture
+def python(make: Make) -> ContainerExecutor:
+    """A Debian with Python."""
+    return make(PYTHON)

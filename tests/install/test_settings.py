@@ -1,0 +1,83 @@
+"""What a node's package managers are told is lent to those in its containers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lisa.node import Node
+
+from lisa_container.install import (
+    PackageSettings,
+    ToolNoSpaceError,
+    ToolUnreachableError,
+    installer,
+)
+
+FILES = {
+    ".config/pip/pip.conf": "[global]\nindex-url = https://me:p1ssword@x/simple\ncache-dir = /x\n",
+    ".npmrc": "registry=https://r/\n//r/:_authToken=t2ken\nprefix=/x\n",
+    ".gemrc": ":sources:\n- https://me:p3ssword@g/\n:verbose: true\n",
+    ".cargo/config.toml": '[registries.x]\nindex = "sparse+https://c/"\ntoken = "t4ken"\n',
+}
+PROXY = "/etc/apt/apt.conf.d/99test"
+
+
+@pytest.fixture
+def told(node: Node) -> Iterator[Node]:
+    """A node that is told all it can be."""
+    for name, text in FILES.items():
+        write = f"mkdir -p ~/{Path(name).parent} && cat >~/{name} <<'END'\n{text}END"
+        node.execute(write, shell=True, no_debug_log=True)
+    yield node
+    for name in FILES:
+        node.execute(f"rm ~/{name}", shell=True)
+
+
+def test_settings_of_a_node(told: Node, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("DEBUG")
+    settings = PackageSettings.of_node(told)
+    assert settings.files["pip.conf"] == b"[global]\nindex-url = https://me:p1ssword@x/simple\n"
+    assert settings.files["npmrc"] == b"registry=https://r/\n//r/:_authToken=t2ken\n"
+    assert settings.files["gemrc"] == b"---\n:sources:\n- https://me:p3ssword@g/\n"
+    assert settings.files["cargo.toml"].decode() == FILES[".cargo/config.toml"]
+    assert b"BEGIN CERTIFICATE" in settings.files["certificates.pem"]
+    assert settings.environment["PIP_CONFIG_FILE"] == "{folder}/pip.conf"
+    assert settings.environment["SSL_CERT_FILE"] == "{folder}/certificates.pem"
+    secrets = {"p1ssword", "t2ken", "p3ssword", "t4ken"}
+    assert settings.secrets == secrets
+    said = "\n".join([repr(settings), *(record.getMessage() for record in caplog.records)])
+    assert not [secret for secret in secrets if secret in said]
+
+
+def test_a_node_that_is_told_nothing(node: Node) -> None:
+    settings = PackageSettings.of_node(node)
+    assert set(settings.files) <= {"certificates.pem", "apt.conf"}
+    assert settings.secrets == frozenset()
+
+
+def test_apt_takes_the_nodes_proxy(make: Any, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that does not answer; the password for it is in no log."""
+    monkeypatch.setattr(installer, "_RESTS", (0.1, 0.1, 0.1))
+    line = 'Acquire::http::Proxy "http://me:s3cret@127.0.0.1:9/";'
+    write = f"echo '{line}' >{PROXY}"
+    node.execute(write, shell=True, sudo=True, no_debug_log=True)
+    try:
+        container = make()
+        with pytest.raises(ToolUnreachableError, match="127.0.0.1:9") as e:
+            container.install("jq")
+    finally:
+        node.execute(f"rm {PROXY}", sudo=True)
+    assert "s3cret" not in Path(e.value.log).read_text() + str(e.value)
+    # Nothing of it stays in the container.
+    container.install("jq")
+
+
+def test_no_space_for_settings(make: Any, told: Node) -> None:
+    """Nothing of them stays then, either."""
+    container = make(tmpfs={"/dev/shm": "size=16k"})
+    with pytest.raises(ToolNoSpaceError, match="settings could not be lent"):
+        container.install("jq")
+    assert container.run("ls -A /dev/shm").stdout == ""
