@@ -7,6 +7,7 @@ that need just a node use that one instead (the user being root or having sudo).
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,11 @@ from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
 pytest.register_assert_rewrite("archives")
 
 BUSYBOX = "lisa_container/busybox"
+
+# In the background, or under nohup, these are ignored, and what a test starts would inherit that.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A session of LISA gives these; here LISA is used as a library.
 init_logger()

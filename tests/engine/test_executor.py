@@ -316,8 +316,6 @@ def test_end_of_the_process(
         [sys.executable, str(script), *words, f"exit_{how}", how],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        # Tests may run in the background, where a shell has SIGINT ignored.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     if how.startswith("SIG"):
         assert process.stdout is not None

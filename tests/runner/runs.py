@@ -69,8 +69,6 @@ class LisaProcess:
                 stdout=log,
                 stderr=log,
                 cwd=ROOT,
-                # Tests may run in the background, where a shell has SIGINT ignored.
-                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
             )
 
     @property
