@@ -42,12 +42,13 @@ def nothing_left(machine: SandboxNode) -> Iterator[None]:
 class Counted(ContainerExecutor):
     """Tells how many start at the same time."""
 
-    now = most = 0
+    now = most = begun = 0
     lock = threading.Lock()
 
     def start(self) -> ContainerExecutor:
         with self.lock:
             Counted.now += 1
+            Counted.begun += 1
             Counted.most = max(self.most, self.now)
         try:
             return super().start()
@@ -88,6 +89,14 @@ def test_one_fails(node: Node, machine: SandboxNode) -> None:
     assert not any(each.is_started for each in new)
     assert before.run(["echo", "alive"]).stdout == "alive"
     before.stop()
+
+
+def test_none_is_begun_after_a_failure(node: Node) -> None:
+    Counted.begun = 0
+    wrong = ContainerExecutor(node, BOX.merged(devices=["/dev/of_nobody"]))
+    with pytest.raises(EngineError, match="/dev/of_nobody"):
+        start_all([wrong, *(Counted(node, BOX) for _ in range(100))])
+    assert Counted.begun < 100
 
 
 class Together(ContainerExecutor):
