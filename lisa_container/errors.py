@@ -73,7 +73,7 @@ class SudoError(EngineError):
 
 
 class ImageNotFoundError(EngineError):
-    """The image is not on the node and could not be had.
+    """The image is not on the node and could not be had; those below say more exactly why.
 
     Args:
         image: the reference asked for.
@@ -81,12 +81,52 @@ class ImageNotFoundError(EngineError):
         said: what the engine said.
     """
 
+    advice = (
+        "Check the name and tag, the node's way to the registry, and 'pull_policy' ('always', "
+        "'missing' or 'never')."
+    )
+    """What to do next."""
+
     def __init__(self, image: str, node: str, said: str) -> None:
         super().__init__(
-            f"image '{image}' is not on node '{node}' and could not be had: {said}. Check the name "
-            "and tag, the node's way to the registry, and 'pull_policy' ('always', 'missing' or "
-            "'never')."
+            f"image '{image}' is not on node '{node}' and could not be had: {said}. {self.advice}"
         )
+
+
+class ImageUnauthorizedError(ImageNotFoundError):
+    """The registry wants to know who asks, or does not let him have the image."""
+
+    advice = (
+        "Give the credentials of somebody who may: pull_image takes a username and password; else "
+        "'docker login' on this machine. A registry may say the same of an image that is not there."
+    )
+
+
+class ImageRateLimitError(ImageNotFoundError):
+    """The registry gives no more for a while."""
+
+    advice = (
+        "Wait, give the credentials of an account with a higher limit, or take the image from "
+        "another registry ('registry')."
+    )
+
+
+class RegistryUnreachableError(ImageNotFoundError):
+    """The registry does not answer, or not soundly; tried several times."""
+
+    advice = (
+        "It is the node that must reach the registry: check its name resolution, routes, firewall "
+        "and the engine's proxy, or the registry itself."
+    )
+
+
+class RegistryUntrustedError(ImageNotFoundError):
+    """The engine does not trust the registry's certificate, or the registry has none."""
+
+    advice = (
+        "Put the registry's CA certificate on the node (for Docker /etc/docker/certs.d/<registry>/"
+        "ca.crt), or have the engine take the registry without TLS ('insecure-registries')."
+    )
 
 
 class NameTakenError(EngineError):

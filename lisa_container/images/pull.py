@@ -9,13 +9,16 @@ import docker.errors
 import docker.utils
 import requests
 import urllib3.exceptions
+from retry.api import retry_call
 
 from lisa_container.engine.client import Engine
-from lisa_container.errors import EngineTimeoutError, ImageNotFoundError, NoSpaceError
+from lisa_container.errors import EngineTimeoutError, RegistryUnreachableError, SshLostError
+from lisa_container.images.failures import pull_failure
 
-# Words of registries and engines that want to know who asks, or do not let him.
-_DENIED = ("unauthorized", "authentication required", "no basic auth", "denied")
 _TIMEOUTS = (requests.Timeout, urllib3.exceptions.ReadTimeoutError)
+# How often it is tried, and how long (seconds) after the first failure; twice that after the next.
+# The engine keeps the layers that it has.
+_TRIES, _PAUSE = 3, 1.0
 
 
 def pull_image(
@@ -35,23 +38,36 @@ def pull_image(
         timeout: seconds without any progress; 600 by default, as LISA's Docker.
 
     Raises:
-        ImageNotFoundError: it could not be pulled; the message says why.
+        ImageUnauthorizedError, ImageRateLimitError, RegistryUntrustedError: as they say.
+        RegistryUnreachableError: it did not answer soundly, several times.
+        ImageNotFoundError: it could not be pulled for another reason; the message says which.
         NoSpaceError: the node's disk is full.
         EngineTimeoutError: there was no progress.
     """
     engine.node.log.info(f"pulling image '{reference}' on node '{engine.name}'")
     repository, tag = docker.utils.parse_repository_tag(reference)
     header = _header(engine, repository, credential)
-    with engine.errors(image=reference):
-        try:
-            for line in engine.api.pull_progress(repository, tag or "latest", header, timeout):
-                if "error" in line:
-                    raise _failure(engine, reference, str(line["error"]))
-        except docker.errors.APIError as error:
-            raise _failure(engine, reference, str(error.explanation or error)) from error
-        except _TIMEOUTS as error:
-            what = f"get on with pulling image '{reference}'"
-            raise EngineTimeoutError(engine.name, what, timeout) from error
+
+    def pull() -> None:
+        with engine.errors(image=reference):
+            try:
+                for line in engine.api.pull_progress(repository, tag or "latest", header, timeout):
+                    if "error" in line:
+                        raise pull_failure(engine, reference, str(line["error"]))
+            except docker.errors.APIError as error:
+                raise pull_failure(engine, reference, str(error.explanation or error)) from error
+            except _TIMEOUTS as error:
+                what = f"get on with pulling image '{reference}'"
+                raise EngineTimeoutError(engine.name, what, timeout) from error
+
+    retry_call(
+        pull,
+        exceptions=(RegistryUnreachableError, SshLostError),
+        tries=_TRIES,
+        delay=_PAUSE,
+        backoff=2,
+        logger=engine.node.log,
+    )
 
 
 def _header(engine: Engine, repository: str, credential: dict[str, str] | None) -> Any:
@@ -64,11 +80,3 @@ def _header(engine: Engine, repository: str, credential: dict[str, str] | None) 
         # A credential helper that is configured here but does not work; docker goes on as well.
         engine.node.log.debug(f"no stored credential for '{registry}': {error}")
         return None
-
-
-def _failure(engine: Engine, reference: str, said: str) -> Exception:
-    if "no space left" in said:
-        return NoSpaceError(engine.name, said)
-    if any(words in said.lower() for words in _DENIED):
-        said += " (pull_image takes a username and password; else 'docker login' on this machine)"
-    return ImageNotFoundError(reference, engine.name, said)

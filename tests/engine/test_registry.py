@@ -17,7 +17,15 @@ from lisa.node import Node
 from lisa_container.config import ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
-from lisa_container.errors import ConfigError, EngineTimeoutError, ImageNotFoundError
+from lisa_container.errors import (
+    ConfigError,
+    EngineTimeoutError,
+    ImageNotFoundError,
+    ImageRateLimitError,
+    ImageUnauthorizedError,
+    RegistryUnreachableError,
+    RegistryUntrustedError,
+)
 from lisa_container.images import ensure_image
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 
@@ -29,6 +37,43 @@ version: 0.1
 storage: {{filesystem: {{rootdirectory: /var/lib/docker/registry}}}}
 http: {{addr: '{address}'}}
 {auth}
+"""
+# Answers a number of requests for a manifest with an error, and passes on to the open registry what
+# comes then.
+REFUSING = """
+import http.server, json, sys, urllib.request
+
+port, status, times = map(int, sys.argv[1:])
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    left = times
+
+    def do_GET(self):
+        if "/manifests/" in self.path and Refusing.left:
+            Refusing.left -= 1
+            body = json.dumps({"errors": [{"code": "TOOMANYREQUESTS", "message": "slow down"}]})
+            self.answer(status, body.encode() if status == 429 else b"", {})
+            return
+        asked = urllib.request.Request("http://127.0.0.1:5000" + self.path, method=self.command)
+        asked.headers = {"Accept": ", ".join(self.headers.get_all("Accept", ["*/*"]))}
+        with urllib.request.urlopen(asked) as found:
+            self.answer(found.status, found.read(), dict(found.headers))
+
+    do_HEAD = do_GET
+
+    def answer(self, status, body, headers):
+        self.send_response(status)
+        for name in ("Content-Type", "Docker-Content-Digest", "Docker-Distribution-Api-Version"):
+            if name in headers:
+                self.send_header(name, headers[name])
+        self.send_header("Content-Length", str(len(body) or headers.get("Content-Length", 0)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+http.server.ThreadingHTTPServer(("0.0.0.0", port), Refusing).serve_forever()
 """
 AUTH = "auth: {htpasswd: {realm: tests, path: /root/htpasswd}}"
 
@@ -47,6 +92,10 @@ def registries() -> Iterator[SandboxNode]:
             machine.run(f"setsid docker-registry serve /root/{name}.yml >/root/{name}.log 2>&1 &")
             probe = f"python3 -c \"import socket; socket.create_connection(('127.0.0.1', {address[-4:]}))\""
             assert eventually(lambda p=probe: machine.run(p, check=False).returncode == 0, 15)  # type: ignore[misc]
+        machine.run("cat >/root/refusing.py", stdin=REFUSING)
+        for port, status, times in ((5003, 429, 99), (5004, 503, 2), (5005, 503, 99)):
+            words = f"/root/refusing.py {port} {status} {times}"
+            machine.run(f"setsid python3 {words} >/root/refusing-{port}.log 2>&1 &")
         # One that takes connections and never says a word.
         silent = (
             "import socket, time; s = socket.create_server(('127.0.0.1', 5002)); time.sleep(999)"
@@ -101,18 +150,37 @@ def test_as_lisas(docker: DockerAdvanced) -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "words"),
+    ("image", "kind", "words"),
     [
-        (f"{OPEN}/image:there-is-none", "manifest unknown"),
-        (f"{OPEN}/there-is-none:1", "not found|unknown"),
-        ("127.0.0.1:1/image:1", "connection refused"),
+        (f"{OPEN}/image:there-is-none", ImageNotFoundError, "manifest unknown.*Check the name"),
+        (f"{OPEN}/there-is-none:1", ImageNotFoundError, "(not found|unknown).*Check the name"),
+        (f"{OPEN}/image@sha256:{'0' * 64}", ImageNotFoundError, "(not found|unknown).*Check"),
+        ("127.0.0.1:1/image:1", RegistryUnreachableError, "connection refused.*the node that must"),
+        ("there-is.none/image:1", RegistryUnreachableError, "lookup there-is.none.*the node that"),
+        ("127.0.0.1:5003/image:1", ImageRateLimitError, "(?i)toomanyrequests.*Wait"),
+        ("127.0.0.1:5005/image:1", RegistryUnreachableError, "(?i)503|unavailable"),
+        (f"{CLOSED}/image:1", ImageUnauthorizedError, "no basic auth.*takes a username"),
     ],
 )
-def test_cannot_be_had(docker: DockerAdvanced, image: str, words: str) -> None:
+def test_cannot_be_had(
+    docker: DockerAdvanced, image: str, kind: type[ImageNotFoundError], words: str
+) -> None:
     with pytest.raises(ImageNotFoundError, match=words) as caught:
         docker.pull_image(image)
+    assert type(caught.value) is kind
     assert image in str(caught.value)
-    assert "Check the name and tag" in str(caught.value)
+
+
+def test_registry_that_is_not_trusted(docker: DockerAdvanced, registries: SandboxNode) -> None:
+    """Docker trusts its own loopback without TLS, and nobody else."""
+    with pytest.raises(RegistryUntrustedError, match="tls: .*CA certificate"):
+        docker.pull_image(f"{registries.address}:5003/image:1")
+
+
+def test_registry_that_is_busy_for_a_while(docker: DockerAdvanced) -> None:
+    """It is asked again."""
+    docker.pull_image("127.0.0.1:5004/image:1")
+    assert tags(docker) == ["127.0.0.1:5004/image:1"]
 
 
 def test_wrong_name(docker: DockerAdvanced) -> None:
