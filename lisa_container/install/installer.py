@@ -14,7 +14,6 @@ from typing import IO, TYPE_CHECKING
 from lisa.util import constants
 
 from lisa_container.errors import CommandTimeoutError, NoSpaceError
-from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.errors import (
     ToolChecksumError,
     ToolConflictError,
@@ -36,6 +35,7 @@ from lisa_container.install.managers.release import ChecksumError
 from lisa_container.install.settings import PackageSettings
 from lisa_container.install.tool import InstalledTool, Tool
 from lisa_container.install.verify import NotReadyError, verify
+from lisa_container.install.workbench import CommandFailedError, Workbench
 
 if TYPE_CHECKING:
     from lisa_container.executor import ContainerExecutor
@@ -144,27 +144,27 @@ class Installer:
         """Remove what was fetched and is not needed any more."""
         path = _log_path(f"{self._name}-clean")
         with path.open("wb") as log:
-            bench = Bench(self._executor, self._settings, log, self._timeout)
+            workbench = Workbench(self._executor, self._settings, log, self._timeout)
             for name in self._refreshed:
-                MANAGERS[name].clean(bench)
+                MANAGERS[name].clean(workbench)
         self._refreshed.clear()
 
     def _install(self, tool: Tool, log: IO[bytes], path: str) -> InstalledTool:
-        with Bench(self._executor, self._settings, log, self._timeout) as bench:
-            bench.note(f"{tool.name} {tool.version}".rstrip() + f" in {self._executor!r}")
-            bench.note(f"settings for packages: {self._settings.origin}")
-            manager = self._manager(bench, tool)
-            found = self._ready(bench, manager, tool)
+        with Workbench(self._executor, self._settings, log, self._timeout) as workbench:
+            workbench.note(f"{tool.name} {tool.version}".rstrip() + f" in {self._executor!r}")
+            workbench.note(f"settings for packages: {self._settings.origin}")
+            manager = self._manager(workbench, tool)
+            found = self._ready(workbench, manager, tool)
             if found is None:
-                self._provide(bench, manager, tool, path)
-                wanted = self._attempt(bench, manager, tool, path)
+                self._provide(workbench, manager, tool, path)
+                wanted = self._attempt(workbench, manager, tool, path)
                 try:
-                    found = self._verified(bench, wanted, manager.describe(bench, wanted))
+                    found = self._verified(workbench, wanted, manager.describe(workbench, wanted))
                 except (CommandFailedError, NotReadyError) as error:
-                    bench.note(f"not ready: {error}")
+                    workbench.note(f"not ready: {error}")
                     reason = f"{manager.name} has installed it, but it is not ready: {error}."
                     raise ToolVerifyError(
-                        tool.name, self._name, bench.mask(reason), path
+                        tool.name, self._name, workbench.mask(reason), path
                     ) from error
             package, command, said = found
             record = InstalledTool(
@@ -172,24 +172,24 @@ class Installer:
                 version=package.version,
                 manager=manager.name,
                 command=command,
-                origin=bench.mask(package.origin),
+                origin=workbench.mask(package.origin),
                 checksum=package.checksum,
-                verified=bench.mask(said),
+                verified=workbench.mask(said),
                 log=path,
             )
-            bench.note(f"ready: {record}")
+            workbench.note(f"ready: {record}")
         self._executor.host.log.info(
             f"tool '{tool.name}' {record.version} ({record.manager}) is ready in "
             f"{self._executor!r}; the whole log: {path}"
         )
         return record
 
-    def _manager(self, bench: Bench, tool: Tool) -> Manager:
+    def _manager(self, workbench: Workbench, tool: Tool) -> Manager:
         if tool.via:
             return MANAGERS[tool.via]
         if tool.url or tool.file:
             return MANAGERS["release"]
-        manager = _system_manager(bench)
+        manager = _system_manager(workbench)
         if manager is None:
             raise ToolManagerError(
                 tool.name,
@@ -199,31 +199,35 @@ class Installer:
             )
         return manager
 
-    def _ready(self, bench: Bench, manager: Manager, tool: Tool) -> tuple[Package, str, str] | None:
+    def _ready(
+        self, workbench: Workbench, manager: Manager, tool: Tool
+    ) -> tuple[Package, str, str] | None:
         """What is there of it, where that will do."""
-        if manager.name == "release" or not manager.is_there(bench):
+        if manager.name == "release" or not manager.is_there(workbench):
             return None  # of a file, another one may be meant by the same name
         try:
-            found = self._verified(bench, tool, manager.describe(bench, tool))
+            found = self._verified(workbench, tool, manager.describe(workbench, tool))
         except (CommandFailedError, NotReadyError):
             return None
-        bench.note("it is there already, and ready")
+        workbench.note("it is there already, and ready")
         return found
 
-    def _verified(self, bench: Bench, tool: Tool, package: Package) -> tuple[Package, str, str]:
+    def _verified(
+        self, workbench: Workbench, tool: Tool, package: Package
+    ) -> tuple[Package, str, str]:
         wanted = tool.version.lstrip("v")
         if wanted and not matching(wanted, [package.version]):
             raise NotReadyError(f"it has version {package.version}, not {tool.version}")
-        bench.note(f"verifying {package}")
+        workbench.note(f"verifying {package}")
         command, said = verify(self._executor, tool, package)
         return package, command, said
 
-    def _provide(self, bench: Bench, manager: Manager, tool: Tool, path: str) -> None:
+    def _provide(self, workbench: Workbench, manager: Manager, tool: Tool, path: str) -> None:
         """Install the manager itself, and the packages that the tool names, where they lack."""
-        has_manager = manager.is_there(bench)
+        has_manager = manager.is_there(workbench)
         if has_manager and not tool.packages:
             return
-        system = _system_manager(bench)
+        system = _system_manager(workbench)
         needs = () if has_manager or system is None else manager.needs.get(system.name, ())
         if system is None or not (has_manager or needs):
             raise ToolManagerError(
@@ -235,23 +239,23 @@ class Installer:
                 path,
             )
         for package in (*needs, *tool.packages):
-            self._attempt(bench, system, Tool(package), path)
+            self._attempt(workbench, system, Tool(package), path)
 
-    def _attempt(self, bench: Bench, manager: Manager, tool: Tool, path: str) -> Tool:
+    def _attempt(self, workbench: Workbench, manager: Manager, tool: Tool, path: str) -> Tool:
         """Install it, again where the network failed; the tool with the version that was found."""
         number = 0
         while True:
             number += 1
             try:
-                self._refresh(bench, manager, is_stale=number > 1)
-                manager.install(bench, tool)
+                self._refresh(workbench, manager, is_stale=number > 1)
+                manager.install(workbench, tool)
                 return tool
             except CommandFailedError as error:
-                bench.note(f"attempt {number} failed ({error.failure.value})")
+                workbench.note(f"attempt {number} failed ({error.failure.value})")
                 versions = []
                 if error.failure is Failure.NOT_FOUND and tool.version:
-                    versions = manager.versions(bench, tool)
-                manager.undo(bench, tool)
+                    versions = manager.versions(workbench, tool)
+                manager.undo(workbench, tool)
                 found = matching(tool.version, versions) if versions else ""
                 # It is there after all: a moment ago its source had trouble.
                 has_passed = bool(found) and found == tool.version
@@ -269,10 +273,10 @@ class Installer:
                     raise self._version_error(tool, manager, versions, path) from error
                 raise
 
-    def _refresh(self, bench: Bench, manager: Manager, is_stale: bool) -> None:
+    def _refresh(self, workbench: Workbench, manager: Manager, is_stale: bool) -> None:
         last = self._refreshed.get(manager.name)
         if is_stale or last is None or time.monotonic() - last > _INDEX_AGE:
-            manager.refresh(bench)
+            manager.refresh(workbench)
             self._refreshed[manager.name] = time.monotonic()
 
     def _version_error(
@@ -299,9 +303,9 @@ class Installer:
         return kind(tool.name, self._name, f"{meaning} It said: '{error.said}'.", path)
 
 
-def _system_manager(bench: Bench) -> Manager | None:
+def _system_manager(workbench: Workbench) -> Manager | None:
     managers = (manager for manager in MANAGERS.values() if manager.is_system)
-    return next((manager for manager in managers if manager.is_there(bench)), None)
+    return next((manager for manager in managers if manager.is_there(workbench)), None)
 
 
 def _system_names() -> str:

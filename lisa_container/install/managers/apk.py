@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import Manager, Package, commands_among
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import CommandFailedError, Workbench
 
 
 class Apk(Manager):
@@ -25,28 +25,28 @@ class Apk(Manager):
         Failure.UNTRUSTED: r"untrusted signature|BAD signature",
     }
 
-    def refresh(self, bench: Bench) -> None:
-        bench.do(["apk", "update"], self.phrases)
+    def refresh(self, workbench: Workbench) -> None:
+        workbench.do(["apk", "update"], self.phrases)
 
-    def install(self, bench: Bench, tool: Tool) -> None:
-        bench.do(["apk", "add", request(tool)], self.phrases)
+    def install(self, workbench: Workbench, tool: Tool) -> None:
+        workbench.do(["apk", "add", request(tool)], self.phrases)
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
         match = None
-        listed = bench.do(["apk", "info", "-v"])
+        listed = workbench.do(["apk", "info", "-v"])
         for line in listed.splitlines():
             match = match or re.fullmatch(rf"{re.escape(tool.name)}-(\d\S*-r\d+)", line.strip())
         if match is None:
             raise CommandFailedError(Failure.OTHER, "apk does not list it as installed")
-        files = bench.do(["apk", "info", "-q", "-L", tool.name])
-        policy = bench.ask(["apk", "policy", tool.name]).stdout
+        files = workbench.do(["apk", "info", "-q", "-L", tool.name])
+        policy = workbench.ask(["apk", "policy", tool.name]).stdout
         return Package(match[1], commands_among(files), origin_of(policy, match[1]))
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
-        return versions_in(bench.ask(["apk", "policy", tool.name]).stdout)
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        return versions_in(workbench.ask(["apk", "policy", tool.name]).stdout)
 
-    def clean(self, bench: Bench) -> None:
-        bench.ask("rm -rf /var/cache/apk/*")
+    def clean(self, workbench: Workbench) -> None:
+        workbench.ask("rm -rf /var/cache/apk/*")
 
 
 def request(tool: Tool) -> str:

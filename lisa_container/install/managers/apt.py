@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import Manager, Package, commands_among, matching
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import CommandFailedError, Workbench
 
 # A package that asks a question gets its own answer; a file of the user's stays.
 _ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -39,38 +39,38 @@ class Apt(Manager):
         Failure.UNREACHABLE: r"failed to fetch .* 404|unable to fetch some archives",
     }
 
-    def refresh(self, bench: Bench) -> None:
+    def refresh(self, workbench: Workbench) -> None:
         # Without the option it succeeds though nothing could be fetched.
         command = [*_GET, "--option=APT::Update::Error-Mode=any", "update"]
-        said = bench.do(command, self.phrases, _ENVIRONMENT)
+        said = workbench.do(command, self.phrases, _ENVIRONMENT)
         # Before apt 2.3 the option means nothing.
         if "Some index files failed to download" in said:
-            raise CommandFailedError(Failure.UNREACHABLE, bench.excerpt(said))
+            raise CommandFailedError(Failure.UNREACHABLE, workbench.excerpt(said))
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         package = tool.name
         if tool.version:
-            version = matching(tool.version, self.versions(bench, tool))
+            version = matching(tool.version, self.versions(workbench, tool))
             if not version:
                 raise CommandFailedError(Failure.NOT_FOUND, "none of its versions is that one")
             package = f"{tool.name}={version}"
         command = [*_GET, "install", "--allow-downgrades", package]
-        bench.do(command, self.phrases, _ENVIRONMENT)
+        workbench.do(command, self.phrases, _ENVIRONMENT)
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
-        version = bench.do(["dpkg-query", "-W", "-f", "${Version}", tool.name])
-        files = bench.do(["dpkg-query", "-L", tool.name])
-        policy = bench.ask(["apt-cache", "policy", tool.name]).stdout
-        shown = bench.ask(["apt-cache", "show", f"{tool.name}={version}"]).stdout
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        version = workbench.do(["dpkg-query", "-W", "-f", "${Version}", tool.name])
+        files = workbench.do(["dpkg-query", "-L", tool.name])
+        policy = workbench.ask(["apt-cache", "policy", tool.name]).stdout
+        shown = workbench.ask(["apt-cache", "show", f"{tool.name}={version}"]).stdout
         sums = [line.split()[1] for line in shown.splitlines() if line.startswith("SHA256: ")]
         checksum = f"sha256:{sums[0]}" if sums else ""
         return Package(version, commands_among(files), origin_of(policy), checksum)
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
-        return versions_in(bench.ask(["apt-cache", "madison", tool.name]).stdout)
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        return versions_in(workbench.ask(["apt-cache", "madison", tool.name]).stdout)
 
-    def clean(self, bench: Bench) -> None:
-        bench.ask("apt-get clean; rm -rf /var/lib/apt/lists/*")
+    def clean(self, workbench: Workbench) -> None:
+        workbench.ask("apt-get clean; rm -rf /var/lib/apt/lists/*")
 
 
 def versions_in(madison: str) -> list[str]:

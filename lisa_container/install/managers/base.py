@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import ClassVar
 
-from lisa_container.install.bench import ROOT, Bench
 from lisa_container.install.failures import Phrases
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import ROOT, Workbench
 
 Needs = Mapping[str, Sequence[str]]
 """The packages that bring a manager, by the system manager that has them."""
@@ -34,7 +34,7 @@ class Package:
 
 
 class Manager(ABC):
-    """One package manager. It has no state; the bench says where it works.
+    """One package manager. It has no state; the workbench says where it works.
 
     What fails raises `CommandFailedError`. Everything may be done again.
     """
@@ -50,32 +50,32 @@ class Manager(ABC):
     phrases: ClassVar[Phrases] = {}
     """What it says when it fails."""
 
-    def is_there(self, bench: Bench) -> bool:
+    def is_there(self, workbench: Workbench) -> bool:
         """Whether the image has it, ready to work."""
-        return bench.has(self.program)
+        return workbench.has(self.program)
 
-    def refresh(self, bench: Bench) -> None:
+    def refresh(self, workbench: Workbench) -> None:
         """Fetch what its sources have to offer, for those that keep an index of it."""
         return
 
     @abstractmethod
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         """Install the tool's package with all that it depends on, in the tool's version."""
 
     @abstractmethod
-    def describe(self, bench: Bench, tool: Tool) -> Package:
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
         """What is installed of the tool's package now."""
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
         """The versions that its sources offer, the newest first where the manager tells; empty
         where it cannot tell or there is no such package."""
         return []
 
-    def clean(self, bench: Bench) -> None:
+    def clean(self, workbench: Workbench) -> None:
         """Remove what was fetched and is not needed any more, before a layer is made."""
         return
 
-    def undo(self, bench: Bench, tool: Tool) -> None:
+    def undo(self, workbench: Workbench, tool: Tool) -> None:
         """Remove what an installation that failed has left, where the manager does not itself."""
         return
 
@@ -87,8 +87,8 @@ class LanguageManager(Manager):
         """The tool's folder."""
         return ROOT / self.name / tool.name.replace("/", "+")
 
-    def undo(self, bench: Bench, tool: Tool) -> None:
-        bench.ask(["rm", "-rf", str(self.root(tool))])
+    def undo(self, workbench: Workbench, tool: Tool) -> None:
+        workbench.ask(["rm", "-rf", str(self.root(tool))])
 
 
 def matching(wanted: str, versions: Sequence[str]) -> str:

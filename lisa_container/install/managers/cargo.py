@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import LanguageManager, Needs, Package
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import CommandFailedError, Workbench
 
 # Cargo's home while it builds: the index and the sources are large, and nobody needs them after.
 _HOME = "/var/tmp/lisa_container_cargo"
@@ -40,26 +40,26 @@ class Cargo(LanguageManager):
         r"unable to update registry|\[\d+\] (?:could not|timeout|failed)",
     }
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         environment = {"CARGO_HOME": _HOME, "CARGO_NET_RETRY": "0", "CARGO_TERM_COLOR": "never"}
-        bench.do(_PREPARE, environment=environment)
+        workbench.do(_PREPARE, environment=environment)
         version = ["--version", f"={tool.version}"] if tool.version else []
         command = ["cargo", "install", "--locked", "--force", "--root", str(self.root(tool))]
         try:
             # Somewhere to stand: cargo reads the configuration of the folder it is in, too.
-            bench.do([*command, *version, tool.name], self.phrases, environment)
+            workbench.do([*command, *version, tool.name], self.phrases, environment)
         finally:
-            bench.ask(["rm", "-rf", _HOME])
-        _, _, names = self._installed(bench, tool)
-        bench.link([f"{self.root(tool)}/bin/{name}" for name in names])
+            workbench.ask(["rm", "-rf", _HOME])
+        _, _, names = self._installed(workbench, tool)
+        workbench.link([f"{self.root(tool)}/bin/{name}" for name in names])
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
-        version, origin, names = self._installed(bench, tool)
-        commands = tuple(f"{bench.bin_folder}/{name}" for name in names)
-        return Package(version, commands, bench.mask(origin))
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        version, origin, names = self._installed(workbench, tool)
+        commands = tuple(f"{workbench.bin_folder}/{name}" for name in names)
+        return Package(version, commands, workbench.mask(origin))
 
-    def _installed(self, bench: Bench, tool: Tool) -> tuple[str, str, list[str]]:
-        found = installed_in(bench.do(["cat", f"{self.root(tool)}/.crates.toml"]), tool.name)
+    def _installed(self, workbench: Workbench, tool: Tool) -> tuple[str, str, list[str]]:
+        found = installed_in(workbench.do(["cat", f"{self.root(tool)}/.crates.toml"]), tool.name)
         if found is None:
             raise CommandFailedError(Failure.OTHER, "cargo does not list it as installed")
         return found

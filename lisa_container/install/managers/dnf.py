@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from lisa_container.install.bench import Bench
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import Manager, Package, commands_among
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import Workbench
 
 _QUERY = "%{VERSION}-%{RELEASE}\\t%{SHA256HEADER}\\n"
 
@@ -33,23 +33,23 @@ class Dnf(Manager):
     }
     options: tuple[str, ...] = ("--setopt=install_weak_deps=False",)
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         # rpm's own spelling; without a release it means any.
         package = f"{tool.name}-{tool.version}" if tool.version else tool.name
-        bench.do([self.program, "-y", *self.options, "install", package], self.phrases)
+        workbench.do([self.program, "-y", *self.options, "install", package], self.phrases)
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
-        return describe_rpm(bench, tool.name, self._origin(bench, tool.name))
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        return describe_rpm(workbench, tool.name, self._origin(workbench, tool.name))
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
-        said = bench.ask([self.program, "-q", "list", "--showduplicates", tool.name]).stdout
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        said = workbench.ask([self.program, "-q", "list", "--showduplicates", tool.name]).stdout
         return versions_in(said, tool.name)
 
-    def clean(self, bench: Bench) -> None:
-        bench.ask([self.program, "clean", "all"])
+    def clean(self, workbench: Workbench) -> None:
+        workbench.ask([self.program, "clean", "all"])
 
-    def _origin(self, bench: Bench, package: str) -> str:
-        said = bench.ask([self.program, "-q", "info", "--installed", package]).stdout
+    def _origin(self, workbench: Workbench, package: str) -> str:
+        said = workbench.ask([self.program, "-q", "info", "--installed", package]).stdout
         match = re.search(r"^From repo(?:sitory)?\s*:\s*(\S+)", said, re.MULTILINE)
         return match[1] if match else ""
 
@@ -61,8 +61,8 @@ class Tdnf(Dnf):
     program = "tdnf"
     options = ()
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
-        return versions_in(bench.ask(["tdnf", "-q", "list", tool.name]).stdout, tool.name)
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        return versions_in(workbench.ask(["tdnf", "-q", "list", tool.name]).stdout, tool.name)
 
 
 class Yum(Dnf):
@@ -72,8 +72,8 @@ class Yum(Dnf):
     program = "yum"
     options = ()
 
-    def _origin(self, bench: Bench, package: str) -> str:
-        said = bench.ask(["yum", "-q", "info", "installed", package]).stdout
+    def _origin(self, workbench: Workbench, package: str) -> str:
+        said = workbench.ask(["yum", "-q", "info", "installed", package]).stdout
         match = re.search(r"^From repo\s*:\s*(\S+)", said, re.MULTILINE)
         return match[1] if match else ""
 
@@ -84,22 +84,22 @@ class Microdnf(Dnf):
     name = "microdnf"
     program = "microdnf"
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
         return []
 
-    def _origin(self, bench: Bench, package: str) -> str:
+    def _origin(self, workbench: Workbench, package: str) -> str:
         return ""
 
 
-def describe_rpm(bench: Bench, package: str, origin: str) -> Package:
+def describe_rpm(workbench: Workbench, package: str, origin: str) -> Package:
     """What rpm's database has of a package.
 
     Raises:
         CommandFailedError: nothing; it is not installed under this name.
     """
-    said = bench.do(["rpm", "-q", "--qf", _QUERY, package]).splitlines()[-1]
+    said = workbench.do(["rpm", "-q", "--qf", _QUERY, package]).splitlines()[-1]
     version, _, header = said.partition("\t")
-    files = bench.do(["rpm", "-q", "--qf", "[%{FILENAMES}\\n]", package])
+    files = workbench.do(["rpm", "-q", "--qf", "[%{FILENAMES}\\n]", package])
     checksum = f"sha256-header:{header}" if re.fullmatch("[0-9a-f]{64}", header) else ""
     return Package(version, commands_among(files), origin, checksum)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import Manager, Needs, Package
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import CommandFailedError, Workbench
 
 # Where its programs went, and the file that was fetched.
 _LOOK = (
@@ -40,28 +40,28 @@ class Gem(Manager):
         r"too many connection resets",
     }
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         version = ["--version", tool.version] if tool.version else []
         command = ["gem", "install", "--no-document", "--conservative", *version, tool.name]
-        bench.do(command, self.phrases)
+        workbench.do(command, self.phrases)
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
-        lines = bench.do(["ruby", "-e", _LOOK, tool.name]).splitlines()
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        lines = workbench.do(["ruby", "-e", _LOOK, tool.name]).splitlines()
         if len(lines) < 3:
             raise CommandFailedError(Failure.OTHER, "gem does not list it as installed")
         version, folder, fetched, names = (*lines, "")[:4]
         commands = tuple(f"{folder}/{name}" for name in names.split())
-        digest = bench.ask(["sha256sum", fetched]).stdout.partition(" ")[0]
+        digest = workbench.ask(["sha256sum", fetched]).stdout.partition(" ")[0]
         if not digest:  # a gem that came with the image
             return Package(version, commands)
-        sources = bench.ask(["gem", "sources", "--list"]).stdout.splitlines()
+        sources = workbench.ask(["gem", "sources", "--list"]).stdout.splitlines()
         urls = " ".join(line for line in sources if "://" in line)
-        return Package(version, commands, bench.mask(urls), f"sha256:{digest}")
+        return Package(version, commands, workbench.mask(urls), f"sha256:{digest}")
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
         # "--exact" takes the name as it is, where it would be a pattern.
         command = ["gem", "list", "--remote", "--all", "--exact", tool.name]
-        return versions_in(bench.ask(command).stdout, tool.name)
+        return versions_in(workbench.ask(command).stdout, tool.name)
 
 
 def versions_in(listed: str, name: str) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from lisa_container.install.bench import Bench
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import LanguageManager, Needs, Package
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import Workbench
 
 # Go's own folders while it builds; read-only files are in it.
 _PATH = "/var/tmp/lisa_container_go"
@@ -37,7 +37,7 @@ class Go(LanguageManager):
         Failure.UNTRUSTED: r"checksum mismatch|SECURITY ERROR",
     }
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         version = tool.version or "latest"
         if version[:1].isdigit():
             version = f"v{version}"
@@ -48,22 +48,22 @@ class Go(LanguageManager):
             "GOFLAGS": "-modcacherw",
             "HOME": _PATH,
         }
-        bench.do(["mkdir", "-p", _PATH])
+        workbench.do(["mkdir", "-p", _PATH])
         try:
-            bench.do(["go", "install", f"{tool.name}@{version}"], self.phrases, environment)
+            workbench.do(["go", "install", f"{tool.name}@{version}"], self.phrases, environment)
         finally:
-            bench.ask(["rm", "-rf", _PATH])
-        bench.link(self._programs(bench, tool))
+            workbench.ask(["rm", "-rf", _PATH])
+        workbench.link(self._programs(workbench, tool))
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
-        programs = self._programs(bench, tool)
-        said = bench.do(["go", "version", "-m", programs[0]], environment={"HOME": "/"})
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        programs = self._programs(workbench, tool)
+        said = workbench.do(["go", "version", "-m", programs[0]], environment={"HOME": "/"})
         version, module, checksum = module_in(said)
-        commands = tuple(f"{bench.bin_folder}/{path.rpartition('/')[2]}" for path in programs)
+        commands = tuple(f"{workbench.bin_folder}/{path.rpartition('/')[2]}" for path in programs)
         return Package(version, commands, module, checksum)
 
-    def _programs(self, bench: Bench, tool: Tool) -> list[str]:
-        return bench.do(["find", f"{self.root(tool)}/bin", "-type", "f"]).split()
+    def _programs(self, workbench: Workbench, tool: Tool) -> list[str]:
+        return workbench.do(["find", f"{self.root(tool)}/bin", "-type", "f"]).split()
 
 
 def module_in(said: str) -> tuple[str, str, str]:

@@ -6,10 +6,10 @@ import json
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
-from lisa_container.install.bench import Bench
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import LanguageManager, Needs, Package
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import Workbench
 
 
 class Npm(LanguageManager):
@@ -33,34 +33,38 @@ class Npm(LanguageManager):
         Failure.UNREACHABLE: r"ERR_SOCKET_TIMEOUT|FETCH_ERROR|socket hang up",
     }
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         package = f"{tool.name}@{tool.version}" if tool.version else tool.name
         root = self.root(tool)
-        bench.do(["mkdir", "-p", str(root)])
+        workbench.do(["mkdir", "-p", str(root)])
         command = ["npm", "install", "--prefix", str(root), "--no-fund", "--no-audit"]
         # Its own log would be written beside ours, and its own retries take minutes.
         command += ["--no-update-notifier", "--logs-max=0", "--fetch-retries=0", "--no-progress"]
         # In a tree of its own, its cache too.
         environment = {"npm_config_cache": f"{root}/.cache"}
-        bench.do([*command, package], self.phrases, environment)
-        bench.ask(["rm", "-rf", f"{root}/.cache"])
-        bench.link([f"{root}/node_modules/.bin/{name}" for name in self._programs(bench, tool)])
+        workbench.do([*command, package], self.phrases, environment)
+        workbench.ask(["rm", "-rf", f"{root}/.cache"])
+        workbench.link(
+            [f"{root}/node_modules/.bin/{name}" for name in self._programs(workbench, tool)]
+        )
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
         root = self.root(tool)
-        lock = bench.do(["cat", f"{root}/node_modules/.package-lock.json"])
+        lock = workbench.do(["cat", f"{root}/node_modules/.package-lock.json"])
         found = locked(lock, tool.name)
-        commands = tuple(f"{bench.bin_folder}/{name}" for name in self._programs(bench, tool))
-        origin = bench.mask(str(found.get("resolved", "")))
+        commands = tuple(
+            f"{workbench.bin_folder}/{name}" for name in self._programs(workbench, tool)
+        )
+        origin = workbench.mask(str(found.get("resolved", "")))
         return Package(str(found["version"]), commands, origin, str(found.get("integrity", "")))
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
-        said = bench.ask(["npm", "view", tool.name, "versions", "--json"])
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        said = workbench.ask(["npm", "view", tool.name, "versions", "--json"])
         return versions_in(said.stdout) if said.exit_code == 0 else []
 
-    def _programs(self, bench: Bench, tool: Tool) -> list[str]:
+    def _programs(self, workbench: Workbench, tool: Tool) -> list[str]:
         package = f"{self.root(tool)}/node_modules/{tool.name}/package.json"
-        return programs_in(bench.do(["cat", package]), tool.name)
+        return programs_in(workbench.do(["cat", package]), tool.name)
 
 
 def programs_in(package: str, name: str) -> list[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import Manager, Package, commands_among, matching
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import CommandFailedError, Workbench
 
 _QUIET = ("pacman", "--noconfirm", "--noprogressbar")
 
@@ -29,27 +29,27 @@ class Pacman(Manager):
         r"key .* could not be looked up",
     }
 
-    def refresh(self, bench: Bench) -> None:
-        bench.do([*_QUIET, "-Sy"], self.phrases)
+    def refresh(self, workbench: Workbench) -> None:
+        workbench.do([*_QUIET, "-Sy"], self.phrases)
 
-    def install(self, bench: Bench, tool: Tool) -> None:
-        if tool.version and not matching(tool.version, self.versions(bench, tool)):
+    def install(self, workbench: Workbench, tool: Tool) -> None:
+        if tool.version and not matching(tool.version, self.versions(workbench, tool)):
             raise CommandFailedError(Failure.NOT_FOUND, "its repositories have another version")
-        bench.do([*_QUIET, "-S", "--needed", tool.name], self.phrases)
+        workbench.do([*_QUIET, "-S", "--needed", tool.name], self.phrases)
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
-        version = bench.do(["pacman", "-Q", tool.name]).split()[-1]
-        files = bench.do(["pacman", "-Qlq", tool.name])
-        shown = fields_in(bench.ask(["pacman", "-Si", tool.name]).stdout)
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        version = workbench.do(["pacman", "-Q", tool.name]).split()[-1]
+        files = workbench.do(["pacman", "-Qlq", tool.name])
+        shown = fields_in(workbench.ask(["pacman", "-Si", tool.name]).stdout)
         # It has checked a checksum, but does not show it.
         return Package(version, commands_among(files), shown.get("Repository", ""))
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
-        shown = fields_in(bench.ask(["pacman", "-Si", tool.name]).stdout)
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        shown = fields_in(workbench.ask(["pacman", "-Si", tool.name]).stdout)
         return [shown["Version"]] if "Version" in shown else []
 
-    def clean(self, bench: Bench) -> None:
-        bench.ask("rm -rf /var/cache/pacman/pkg/* /var/lib/pacman/sync/*")
+    def clean(self, workbench: Workbench) -> None:
+        workbench.ask("rm -rf /var/cache/pacman/pkg/* /var/lib/pacman/sync/*")
 
 
 def fields_in(shown: str) -> dict[str, str]:

@@ -6,10 +6,10 @@ import json
 import re
 from typing import Any, ClassVar
 
-from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import LanguageManager, Needs, Package
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import CommandFailedError, Workbench
 
 PHRASES: Phrases = {
     Failure.NOT_FOUND: r"no matching distribution|could not find a version that satisfies",
@@ -48,43 +48,45 @@ class Pip(LanguageManager):
     }
     phrases: ClassVar[Phrases] = PHRASES
 
-    def is_there(self, bench: Bench) -> bool:
-        return bench.ask(["python3", "-c", _HAS_VENV]).exit_code == 0
+    def is_there(self, workbench: Workbench) -> bool:
+        return workbench.ask(["python3", "-c", _HAS_VENV]).exit_code == 0
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         root = self.root(tool)
         report = f"{root}/report.json"
         # In two steps: venv keeps to itself what the second one says where it fails.
-        bench.do(["python3", "-m", "venv", "--clear", "--without-pip", str(root)], self.phrases)
-        bench.do([f"{root}/bin/python", "-m", "ensurepip", "--default-pip"], self.phrases)
-        version = bench.do([f"{root}/bin/pip", "--version"]).split()[1]
+        workbench.do(["python3", "-m", "venv", "--clear", "--without-pip", str(root)], self.phrases)
+        workbench.do([f"{root}/bin/python", "-m", "ensurepip", "--default-pip"], self.phrases)
+        version = workbench.do([f"{root}/bin/pip", "--version"]).split()[1]
         # Since pip 22.2 it tells where all came from.
         reported = ["--report", report] if _is_at_least(version, 22, 2) else []
         command = [f"{root}/bin/pip", "install", "--no-input", "--no-cache-dir"]
         command += ["--disable-pip-version-check", "--progress-bar=off", *reported]
         try:
-            bench.do([*command, requirement(tool)], self.phrases)
+            workbench.do([*command, requirement(tool)], self.phrases)
         except CommandFailedError as error:
             if error.failure is Failure.NOT_FOUND:
-                self._look_closer(bench, tool)
+                self._look_closer(workbench, tool)
             raise
-        bench.link([f"{root}/bin/{name}" for name in self._programs(bench, tool)[1:]])
+        workbench.link([f"{root}/bin/{name}" for name in self._programs(workbench, tool)[1:]])
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
         root = self.root(tool)
-        version, *names = self._programs(bench, tool)
-        commands = tuple(f"{bench.bin_folder}/{name}" for name in names)
-        report = bench.ask(["cat", f"{root}/report.json"])
+        version, *names = self._programs(workbench, tool)
+        commands = tuple(f"{workbench.bin_folder}/{name}" for name in names)
+        report = workbench.ask(["cat", f"{root}/report.json"])
         origin, checksum = source_in(report.stdout, tool.name)
-        return Package(version, commands, bench.mask(origin), checksum)
+        return Package(version, commands, workbench.mask(origin), checksum)
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
         # "pip index" is there since pip 21.2.
         command = [f"{self.root(tool)}/bin/pip", "index", "versions", "--no-input", tool.name]
-        match = re.search(r"^Available versions: (.+)$", bench.ask(command).stdout, re.MULTILINE)
+        match = re.search(
+            r"^Available versions: (.+)$", workbench.ask(command).stdout, re.MULTILINE
+        )
         return match[1].split(", ") if match else []
 
-    def _look_closer(self, bench: Bench, tool: Tool) -> None:
+    def _look_closer(self, workbench: Workbench, tool: Tool) -> None:
         """An index that answers with an error is for pip like one that has nothing; it tells only
         when asked to be verbose.
 
@@ -92,7 +94,7 @@ class Pip(LanguageManager):
             CommandFailedError: that was the case.
         """
         command = [f"{self.root(tool)}/bin/pip", "index", "versions", "--no-input", "-vv"]
-        result = bench.ask([*command, tool.name])
+        result = workbench.ask([*command, tool.name])
         for line in (result.stdout + result.stderr).splitlines():
             if "Could not fetch URL" not in line:
                 continue
@@ -101,13 +103,13 @@ class Pip(LanguageManager):
             if status != "404":
                 is_denied = status in ("401", "403")
                 failure = Failure.UNAUTHORIZED if is_denied else Failure.UNREACHABLE
-                raise CommandFailedError(failure, bench.mask(line.strip()))
+                raise CommandFailedError(failure, workbench.mask(line.strip()))
         if result.exit_code == 0 and not tool.version:
             raise CommandFailedError(Failure.UNREACHABLE, "it was not there a moment ago")
 
-    def _programs(self, bench: Bench, tool: Tool) -> list[str]:
+    def _programs(self, workbench: Workbench, tool: Tool) -> list[str]:
         python = f"{self.root(tool)}/bin/python"
-        return bench.do([python, "-c", _PROGRAMS, tool.name]).split()
+        return workbench.do([python, "-c", _PROGRAMS, tool.name]).split()
 
 
 def requirement(tool: Tool) -> str:

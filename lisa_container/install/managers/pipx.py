@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any, ClassVar
 
-from lisa_container.install.bench import ROOT, Bench, CommandFailedError
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import LanguageManager, Needs, Package
 from lisa_container.install.managers.pip import PHRASES, requirement
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import ROOT, CommandFailedError, Workbench
 
 _HOME = str(ROOT / "pipx")
 
@@ -28,27 +28,27 @@ class Pipx(LanguageManager):
     }
     phrases: ClassVar[Phrases] = PHRASES
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         command = ["pipx", "install", "--force", "--pip-args=--no-input --no-cache-dir"]
-        bench.do([*command, requirement(tool)], self.phrases, _environment(bench))
+        workbench.do([*command, requirement(tool)], self.phrases, _environment(workbench))
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
-        said = bench.ask(["pipx", "list", "--json"], _environment(bench)).stdout
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        said = workbench.ask(["pipx", "list", "--json"], _environment(workbench)).stdout
         package = main_package(said, tool.name)
         if not package:
             raise CommandFailedError(Failure.OTHER, "pipx does not list it")
-        commands = tuple(f"{bench.bin_folder}/{name}" for name in package["apps"])
+        commands = tuple(f"{workbench.bin_folder}/{name}" for name in package["apps"])
         return Package(str(package["package_version"]), commands)
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
         python = f"{_HOME}/shared/bin/python"
-        said = bench.ask([python, "-m", "pip", "index", "versions", tool.name]).stdout
+        said = workbench.ask([python, "-m", "pip", "index", "versions", tool.name]).stdout
         lines = [line for line in said.splitlines() if line.startswith("Available versions: ")]
         return lines[0].partition(": ")[2].split(", ") if lines else []
 
-    def undo(self, bench: Bench, tool: Tool) -> None:
+    def undo(self, workbench: Workbench, tool: Tool) -> None:
         # Its own folder is among others, and it removes a failed one itself.
-        bench.ask(["pipx", "uninstall", tool.name], _environment(bench))
+        workbench.ask(["pipx", "uninstall", tool.name], _environment(workbench))
 
 
 def main_package(listed: str, name: str) -> dict[str, Any]:
@@ -60,5 +60,5 @@ def main_package(listed: str, name: str) -> dict[str, Any]:
         return {}
 
 
-def _environment(bench: Bench) -> dict[str, str]:
-    return {"PIPX_HOME": _HOME, "PIPX_BIN_DIR": bench.bin_folder, "USE_EMOJI": "0"}
+def _environment(workbench: Workbench) -> dict[str, str]:
+    return {"PIPX_HOME": _HOME, "PIPX_BIN_DIR": workbench.bin_folder, "USE_EMOJI": "0"}

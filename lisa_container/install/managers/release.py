@@ -20,10 +20,10 @@ from pathlib import Path
 import requests
 import urllib3.exceptions
 
-from lisa_container.install.bench import Bench, CommandFailedError
 from lisa_container.install.failures import Failure
 from lisa_container.install.managers.base import LanguageManager, Package
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import CommandFailedError, Workbench
 
 _CHUNK = 1 << 20
 # Seconds for the connection, and without any data.
@@ -43,46 +43,46 @@ class Release(LanguageManager):
     name = "release"
     program = "sh"
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         root = self.root(tool)
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
-            file = _fetched(bench, tool, folder)
-            kind, digest = _check(bench, tool, file)
+            file = _fetched(workbench, tool, folder)
+            kind, digest = _check(workbench, tool, file)
             content = folder / "content"
             content.mkdir()
             command = _unpacked(file, content, tool)
-            bench.note(f"{kind}:{digest} is as expected; the command is {command} in it")
-            bench.do(["rm", "-rf", str(root)])
-            bench.do(["mkdir", "-p", str(root.parent)])
-            bench.executor.copy_to(content, root)
+            workbench.note(f"{kind}:{digest} is as expected; the command is {command} in it")
+            workbench.do(["rm", "-rf", str(root)])
+            workbench.do(["mkdir", "-p", str(root.parent)])
+            workbench.executor.copy_to(content, root)
             (folder / "origin").write_text(f"{kind}:{digest}\n{command}\n")
-            bench.executor.copy_to(folder / "origin", root.with_name(f".{root.name}.origin"))
+            workbench.executor.copy_to(folder / "origin", root.with_name(f".{root.name}.origin"))
         # The copy belongs to the container's user; a tool belongs to root.
-        bench.do(["chown", "-R", "0:0", str(root)])
-        bench.do(["chmod", "755", f"{root}/{command}"])
+        workbench.do(["chown", "-R", "0:0", str(root)])
+        workbench.do(["chmod", "755", f"{root}/{command}"])
         name = tool.command or tool.name
         if Path(command).name != name:
-            bench.do(["ln", "-sf", command, f"{root}/{name}"])
+            workbench.do(["ln", "-sf", command, f"{root}/{name}"])
             command = name
-        bench.link([f"{root}/{command}"])
+        workbench.link([f"{root}/{command}"])
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
         root = self.root(tool)
-        checksum = bench.do(["cat", f"{root.parent}/.{root.name}.origin"]).split()[0]
-        command = f"{bench.bin_folder}/{tool.command or tool.name}"
+        checksum = workbench.do(["cat", f"{root.parent}/.{root.name}.origin"]).split()[0]
+        command = f"{workbench.bin_folder}/{tool.command or tool.name}"
         origin = tool.url or Path(tool.file).resolve().as_uri()
-        return Package(tool.version, (command,), _shown(bench, tool, origin), checksum)
+        return Package(tool.version, (command,), _shown(workbench, tool, origin), checksum)
 
-    def undo(self, bench: Bench, tool: Tool) -> None:
+    def undo(self, workbench: Workbench, tool: Tool) -> None:
         root = self.root(tool)
-        bench.ask(["rm", "-rf", str(root), f"{root.parent}/.{root.name}.origin"])
+        workbench.ask(["rm", "-rf", str(root), f"{root.parent}/.{root.name}.origin"])
 
 
-def _shown(bench: Bench, tool: Tool, text: str) -> str:
+def _shown(workbench: Workbench, tool: Tool, text: str) -> str:
     """A text without the secrets of the URL: what is behind its question mark often is one."""
     query = tool.url.partition("?")[2]
-    return bench.mask(text.replace(query, "***") if query else text)
+    return workbench.mask(text.replace(query, "***") if query else text)
 
 
 @contextlib.contextmanager
@@ -101,7 +101,7 @@ def _quiet(tool: Tool) -> Iterator[None]:
         log.removeFilter(is_harmless)
 
 
-def _fetched(bench: Bench, tool: Tool, folder: Path) -> Path:
+def _fetched(workbench: Workbench, tool: Tool, folder: Path) -> Path:
     if tool.file:
         file = Path(tool.file)
         if not file.is_file():
@@ -110,7 +110,7 @@ def _fetched(bench: Bench, tool: Tool, folder: Path) -> Path:
     # The name tells the kind of archive; it may not lead out of the folder.
     name = tool.url.partition("?")[0].rpartition("/")[2] or "download"
     file = folder / f"fetched-{name}"
-    bench.note(f"fetching {_shown(bench, tool, tool.url)}")
+    workbench.note(f"fetching {_shown(workbench, tool, tool.url)}")
     try:
         # As it is: the checksum is of what lies there, not of what a server makes of it.
         headers = {"Accept-Encoding": "identity"}
@@ -130,9 +130,11 @@ def _fetched(bench: Bench, tool: Tool, folder: Path) -> Path:
             if length.isdigit() and int(length) != file.stat().st_size:
                 raise CommandFailedError(Failure.UNREACHABLE, "the connection broke on the way")
     except requests.exceptions.SSLError as error:
-        raise CommandFailedError(Failure.UNTRUSTED, _shown(bench, tool, str(error))) from error
+        raise CommandFailedError(Failure.UNTRUSTED, _shown(workbench, tool, str(error))) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-        raise CommandFailedError(Failure.UNREACHABLE, _shown(bench, tool, str(error))) from error
+        raise CommandFailedError(
+            Failure.UNREACHABLE, _shown(workbench, tool, str(error))
+        ) from error
     return file
 
 
@@ -144,7 +146,7 @@ def _failure_of(status: int) -> Failure:
     return Failure.UNREACHABLE if status in (408, 425, 429) or status >= 500 else Failure.OTHER
 
 
-def _check(bench: Bench, tool: Tool, file: Path) -> tuple[str, str]:
+def _check(workbench: Workbench, tool: Tool, file: Path) -> tuple[str, str]:
     kind, expected = tool.digest
     kind = kind or "sha256"
     summed = hashlib.new(kind)
@@ -155,7 +157,7 @@ def _check(bench: Bench, tool: Tool, file: Path) -> tuple[str, str]:
     if expected and found != expected:
         raise ChecksumError(f"{kind}:{expected}", f"{kind}:{found}")
     if not expected:
-        bench.note(f"no checksum was given for '{file}'")
+        workbench.note(f"no checksum was given for '{file}'")
     return kind, found
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import ClassVar
 
-from lisa_container.install.bench import Bench
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import Manager, Package, matching
 from lisa_container.install.managers.dnf import describe_rpm
 from lisa_container.install.tool import Tool
+from lisa_container.install.workbench import Workbench
 
 _QUIET = ("zypper", "--non-interactive")
 
@@ -29,28 +29,28 @@ class Zypper(Manager):
         r"failed to retrieve new repository|valid metadata not found",
     }
 
-    def refresh(self, bench: Bench) -> None:
-        bench.do([*_QUIET, "refresh"], self.phrases)
+    def refresh(self, workbench: Workbench) -> None:
+        workbench.do([*_QUIET, "refresh"], self.phrases)
 
-    def install(self, bench: Bench, tool: Tool) -> None:
+    def install(self, workbench: Workbench, tool: Tool) -> None:
         package = tool.name
         if tool.version:
-            version = matching(tool.version, self.versions(bench, tool)) or tool.version
+            version = matching(tool.version, self.versions(workbench, tool)) or tool.version
             package = f"{tool.name}={version}"
         command = [*_QUIET, "install", "--no-recommends", "--oldpackage", package]
-        bench.do(command, self.phrases)
+        workbench.do(command, self.phrases)
 
-    def describe(self, bench: Bench, tool: Tool) -> Package:
-        said = bench.ask([*_QUIET, "info", tool.name]).stdout
+    def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        said = workbench.ask([*_QUIET, "info", tool.name]).stdout
         match = re.search(r"^Repository\s*:\s*(.+?)\s*$", said, re.MULTILINE)
-        return describe_rpm(bench, tool.name, match[1] if match else "")
+        return describe_rpm(workbench, tool.name, match[1] if match else "")
 
-    def versions(self, bench: Bench, tool: Tool) -> list[str]:
+    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
         command = [*_QUIET, "search", "--details", "--match-exact", "--type=package", tool.name]
-        return versions_in(bench.ask(command).stdout, tool.name)
+        return versions_in(workbench.ask(command).stdout, tool.name)
 
-    def clean(self, bench: Bench) -> None:
-        bench.ask([*_QUIET, "clean", "--all"])
+    def clean(self, workbench: Workbench) -> None:
+        workbench.ask([*_QUIET, "clean", "--all"])
 
 
 def versions_in(table: str, package: str) -> list[str]:

@@ -57,7 +57,7 @@ class CommandFailedError(Exception):
         super().__init__(said)
 
 
-class Bench:
+class Workbench:
     """A container in which something is being installed; a context manager, for the settings.
 
     Args:
@@ -83,7 +83,7 @@ class Bench:
         self._environment: dict[str, str] = {}
         self._bin_folder = ""
 
-    def __enter__(self) -> Bench:
+    def __enter__(self) -> Workbench:
         try:
             for name, content in self._settings.files.items():
                 mode = "644" if name == "certificates.pem" else "600"
