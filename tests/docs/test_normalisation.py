@@ -17,7 +17,7 @@ PAGE = DOCS / "normalisation.md"
 
 
 def test_its_suite(machine: SandboxNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The case fails without a snapshot, makes one when told to, passes, and sees a change."""
+    """Cases fail without a snapshot, make one when told to, pass, and see a change."""
     (suite,) = [x for x in examples(PAGE) if x.name == "suite"]
     (tmp_path / "my_suites").mkdir()
     file = tmp_path / "my_suites" / "outputs.py"
@@ -25,37 +25,40 @@ def test_its_suite(machine: SandboxNode, tmp_path: Path, monkeypatch: pytest.Mon
     snapshot = tmp_path / "my_suites" / "snapshots" / "Outputs" / "listing.txt"
 
     def run(number: int, is_updating: bool = False) -> Run:
-        content = runbook([as_runbook(machine)], "verify_listing")
+        content = runbook([as_runbook(machine)], "verify_(listing|day)")
         content["extension"] = [{"path": str(tmp_path / "my_suites"), "name": "my_suites"}]
         content["variable"] = [
             {"name": UPDATE_VARIABLE, "value": is_updating, "is_case_visible": True}
         ]
         return run_lisa(content, tmp_path / str(number))
 
+    cases = ("verify_listing", "verify_day")
     missing = run(1)
-    assert missing.statuses() == {"verify_listing": "failed"}, missing.output
+    assert missing.statuses() == dict.fromkeys(cases, "failed"), missing.output
     assert f"{UPDATE_ENVIRONMENT}=1" in missing.cases["verify_listing"].message
     assert not snapshot.exists()
 
     made = run(2, is_updating=True)
-    assert made.statuses() == {"verify_listing": "passed"}, made.output
+    assert made.statuses() == dict.fromkeys(cases, "passed"), made.output
     assert f"snapshot 'listing' was made: {snapshot}" in made.output
-    assert [x.name for x in snapshot.parent.iterdir()] == ["listing.txt"]
+    assert sorted(x.name for x in snapshot.parent.iterdir()) == ["day.txt", "listing.txt"]
     assert "<tmp 1>\n<timestamp>\n" in snapshot.read_text()
 
     same = run(3)
-    assert same.statuses() == {"verify_listing": "passed"}, same.output
+    assert same.statuses() == dict.fromkeys(cases, "passed"), same.output
     assert "snapshot 'listing'" not in same.output
 
     file.write_text(suite.text.replace("touch $d/a", "touch $d/c"))
     differs = run(4)
-    assert differs.statuses() == {"verify_listing": "failed"}, differs.output
+    assert differs.statuses() == {"verify_listing": "failed", "verify_day": "passed"}, (
+        differs.output
+    )
     message = differs.cases["verify_listing"].message
     assert "\n-" in message and "\n+" in message and "differs from the output" in message
 
     monkeypatch.setenv(UPDATE_ENVIRONMENT, "1")
     updated = run(5)
-    assert updated.statuses() == {"verify_listing": "passed"}, updated.output
+    assert updated.statuses() == dict.fromkeys(cases, "passed"), updated.output
     assert f"snapshot 'listing' was updated: {snapshot}" in updated.output
 
 

@@ -92,6 +92,7 @@ def test_two_runs_of_a_tool_are_the_same(tool: str) -> None:
         "std::vector<int> a::b path::face exit code 137, 3 of 5 passed, 99.5%",
         "127.0.0.1 0.0.0.0:80 ::1 [::]:22 00:00:00:00:00:00 /tmp /etc/tmp/x ~/tmp/y",
         "root:x:0:0:root:/root:/bin/bash daemon:x:1:1",
+        "3 NS records, 5 US dollars, 10 MS, 7 pages, 2 items",
         "main.c:12:34: error: 'defaced' was not declared, 0x1f 0xdead",
         "<b>bold</b> <time> <ip 3> <unknown 1>",
         "########## heading ##########\n[=====]\n━━━━━━━━\n",

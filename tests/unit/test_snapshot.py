@@ -249,6 +249,16 @@ def test_no_secret_gets_into_a_snapshot(
     assert "word" not in str(caught.value).split("The output:")[1] + warnings[0]
 
 
+def test_a_snapshot_of_another_user_matches(tmp_path: Path) -> None:
+    """LISA masks the name of the node's user, here one that the output is full of."""
+    (tmp_path / "x.txt").write_text("drwx 2 admin admin\n")
+    secret.add_secret("admin", secret.PATTERN_HEADTAIL)
+    try:
+        assert_output_matches("drwx 2 admin admin", "x", tmp_path)
+    finally:
+        secret.reset()
+
+
 _WRITER = """
 import sys
 from pathlib import Path

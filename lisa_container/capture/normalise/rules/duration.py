@@ -8,8 +8,6 @@
 
 from __future__ import annotations
 
-import re
-
 from lisa_container.capture.normalise.placeholders import AFTER, TOKEN
 from lisa_container.capture.normalise.rule import PatternRule
 
@@ -19,13 +17,9 @@ _FORMS = [
     rf"(?:\d{{1,4}}d[ ]?)?(?:\d{{1,4}}h[ ]?)?(?:\d{{1,4}}m[ ]?)?{_NUMBER}(?:n|u|µ|μ|m)?s",
     r"\d{1,4}h[ ]?\d{1,2}m(?:in)?",
     rf"{_NUMBER}[ ](?:n|u|µ|μ|m)?s",
-    rf"(?:about[ ]|less[ ]than[ ])?{_NUMBER}[ ]?{_WORD}(?:[ ]ago)?",
-    rf"(?:about[ ]an?|less[ ]than[ ]an?)[ ]{_WORD}(?:[ ]ago)?",
-    rf"an?[ ]{_WORD}[ ]ago",
+    rf"(?:[Aa]bout[ ]|[Ll]ess[ ]than[ ])?{_NUMBER}[ ]?{_WORD}(?:[ ]ago)?",
+    rf"(?:[Aa]bout[ ]an?|[Ll]ess[ ]than[ ]an?)[ ]{_WORD}(?:[ ]ago)?",
+    rf"[Aa]n?[ ]{_WORD}[ ]ago",
 ]
 
-DURATION = PatternRule(
-    "duration",
-    rf"(?<![\w.,:{TOKEN}])(?:{'|'.join(_FORMS)}){AFTER}",
-    flags=re.IGNORECASE,
-)
+DURATION = PatternRule("duration", rf"(?<![\w.,:{TOKEN}])(?:{'|'.join(_FORMS)}){AFTER}")
