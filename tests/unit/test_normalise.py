@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from lisa_container.capture import normalise as package
@@ -253,7 +253,7 @@ _TEXTS = st.one_of(
 )
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_TEXTS)
 @example("\x1b\x1b[m[m")
 @example("a \x1b[0m")
@@ -263,7 +263,7 @@ def test_once_is_enough(text: str) -> None:
     assert not re.search(f"[{TOKEN}\x1b\r\x08]", once)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(_TEXTS, st.sets(st.sampled_from(BUILT_IN.names)))
 def test_any_rules_are_enough_once(text: str, names: set[str]) -> None:
     rules = BUILT_IN.only(*names)
