@@ -1,5 +1,7 @@
 """Run Microsoft LISA test suites inside containers on remote nodes."""
 
+from lisa_container.capture.normalise import normalise
+from lisa_container.capture.snapshot import assert_output_matches
 from lisa_container.command import CommandResult, RunningCommand
 from lisa_container.config import ContainerTestConfig, PullPolicy, Scope
 from lisa_container.docker_advanced import DockerAdvanced
@@ -19,6 +21,9 @@ from lisa_container.errors import (
     KillError,
     NameTakenError,
     NoSpaceError,
+    SnapshotError,
+    SnapshotMismatchError,
+    SnapshotMissingError,
     SshLostError,
     SudoError,
 )
@@ -54,9 +59,14 @@ __all__ = [
     "RunningCommand",
     "SandboxPlatform",
     "Scope",
+    "SnapshotError",
+    "SnapshotMismatchError",
+    "SnapshotMissingError",
     "SshLostError",
     "SudoError",
+    "assert_output_matches",
     "container_test",
+    "normalise",
     "start_all",
     "stop_all",
 ]

@@ -9,18 +9,23 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import IO, Any, Callable, Union
 
 from lisa.util.process import ExecutableResult
 
 from lisa_container import interrupt
+from lisa_container.capture.normalise import RuleSet
+from lisa_container.capture.snapshot import assert_output_matches
 from lisa_container.engine.client import Engine
 from lisa_container.engine.exec import Exec
 from lisa_container.errors import (
     CommandNotStartedError,
     CommandTimeoutError,
+    ConfigError,
     ContainerError,
     InterruptedRunError,
+    SnapshotError,
 )
 from lisa_container.output import Output
 from lisa_container.session import SessionPool
@@ -61,6 +66,43 @@ class CommandResult(ExecutableResult):
         if self.oom_killed:
             message = f"{message}\nout of memory: the container's memory limit was reached".strip()
         return super().assert_exit_code(expected_exit_code, message, include_output)
+
+    def assert_output_matches(
+        self,
+        name: str,
+        stream: str = "stdout",
+        folder: str | PurePath | None = None,
+        rules: RuleSet | None = None,
+    ) -> None:
+        """Compare the output, normalised, with the snapshot of this name.
+
+            container.run("apt-get install -y hello").assert_output_matches("install_hello")
+
+        Args:
+            name: of the snapshot.
+            stream: `stdout` or `stderr`.
+            folder: of the snapshots; in a case of a `ContainerTestSuite`, or one with
+                `@container_test`, by default `snapshots/<suite>` beside the suite's file.
+            rules: of normalisation; by default the suite's `output_rules`, else `default_rules()`.
+
+        Raises:
+            SnapshotMismatchError: it differs (an `AssertionError`).
+            SnapshotMissingError: there is no such snapshot yet (an `AssertionError`).
+            SnapshotError: the snapshot cannot be read or written, or the output is not whole.
+            ConfigError: an argument is wrong, or there is no suite to tell the folder.
+        """
+        outputs = {"stdout": self.stdout_bytes, "stderr": self.stderr_bytes}
+        if stream not in outputs:
+            raise ConfigError(
+                f"snapshot '{name}', stream: given {stream!r}; legal: stdout or stderr"
+            )
+        if self.is_cut:
+            raise SnapshotError(
+                name,
+                "cannot be compared: only the end of the output was kept. Run the command with "
+                "keep_output=True",
+            )
+        assert_output_matches(outputs[stream], name, folder, rules)
 
 
 def wait_for_kills(seconds: float = 20.0) -> None:

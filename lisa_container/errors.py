@@ -309,6 +309,59 @@ class ExtractDeniedError(ImageArchiveError, PermissionError):
     """Something in an image's archive can only be made by root."""
 
 
+class SnapshotError(ContainerError):
+    """A snapshot of an output cannot be read, written or compared.
+
+    Args:
+        path: of the snapshot.
+        reason: what is wrong with it, and what to do about it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"snapshot '{path}' {reason}")
+
+
+# Says both ways, as a reader of a failed case knows at least one of them.
+_UPDATE = (
+    "run the case once with LISA_CONTAINER_UPDATE_SNAPSHOTS=1 in the environment (or the runbook's "
+    "variable 'update_snapshots' true) and commit the file"
+)
+
+
+class SnapshotMissingError(SnapshotError, AssertionError):
+    """There is no snapshot of this name to compare an output with.
+
+    Args:
+        name: of the snapshot.
+        path: where it would be.
+        output: normalised.
+    """
+
+    def __init__(self, name: str, path: str, output: str) -> None:
+        super().__init__(
+            path,
+            f"is not there yet, so nothing says what the output '{name}' should be. If it is right "
+            f"as it is below, {_UPDATE}. The output:\n{output}",
+        )
+
+
+class SnapshotMismatchError(SnapshotError, AssertionError):
+    """An output is not what its snapshot says.
+
+    Args:
+        name: of the snapshot.
+        path: where it is.
+        difference: as a unified diff.
+    """
+
+    def __init__(self, name: str, path: str, difference: str) -> None:
+        super().__init__(
+            path,
+            f"differs from the output '{name}'. If the output is right, {_UPDATE}; if it differs "
+            f"at each run, a rule of normalisation is missing. The difference:\n{difference}",
+        )
+
+
 class SandboxError(ContainerError):
     """A sandbox, throw-away nodes on this very machine, could not be made, used or undone."""
 

@@ -12,6 +12,8 @@ from lisa.testsuite import TestResult
 from lisa.util.parallel import run_in_parallel
 
 from lisa_container import interrupt, upcoming
+from lisa_container.capture.normalise import RuleSet
+from lisa_container.capture.snapshot import snapshots_of
 from lisa_container.command import Command, CommandResult, wait_for_kills
 from lisa_container.config import ContainerTestConfig, Scope
 from lisa_container.errors import ConfigError
@@ -46,7 +48,14 @@ class ContainerTestSuite(TestSuite):
     get them in their keyword arguments. The container is made for the first case that needs it and
     serves the suite's other cases on that node too; with `scope: case` in the config each case has
     a fresh one. It is removed with the environment.
+
+    Snapshots of outputs (`CommandResult.assert_output_matches`) are in `snapshots/<suite>` beside
+    the suite's file.
     """
+
+    output_rules: RuleSet | None = None
+    """Rules of normalisation for the suite's snapshots; None: `default_rules()`. Set it on the
+    class."""
 
     def _get_container_config(self) -> ContainerTestConfig:
         """What the suite's container shall be. Override it."""
@@ -135,7 +144,8 @@ class ContainerTestSuite(TestSuite):
                     self.container_config, self._is_another_to_come, as_node=False
                 )
             try:
-                method(**kwargs, **self._container_arguments(kwargs))
+                with snapshots_of(self, self.variables):
+                    method(**kwargs, **self._container_arguments(kwargs))
             except BaseException as error:
                 for each, container in zip(nodes, self._containers):
                     keep_if_asked(each, container, error)
@@ -258,7 +268,8 @@ def _decorate(case: Case, overrides: dict[str, Any]) -> Case:
             executor = containers.shared(type(suite).__qualname__, config)
         try:
             kwargs.update(node=executor.node, container=executor, host=node)
-            case(suite, **{name: kwargs[name] for name in parameters if name in kwargs})
+            with snapshots_of(suite, kwargs["variables"]):
+                case(suite, **{name: kwargs[name] for name in parameters if name in kwargs})
         except BaseException as error:
             keep_if_asked(node, executor, error)
             raise
@@ -267,7 +278,8 @@ def _decorate(case: Case, overrides: dict[str, Any]) -> Case:
                 containers.end_case(executor, is_needed)
 
     # LISA gives a case only what it annotates, and we need these also where the case does not.
-    wrapper.__annotations__ = {"node": Node, "result": TestResult, **case.__annotations__}
+    needed = {"node": Node, "result": TestResult, "variables": dict[str, Any]}
+    wrapper.__annotations__ = {**needed, **case.__annotations__}
     setattr(wrapper, _MARK, overrides)
     return wrapper
 

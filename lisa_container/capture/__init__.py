@@ -1,0 +1,1 @@
+"""What commands and cases leave behind, kept and compared."""
