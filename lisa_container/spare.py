@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from typing import Callable
 
 from lisa.node import Node
@@ -13,6 +14,9 @@ from lisa_container.executor import ContainerExecutor
 
 # How long (seconds) one in the making is waited for.
 _PATIENCE = 120.0
+# How long (seconds) after the begin of the case its making begins: the case's own first command has
+# the engine for itself meanwhile, and a case of 0.3 s does not wait for the spare at its end.
+_DELAY = 0.05
 
 
 class Spare:
@@ -58,6 +62,7 @@ class Spare:
         return None
 
     def _make(self) -> None:
+        time.sleep(_DELAY)
         try:
             self.executor.start()
             if self._as_node:
