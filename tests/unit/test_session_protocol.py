@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -149,6 +150,14 @@ def test_surroundings(shell: Shell) -> None:
     out, _, marks = shell.run("echo never", cwd="/no/such/folder")
     assert out == b"" and "!" in marks
     assert shell.run('echo "[$VALUE]" "[$OLDPWD]"')[0] == b"[] []\n"
+
+
+def test_folder_behind_a_link(shell: Shell, tmp_path: Path) -> None:
+    """The engine enters it by its real name."""
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    out, _, _ = shell.run("pwd", cwd=str(tmp_path / "link"))
+    assert out == os.fsencode(f"{tmp_path.resolve()}/real\n")
 
 
 def test_processes_left_behind(shell: Shell) -> None:
