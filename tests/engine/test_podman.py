@@ -184,6 +184,7 @@ def test_tools_in_a_layer(podman: DockerAdvanced, podman_node: Node, tmp_path: P
     )
     assert (layer["Cmd"], layer.get("Entrypoint") or []) == (base["Cmd"], [])
     assert layer["Labels"]["lisa_container.lease"] == ""
-    leased = [item.name for item in list_resources(podman.engine) if item.what == "image"]
-    assert not [name for name in leased if name.endswith(found[0].layer)]
+    image = podman.engine.api.inspect_image(found[0].layer)["Id"]
+    leased = [item.id for item in list_resources(podman.engine) if item.what == "image"]
+    assert not [each for each in leased if image.endswith(each.rpartition(":")[2])]
     assert [name.endswith(found[0].layer) for name in remove_layers(podman.engine)] == [True]
