@@ -38,7 +38,7 @@ _LEGAL_REGISTRY = (
 )
 
 
-def _is_registry(component: str) -> bool:
+def is_registry(component: str) -> bool:
     """Docker's rule for whether the first component of a name is a registry."""
     return "." in component or ":" in component or component == "localhost"
 
@@ -52,7 +52,7 @@ def image(field: str, value: Any) -> str:
     name = given[: match.end("name")] if match else ""
     first, slash, _ = name.partition("/")
     # The grammar takes "Team/kernel" for a registry "Team"; the registry rule does not.
-    if not match or (slash and not _is_registry(first) and first != first.lower()):
+    if not match or (slash and not is_registry(first) and first != first.lower()):
         lower = given.lower()
         is_case = lower != given and _REFERENCE.fullmatch(lower)
         raise illegal(field, given, _LEGAL_IMAGE, f"did you mean {lower!r}?" if is_case else "")
@@ -64,7 +64,7 @@ def image(field: str, value: Any) -> str:
 def registry(field: str, value: Any) -> str:
     """A registry, perhaps with a path in it (a proxy's project), or "" for the engine's own."""
     given = text(field, value, _LEGAL_REGISTRY).rstrip("/")
-    if given and not (_REGISTRY.fullmatch(given) and _is_registry(given.partition("/")[0])):
+    if given and not (_REGISTRY.fullmatch(given) and is_registry(given.partition("/")[0])):
         hint = "leave the scheme out" if "://" in given else ""
         raise illegal(field, value, _LEGAL_REGISTRY, hint)
     return given
@@ -84,7 +84,7 @@ def reference(image: str, registry: str) -> str:
     if not match["tag"] and not match["digest"]:
         image += ":latest"
     first, slash, _ = image.partition("/")
-    names_registry = bool(slash) and _is_registry(first)
+    names_registry = bool(slash) and is_registry(first)
     if not registry or names_registry or is_local(image):
         return image
     return f"{registry}/{image}"

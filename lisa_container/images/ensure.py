@@ -12,7 +12,6 @@ from lisa_container.errors import ConfigError, ImageNotFoundError
 from lisa_container.images.local import MAKERS
 from lisa_container.images.pull import pull_image
 
-# Two suites that ask for one image at once get it once.
 _locks: weakref.WeakKeyDictionary[Engine, dict[str, threading.Lock]] = weakref.WeakKeyDictionary()
 _locks_lock = threading.Lock()
 # Names of images that were seen on the node.
@@ -62,9 +61,7 @@ def ensure_image(engine: Engine, config: ContainerTestConfig) -> None:
         EngineError: making it failed.
     """
     reference = config.image_reference
-    with _locks_lock:
-        lock = _locks.setdefault(engine, {}).setdefault(reference, threading.Lock())
-    with lock:
+    with image_lock(engine, reference):
         present = has_image(engine, reference)
         if config.is_local_image:
             if not present:
@@ -75,6 +72,17 @@ def ensure_image(engine: Engine, config: ContainerTestConfig) -> None:
             if config.pull_policy is PullPolicy.NEVER:
                 raise ImageNotFoundError(reference, engine.name, "pull_policy is 'never'")
             pull_image(engine, reference)
+
+
+def image_lock(engine: Engine, reference: str) -> threading.Lock:
+    """What to hold while an image is brought onto a node, so that two who want it get it once.
+
+    Args:
+        engine: of the node.
+        reference: the image's name.
+    """
+    with _locks_lock:
+        return _locks.setdefault(engine, {}).setdefault(reference, threading.Lock())
 
 
 def has_image(engine: Engine, reference: str) -> bool:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from docker.auth import INDEX_NAME
 
+from lisa_container.config.images import is_registry
+
 
 def with_registry(name: str) -> str:
     """The name with its registry in front, Docker's own where it names none (then, for a name of
@@ -13,7 +15,7 @@ def with_registry(name: str) -> str:
         name: with or without a tag.
     """
     first, slash, _ = name.partition("/")
-    if slash and ("." in first or ":" in first or first == "localhost"):
+    if slash and is_registry(first):
         return name
     return f"{INDEX_NAME}/{name}" if slash else f"{INDEX_NAME}/library/{name}"
 

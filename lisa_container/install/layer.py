@@ -13,8 +13,6 @@ import base64
 import dataclasses
 import hashlib
 import json
-import threading
-import weakref
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,8 +22,9 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL, RUN_LABEL, RUNNER_LABEL, SINCE_LABEL, run_id
 from lisa_container.errors import EngineError
 from lisa_container.executor import ContainerExecutor
-from lisa_container.images.ensure import has_image, with_image
+from lisa_container.images.ensure import has_image, image_lock, with_image
 from lisa_container.images.local.adopt import adopt
+from lisa_container.install.digest import file_digest
 from lisa_container.install.installer import Installer
 from lisa_container.install.settings import PackageSettings
 from lisa_container.install.tool import InstalledTool, Tool
@@ -36,11 +35,6 @@ REPOSITORY = f"{LOCAL_REPOSITORY}tools"
 _RECORD_LABEL = "lisa_container.tools"
 # To be raised when what is done to make a layer changes.
 _VERSION = 1
-_CHUNK = 1 << 20
-
-# Two executors that ask for one layer at once make it once.
-_locks: weakref.WeakKeyDictionary[Engine, dict[str, threading.Lock]] = weakref.WeakKeyDictionary()
-_locks_lock = threading.Lock()
 
 
 def provide_layer(
@@ -64,9 +58,7 @@ def provide_layer(
     engine = executor.engine
     base = _base(executor)
     reference = f"{REPOSITORY}:{_key(base, tools)}"
-    with _locks_lock:
-        lock = _locks.setdefault(engine, {}).setdefault(reference, threading.Lock())
-    with lock:
+    with image_lock(engine, reference):
         if has_image(engine, reference):
             executor.host.log.info(f"tools are in layer '{reference}' of node '{engine.name}'")
             records = _record(engine, reference)
@@ -132,11 +124,7 @@ def _asked(tool: Tool) -> dict[str, Any]:
     asked = dataclasses.asdict(tool)
     if tool.file and Path(tool.file).is_file():
         # What is in it counts, not where it is. Where it is not there, the installer says so.
-        summed = hashlib.sha256()
-        with Path(tool.file).open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                summed.update(chunk)
-        asked["file"] = summed.hexdigest()
+        asked["file"] = file_digest(Path(tool.file))
     return asked
 
 

@@ -164,6 +164,4 @@ DPkg::Post-Invoke:: "rm";
 
 
 def test_this_machine() -> None:
-    if not Path("/etc/apt").is_dir():
-        pytest.skip("this machine has no apt")
     assert apt.package_sources().lines

@@ -8,7 +8,6 @@ what is known to be right.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import logging
 import shutil
 import tarfile
@@ -20,6 +19,7 @@ from pathlib import Path
 import requests
 import urllib3.exceptions
 
+from lisa_container.install.digest import file_digest
 from lisa_container.install.failures import Failure
 from lisa_container.install.managers.base import LanguageManager, Package
 from lisa_container.install.tool import Tool
@@ -149,11 +149,7 @@ def _failure_of(status: int) -> Failure:
 def _check(workbench: Workbench, tool: Tool, file: Path) -> tuple[str, str]:
     kind, expected = tool.digest
     kind = kind or "sha256"
-    summed = hashlib.new(kind)
-    with file.open("rb") as source:
-        while chunk := source.read(_CHUNK):
-            summed.update(chunk)
-    found = summed.hexdigest()
+    found = file_digest(file, kind)
     if expected and found != expected:
         raise ChecksumError(f"{kind}:{expected}", f"{kind}:{found}")
     if not expected:
