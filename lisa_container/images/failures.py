@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 
-from lisa_container.engine.client import Engine
 from lisa_container.errors import (
     EngineError,
     ImageNotFoundError,
@@ -20,6 +19,9 @@ from lisa_container.errors import (
     RegistryUntrustedError,
 )
 
+# In front of a status of HTTP. A number alone may be a tag, or be in a digest.
+_STATUS = r"\b(?:HTTP|status:?|status code:?|registry) "
+
 # The first that fits counts: a registry that cannot be reached says nothing of who may.
 _KINDS: list[tuple[type[ImageNotFoundError], str]] = [
     (ImageRateLimitError, r"toomanyrequests|too many requests|rate limit"),
@@ -28,27 +30,28 @@ _KINDS: list[tuple[type[ImageNotFoundError], str]] = [
         RegistryUnreachableError,
         r"connection re(?:fused|set)|broken pipe|no such host|server misbehaving|i/o timeout"
         r"|handshake timeout|deadline exceeded|Client\.Timeout|\bEOF\b|no route to host"
-        r"|network is unreachable|\b50[0234]\b|Internal Server Error|Bad Gateway"
+        rf"|network is unreachable|{_STATUS}50[0234]\b|Internal Server Error|Bad Gateway"
         r"|Service Unavailable|Gateway Time-?out",
     ),
     (
         ImageUnauthorizedError,
-        r"unauthorized|authentication required|no basic auth|denied|\b40[13]\b",
+        rf"unauthorized|authentication required|no basic auth|denied|{_STATUS}40[13]\b",
     ),
 ]
 
 
-def pull_failure(engine: Engine, reference: str, said: str) -> EngineError:
+def pull_failure(node: str, reference: str, said: str) -> EngineError:
     """The error for what the engine said.
 
     Args:
-        engine: of the node.
+        node: its name.
         reference: the image.
         said: its words.
     """
     if "no space left" in said:
-        return NoSpaceError(engine.name, said)
+        return NoSpaceError(node, said)
+    own = said.replace(reference, "")  # its name may be one of the words
     for kind, words in _KINDS:
-        if re.search(words, said, re.IGNORECASE):
-            return kind(reference, engine.name, said)
-    return ImageNotFoundError(reference, engine.name, said)
+        if re.search(words, own, re.IGNORECASE):
+            return kind(reference, node, said)
+    return ImageNotFoundError(reference, node, said)

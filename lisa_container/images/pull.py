@@ -53,9 +53,11 @@ def pull_image(
             try:
                 for line in engine.api.pull_progress(repository, tag or "latest", header, timeout):
                     if "error" in line:
-                        raise pull_failure(engine, reference, str(line["error"]))
+                        raise pull_failure(engine.name, reference, str(line["error"]))
             except docker.errors.APIError as error:
-                raise pull_failure(engine, reference, str(error.explanation or error)) from error
+                raise pull_failure(
+                    engine.name, reference, str(error.explanation or error)
+                ) from error
             except _TIMEOUTS as error:
                 what = f"get on with pulling image '{reference}'"
                 raise EngineTimeoutError(engine.name, what, timeout) from error
