@@ -362,6 +362,18 @@ class SnapshotMismatchError(SnapshotError, AssertionError):
         )
 
 
+class ArtifactIndexError(ContainerError):
+    """The index over all runs cannot be read or written.
+
+    Args:
+        path: of the index.
+        reason: what is wrong with it, and what to do about it.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"index '{path}': {reason}")
+
+
 class SandboxError(ContainerError):
     """A sandbox, throw-away nodes on this very machine, could not be made, used or undone."""
 

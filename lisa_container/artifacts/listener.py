@@ -1,0 +1,197 @@
+"""What LISA tells of a run and its cases: written into the run's folder, then taken into the index.
+
+LISA's notifiers are the only ones that see the result of every case, also of those that have no
+container.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+from lisa import notifier, schema, secret
+from lisa.messages import (
+    MessageBase,
+    SubTestMessage,
+    TestResultMessage,
+    TestResultMessageBase,
+    TestRunMessage,
+    TestRunStatus,
+    TestStatus,
+)
+from lisa.util.logger import get_logger
+
+from lisa_container.artifacts.index import Index
+from lisa_container.artifacts.ingest import catch_up, take_in
+from lisa_container.artifacts.place import FOLDER, RESULTS_FILE, RUN_FILE, log_folder, run_folder
+from lisa_container.errors import ArtifactIndexError
+
+_FORMAT = 1
+# Seconds between two looks at the index for cases that have ended: one that has ten thousand of a
+# millisecond shall not wait for a disk each time.
+_PAUSE = 1.0
+
+
+class RunListener(notifier.Notifier):
+    """LISA's reports of a run and its cases."""
+
+    @classmethod
+    def type_name(cls) -> str:
+        return "lisa_container_artifacts"
+
+    @classmethod
+    def type_schema(cls) -> type[schema.TypedSchema]:
+        return schema.Notifier
+
+    def __init__(self, runbook: schema.TypedSchema) -> None:
+        super().__init__(runbook)
+        self._folder: Path | None = None
+        self._run: dict[str, Any] = {}
+        self._results: IO[str] | None = None
+        self._index: Index | None = None
+        self._begun: dict[str, str] = {}
+        self._ended: set[Path] = set()
+        self._looked = 0.0
+
+    def _subscribed_message_type(self) -> list[type[MessageBase]]:
+        return [TestRunMessage, TestResultMessage, SubTestMessage]
+
+    def _received_message(self, message: MessageBase) -> None:
+        if isinstance(message, TestRunMessage):
+            if message.status == TestRunStatus.INITIALIZING:
+                self._begin(message)
+            elif message.status != TestRunStatus.RUNNING:
+                self._end(message)
+        elif isinstance(message, TestResultMessageBase) and self._results is not None:
+            self._take(message)
+
+    def finalize(self) -> None:
+        """LISA's end: nothing more comes."""
+        if self._results is not None:
+            self._write_run(ended=_now())
+            self._look(None)
+            self._close()
+
+    def _begin(self, message: TestRunMessage) -> None:
+        self._folder = run_folder()
+        if self._folder is None:
+            return
+        own = self._folder / FOLDER
+        with self._tolerant("write into the run's folder"):
+            own.mkdir(exist_ok=True)
+            self._results = (own / RESULTS_FILE).open("a", encoding="utf-8")
+            # As long as this process lives; see ingest.is_alive.
+            fcntl.flock(self._results, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self._run = {
+            "format": _FORMAT,
+            "run": self._folder.name,
+            "name": message.runbook_name or "",
+            "started": _now(),
+            "runner": platform.node(),
+            "pid": os.getpid(),
+            "versions": _versions(),
+        }
+        self._write_run()
+        log = log_folder()
+        assert log is not None
+        with self._tolerant("open the index over all runs"):
+            self._index = Index(log)
+            catch_up(self._index)
+
+    def _end(self, message: TestRunMessage) -> None:
+        self._write_run(message=secret.mask(message.message))
+
+    def _take(self, message: TestResultMessageBase) -> None:
+        key = message.id_ if not isinstance(message, SubTestMessage) else ""
+        if message.status == TestStatus.RUNNING and key:
+            self._begun[key] = _time_of(message)
+        if not message.is_completed:
+            return
+        line = {
+            "id": message.id_,
+            "parent": getattr(message, "parent_test", ""),
+            "suite": getattr(message, "suite_name", ""),
+            "name": message.name,
+            "status": message.status.name.lower(),
+            "message": secret.mask(message.message),
+            "started": self._begun.pop(key, None),
+            "ended": _time_of(message),
+            "duration": _duration(message),
+            "folder": "",
+        }
+        log_file = getattr(message, "log_file", "")
+        if log_file:
+            line["folder"] = Path(log_file).parent.as_posix()
+        with self._tolerant("write the results of cases"):
+            assert self._results is not None
+            self._results.write(json.dumps(line, ensure_ascii=False) + "\n")
+            self._results.flush()
+        if key and line["folder"] and self._folder is not None:
+            self._ended.add(self._folder / line["folder"])
+        if time.monotonic() - self._looked > _PAUSE:
+            self._look(self._ended)
+
+    def _look(self, cases: set[Path] | None) -> None:
+        """Have the index take in what is new: of some cases, or all."""
+        if self._index is not None and self._folder is not None:
+            with self._tolerant("write the index over all runs"):
+                take_in(self._index, self._folder, cases)
+            self._ended = set()
+            self._looked = time.monotonic()
+
+    def _write_run(self, **more: str) -> None:
+        self._run.update(more)
+        if self._folder is None or self._results is None:
+            return
+        path = self._folder / FOLDER / RUN_FILE
+        with self._tolerant("write into the run's folder"):
+            part = path.with_suffix(".part")
+            part.write_text(json.dumps(self._run, indent=1, ensure_ascii=False), encoding="utf-8")
+            part.replace(path)
+
+    def _close(self) -> None:
+        for each in (self._results, self._index):
+            if each is not None:
+                with contextlib.suppress(OSError):
+                    each.close()
+        self._results = self._index = self._folder = None
+
+    @contextlib.contextmanager
+    def _tolerant(self, what: str) -> Any:
+        """No test fails because its records cannot be kept."""
+        try:
+            yield
+        except (OSError, ArtifactIndexError) as error:
+            self._log.warning(f"cannot {what}: {error}")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat()
+
+
+def _time_of(message: MessageBase) -> str:
+    return message.time.isoformat() if message.time is not None else _now()
+
+
+def _duration(message: TestResultMessageBase) -> float:
+    own = getattr(message, "subtest_duration", None)
+    return round(float(message.elapsed if own is None else own), 6)
+
+
+def _versions() -> dict[str, str]:
+    packages = {"lisa_container": "lisa_container", "lisa": "mslisa"}
+    found = {"python": platform.python_version()}
+    for name, package in packages.items():
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(package)
+    return found
