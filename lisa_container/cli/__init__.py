@@ -15,8 +15,7 @@ from lisa.util import LisaException
 from lisa.util.logger import uninit_logger
 
 from lisa_container.cli.arguments import parse
-from lisa_container.cli.commands import COMMANDS, UNREACHABLE
-from lisa_container.cli.nodes import connected_nodes
+from lisa_container.cli.codes import UNREACHABLE
 
 
 def main(words: list[str] | None = None) -> int:
@@ -32,8 +31,7 @@ def main(words: list[str] | None = None) -> int:
     uninit_logger()
     arguments = parse(words)
     try:
-        with connected_nodes(arguments) as nodes:
-            return COMMANDS[arguments.command](arguments, nodes)
+        return int(arguments.run(arguments))
     except LisaException as error:
         print(error, file=sys.stderr)
         return UNREACHABLE

@@ -18,13 +18,49 @@ from lisa.util import LisaException, constants
 from lisa.util.logger import init_logger, set_console_level, uninit_logger
 from lisa.util.shell import SshShell
 
-from lisa_container.cli.arguments import PASSWORD_VARIABLE
 from lisa_container.engine.client import Engine
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.ssh import address_of, answers, check_login
 from lisa_container.errors import ConfigError, SshLostError
 
+PASSWORD_VARIABLE = "LISA_CONTAINER_PASSWORD"
+"""The environment variable that may hold the password of the node's user."""
+
 _SSH_PORT = 22
+
+_TARGET = (
+    "'user@host[:port]', or 'local' for this machine; or else give --runbook. "
+    f"The user's password, where one is needed, is taken from {PASSWORD_VARIABLE} or asked for "
+    "(--ask-password)"
+)
+
+
+def add_node_arguments(parser: argparse.ArgumentParser) -> None:
+    """Have a command take the nodes that it is about.
+
+    Args:
+        parser: of the command.
+    """
+    parser.add_argument("target", nargs="?", default="", help=_TARGET)
+    parser.add_argument(
+        "-i", "--identity", type=Path, metavar="FILE", help="private key of the node's user"
+    )
+    parser.add_argument(
+        "--ask-password", action="store_true", help="ask for the password on the terminal"
+    )
+    parser.add_argument(
+        "-r", "--runbook", type=Path, metavar="FILE", help="take the nodes of a runbook"
+    )
+    parser.add_argument(
+        "-v",
+        "--variable",
+        dest="variables",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="of the runbook, as for lisa",
+    )
+    parser.add_argument("-d", "--debug", action="store_true", help="show LISA's log")
 
 
 @contextlib.contextmanager
@@ -32,12 +68,14 @@ def connected_nodes(arguments: argparse.Namespace) -> Iterator[list[Node]]:
     """Connect to the nodes, and close them at the end.
 
     Args:
-        arguments: of the command line.
+        arguments: of the command line, with those of `add_node_arguments`.
 
     Raises:
         ConfigError: the command line or the runbook names no node that can be connected to.
         LisaException: a node does not answer or refuses the login; what LISA says of the runbook.
     """
+    if bool(arguments.target) == bool(arguments.runbook):
+        raise ConfigError("give either a target, 'user@host[:port]' or 'local', or --runbook")
     with tempfile.TemporaryDirectory(prefix="lisa_container_cli_") as folder:
         # A run of LISA has these; a node needs them for its log.
         constants.RUN_ID = "lisa-container"
