@@ -12,12 +12,14 @@ from lisa.testsuite import TestResult
 from lisa.util.parallel import run_in_parallel
 
 from lisa_container import interrupt, upcoming
+from lisa_container.artifacts.listener import RunListener
 from lisa_container.capture.normalise import RuleSet
 from lisa_container.capture.snapshot import snapshots_of
 from lisa_container.command import Command, CommandResult, wait_for_kills
 from lisa_container.config import ContainerTestConfig, Scope
 from lisa_container.errors import ConfigError
 from lisa_container.executor import ContainerExecutor
+from lisa_container.listening import listen
 from lisa_container.sharing import NodeContainers, keep_if_asked
 
 Case = Callable[..., None]
@@ -25,7 +27,8 @@ C = TypeVar("C", bound=Case)
 
 # Suites are imported by LISA's main thread, the only one that may do this.
 interrupt.install()
-upcoming.listen()
+listen(upcoming.Upcoming)
+listen(RunListener)
 
 # On a decorated case: what it overrides; functools.wraps carries it through LISA's own decorator.
 _MARK = "_container_test"

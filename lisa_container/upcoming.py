@@ -6,12 +6,10 @@ each change of it, to its notifiers; so one listens here.
 
 from __future__ import annotations
 
-import logging
 import threading
 
 from lisa import notifier, schema
 from lisa.messages import MessageBase, TestResultMessage, TestStatus
-from lisa.util.logger import get_logger
 
 _TO_COME = {TestStatus.QUEUED, TestStatus.ASSIGNED}
 
@@ -73,13 +71,3 @@ class Upcoming(notifier.Notifier):
                 _waiting[case_id] = (message.suite_name, message.name)
             elif status == TestStatus.RUNNING:
                 _running.add(case_id)
-
-
-def listen() -> None:
-    """Listen from now on. Suites are imported before LISA makes the list of a run's cases."""
-    log = get_logger("init", "notifier")
-    log.setLevel(logging.INFO)  # it would tell whoever imports this package
-    try:
-        notifier.register_notifier(Upcoming(schema.Notifier(type=Upcoming.type_name())))
-    finally:
-        log.setLevel(logging.NOTSET)

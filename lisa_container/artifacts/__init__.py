@@ -1,9 +1,9 @@
 """What runs leave on this machine, and the index over all of them.
 
 Every run writes files into its own folder below LISA's log folder: what it was, what became of its
-cases (`results`), and what its containers did (`lisa_container.capture`). These files are the truth.
-The index, one SQLite file beside the runs' folders, is made from them, so that a question about many
-runs need not read them all. It can be made anew at any time.
+cases, and what its containers did (`lisa_container.capture`). These files are the truth. The index,
+one SQLite file beside the runs' folders, is made from them, so that a question about many runs need
+not read them all. It can be made anew at any time.
 """
 
 from __future__ import annotations

@@ -21,8 +21,8 @@ class Index:
     it is opened.
 
     Several runners may use it at once. In SQLite's write-ahead mode readers wait for nobody, a
-    writer for the other's present transaction, and after kill -9 or a power cut the file is as after
-    some transaction.
+    writer for the other's present transaction, and after kill -9 or a power cut the file is as it
+    was after some transaction.
 
     Args:
         log: the folder where LISA makes a folder for each run.
@@ -57,6 +57,16 @@ class Index:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    @staticmethod
+    def remove(log: Path) -> None:
+        """Remove the index of a log folder, as broken as it may be; it can be made anew.
+
+        Args:
+            log: the folder.
+        """
+        for end in ("", "-wal", "-shm"):  # SQLite's own files beside it
+            (log / f"{INDEX_NAME}{end}").unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close the file."""

@@ -1,4 +1,4 @@
-"""A run's files, taken into the index. It can be done again at any time: what is there is replaced."""
+"""A run's files, taken into the index. It can be done again: what is there is replaced."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ from pathlib import Path
 from typing import Any
 
 from lisa_container.artifacts.index import Index
-from lisa_container.artifacts.place import (
+from lisa_container.artifacts.place import RESULTS_FILE, run_folders
+from lisa_container.artifacts.read import read_json, read_lines, read_list
+from lisa_container.capture.records import (
     CASE_FILE,
+    CHANGES_FILE,
     COMMANDS_FILE,
     CONTAINER_FILE,
-    FOLDER,
-    RESULTS_FILE,
+    CONTAINERS_FOLDER,
+    FILES_FOLDER,
+    INSPECT_FILE,
+    LOG_FILE,
+    OUTPUT_FOLDER,
     RUN_FILE,
+    STATE_FILE,
     TOOLS_FILE,
-    run_folders,
 )
-from lisa_container.artifacts.read import read_json, read_lines, read_list
 
 RUNNING, ENDED, CUT_SHORT = "running", "ended", "cut short"
 """States of a run."""
 
 # Folders and files in a container's folder -> what they are in the index.
 _KINDS = {
-    "files": "file",
-    "output": "output",
-    "changes.json": "changes",
-    "inspect.json": "inspect",
-    "container.log": "log",
-    "state.json": "state",
+    FILES_FOLDER: "file",
+    OUTPUT_FOLDER: "output",
+    CHANGES_FILE: "changes",
+    INSPECT_FILE: "inspect",
+    LOG_FILE: "log",
+    STATE_FILE: "state",
 }
 
 
@@ -75,7 +80,7 @@ def is_alive(folder: Path) -> bool:
         folder: of the run.
     """
     try:
-        with (folder / FOLDER / RESULTS_FILE).open("rb") as file:
+        with (folder / CONTAINERS_FOLDER / RESULTS_FILE).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
@@ -96,7 +101,7 @@ class _Run:
     def take_in(self, cases: list[Path] | None) -> None:
         self._take_run()
         self._take_results()
-        own = self._folder / FOLDER
+        own = self._folder / CONTAINERS_FOLDER
         if cases is None:
             cases = sorted(path.parent for path in self._folder.glob(f"*/*/{CASE_FILE}"))
             names = [path.parent.name for path in own.glob(f"*/{CONTAINER_FILE}")]
@@ -107,11 +112,11 @@ class _Run:
             self._take_records(own / name, None)
         for case in cases:
             number = self._case_of(case)
-            for container in sorted(case.glob(f"{FOLDER}/*/")):
+            for container in sorted(case.glob(f"{CONTAINERS_FOLDER}/*/")):
                 self._take_records(container, number)
 
     def _take_run(self) -> None:
-        found = read_json(self._folder / FOLDER / RUN_FILE)
+        found = read_json(self._folder / CONTAINERS_FOLDER / RUN_FILE)
         ended = found.get("ended")
         state = ENDED if ended else RUNNING if is_alive(self._folder) else CUT_SHORT
         self._id = self._put_numbered(
@@ -129,7 +134,7 @@ class _Run:
         )
 
     def _take_results(self) -> None:
-        for line in self._new_lines(self._folder / FOLDER / RESULTS_FILE):
+        for line in self._new_lines(self._folder / CONTAINERS_FOLDER / RESULTS_FILE):
             self._put(
                 "cases",
                 ("run", "result", "parent", "name"),
@@ -194,9 +199,9 @@ class _Run:
             suite=found.get("suite") or "",
             case=found.get("case") or "",
             started=found.get("started"),
-            ended=found.get("ended"),
+            ended=found.get("ended") or None,
             exit_code=found.get("exit_code"),
-            oom_killed=bool(found.get("oom_killed")),
+            oom_killed=found.get("oom_killed"),
             config=json.dumps(found.get("config") or {}),
         )
         for tool in read_list(folder / TOOLS_FILE):
@@ -223,13 +228,14 @@ class _Run:
                 n=line.get("n") or 0,
                 container=folder.name,
                 case=case,
+                state=line.get("state") or "",
                 command=line.get("command") or "",
                 cwd=line.get("cwd") or "",
                 user=line.get("user") or "",
                 started=line.get("started"),
                 duration=line.get("duration"),
                 exit_code=line.get("exit_code"),
-                signal=line.get("signal") or "",
+                signal=line.get("signal"),
                 error=line.get("error") or "",
                 stdout_bytes=stdout.get("bytes"),
                 stderr_bytes=stderr.get("bytes"),

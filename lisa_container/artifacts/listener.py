@@ -10,10 +10,8 @@ import contextlib
 import fcntl
 import importlib.metadata
 import json
-import logging
 import os
 import platform
-import sys
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,17 +24,15 @@ from lisa.messages import (
     TestResultMessage,
     TestResultMessageBase,
     TestRunMessage,
-    TestRunStatus,
     TestStatus,
 )
-from lisa.util.logger import get_logger
 
 from lisa_container.artifacts.index import Index
 from lisa_container.artifacts.ingest import catch_up, take_in
-from lisa_container.artifacts.place import FOLDER, RESULTS_FILE, RUN_FILE, log_folder, run_folder
+from lisa_container.artifacts.place import RESULTS_FILE, log_folder, run_folder
+from lisa_container.capture.records import CONTAINERS_FOLDER, FORMAT, RUN_FILE
 from lisa_container.errors import ArtifactIndexError
 
-_FORMAT = 1
 # Seconds between two looks at the index for cases that have ended: one that has ten thousand of a
 # millisecond shall not wait for a disk each time.
 _PAUSE = 1.0
@@ -68,10 +64,10 @@ class RunListener(notifier.Notifier):
 
     def _received_message(self, message: MessageBase) -> None:
         if isinstance(message, TestRunMessage):
-            if message.status == TestRunStatus.INITIALIZING:
+            if self._results is None:
                 self._begin(message)
-            elif message.status != TestRunStatus.RUNNING:
-                self._end(message)
+            elif message.message:
+                self._write_run(message=secret.mask(message.message))
         elif isinstance(message, TestResultMessageBase) and self._results is not None:
             self._take(message)
 
@@ -86,14 +82,14 @@ class RunListener(notifier.Notifier):
         self._folder = run_folder()
         if self._folder is None:
             return
-        own = self._folder / FOLDER
+        own = self._folder / CONTAINERS_FOLDER
         with self._tolerant("write into the run's folder"):
             own.mkdir(exist_ok=True)
             self._results = (own / RESULTS_FILE).open("a", encoding="utf-8")
             # As long as this process lives; see ingest.is_alive.
             fcntl.flock(self._results, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._run = {
-            "format": _FORMAT,
+            "format": FORMAT,
             "run": self._folder.name,
             "name": message.runbook_name or "",
             "started": _now(),
@@ -108,15 +104,15 @@ class RunListener(notifier.Notifier):
             self._index = Index(log)
             catch_up(self._index)
 
-    def _end(self, message: TestRunMessage) -> None:
-        self._write_run(message=secret.mask(message.message))
-
     def _take(self, message: TestResultMessageBase) -> None:
-        key = message.id_ if not isinstance(message, SubTestMessage) else ""
-        if message.status == TestStatus.RUNNING and key:
-            self._begun[key] = _time_of(message)
-        if not message.is_completed:
+        is_part = isinstance(message, SubTestMessage)
+        is_begin = message.status == TestStatus.RUNNING and not is_part
+        if is_begin:
+            self._begun[message.id_] = _time_of(message)
+        elif not message.is_completed:
             return
+        log_file = getattr(message, "log_file", "")
+        folder = Path(log_file).parent.as_posix() if log_file else ""
         line = {
             "id": message.id_,
             "parent": getattr(message, "parent_test", ""),
@@ -124,20 +120,19 @@ class RunListener(notifier.Notifier):
             "name": message.name,
             "status": message.status.name.lower(),
             "message": secret.mask(message.message),
-            "started": self._begun.pop(key, None),
-            "ended": _time_of(message),
-            "duration": _duration(message),
-            "folder": "",
+            "started": None if is_part else self._begun.get(message.id_),
+            "ended": None if is_begin else _time_of(message),
+            "duration": None if is_begin else _duration(message),
+            "folder": folder,
         }
-        log_file = getattr(message, "log_file", "")
-        if log_file:
-            line["folder"] = Path(log_file).parent.as_posix()
         with self._tolerant("write the results of cases"):
             assert self._results is not None
             self._results.write(json.dumps(line, ensure_ascii=False) + "\n")
             self._results.flush()
-        if key and line["folder"] and self._folder is not None:
-            self._ended.add(self._folder / line["folder"])
+        if is_begin or is_part:
+            return
+        if folder and self._folder is not None:
+            self._ended.add(self._folder / folder)
         if time.monotonic() - self._looked > _PAUSE:
             self._look(self._ended)
 
@@ -153,7 +148,7 @@ class RunListener(notifier.Notifier):
         self._run.update(more)
         if self._folder is None or self._results is None:
             return
-        path = self._folder / FOLDER / RUN_FILE
+        path = self._folder / CONTAINERS_FOLDER / RUN_FILE
         with self._tolerant("write into the run's folder"):
             part = path.with_suffix(".part")
             part.write_text(json.dumps(self._run, indent=1, ensure_ascii=False), encoding="utf-8")
@@ -183,9 +178,10 @@ def _time_of(message: MessageBase) -> str:
     return message.time.isoformat() if message.time is not None else _now()
 
 
-def _duration(message: TestResultMessageBase) -> float:
-    own = getattr(message, "subtest_duration", None)
-    return round(float(message.elapsed if own is None else own), 6)
+def _duration(message: TestResultMessageBase) -> float | None:
+    if isinstance(message, SubTestMessage):  # what has elapsed is the case's until then
+        return message.subtest_duration
+    return round(float(message.elapsed), 6)
 
 
 def _versions() -> dict[str, str]:

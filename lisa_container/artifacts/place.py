@@ -6,19 +6,13 @@ from pathlib import Path
 
 from lisa.util import constants
 
+from lisa_container.capture.records import CONTAINERS_FOLDER, RUN_FILE
+
 INDEX_NAME = "lisa_container.sqlite"
 """The index, in the folder where LISA makes a folder for each run."""
 
-FOLDER = "containers"
-"""In a run's folder, and in that of each case: what lisa_container writes."""
-
-RUN_FILE = "run.json"
 RESULTS_FILE = "results.jsonl"
-CASE_FILE = "case.json"
-CONTAINER_FILE = "container.json"
-COMMANDS_FILE = "commands.jsonl"
-TOOLS_FILE = "tools.json"
-"""Names of the files; `docs/artifacts.md` shows the whole layout."""
+"""In a run's folder `containers`: the result of each of its cases and sub-tests, one a line."""
 
 
 def run_folder() -> Path | None:
@@ -41,5 +35,8 @@ def run_folders(log: Path) -> list[Path]:
         log: where LISA makes them: `<date>/<date>-<time>`, or a name of the user's own
             (`lisa --run_id`).
     """
-    found = [*log.glob(f"*/{FOLDER}/{RUN_FILE}"), *log.glob(f"*/*/{FOLDER}/{RUN_FILE}")]
+    found = [
+        *log.glob(f"*/{CONTAINERS_FOLDER}/{RUN_FILE}"),
+        *log.glob(f"*/*/{CONTAINERS_FOLDER}/{RUN_FILE}"),
+    ]
     return sorted((path.parents[1] for path in found), key=lambda folder: folder.name)

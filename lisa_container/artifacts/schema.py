@@ -1,7 +1,7 @@
 """The index's tables, and how an older index becomes one of today.
 
-The version is SQLite's own `user_version`. A change of the tables is one more entry of `MIGRATIONS`;
-those that are there never change, as somebody's index stands at each of them.
+The version is SQLite's own `user_version`. A change of the tables is one more entry of
+`MIGRATIONS`; those that are there never change, as somebody's index stands at each of them.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ CREATE TABLE containers (
     started TEXT,
     ended TEXT,
     exit_code INTEGER,
-    oom_killed INTEGER NOT NULL,
+    oom_killed INTEGER,
     config TEXT NOT NULL,             -- JSON
     UNIQUE (run, name)
 );
@@ -69,13 +69,14 @@ CREATE TABLE commands (
     n INTEGER NOT NULL,               -- its number there
     container TEXT NOT NULL,
     "case" INTEGER REFERENCES cases ON DELETE SET NULL,
+    state TEXT NOT NULL,              -- running, ended, left
     command TEXT NOT NULL,
     cwd TEXT NOT NULL,
     user TEXT NOT NULL,
     started TEXT,
     duration REAL,
     exit_code INTEGER,
-    signal TEXT NOT NULL,
+    signal INTEGER,
     error TEXT NOT NULL,
     stdout_bytes INTEGER,
     stderr_bytes INTEGER,
@@ -165,9 +166,9 @@ def _version(connection: sqlite3.Connection) -> int:
 
 def _statements(script: str) -> list[str]:
     found, begun = [], ""
-    for line in script.splitlines(keepends=True):
-        begun += line
+    for part in script.split(";"):
+        begun += f"{part};"
         if sqlite3.complete_statement(begun):
             found.append(begun)
             begun = ""
-    return found
+    return found[:-1]  # what is behind the last semicolon

@@ -9,6 +9,7 @@ from typing import Any
 
 from lisa_container.cli.engines import for_each_engine
 from lisa_container.cli.nodes import add_node_arguments
+from lisa_container.cli.table import print_table
 from lisa_container.engine.client import Engine
 from lisa_container.engine.lease.sweep import Findings
 
@@ -44,12 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps([vars(row) for row in rows], indent=2))
     else:
-        table = [[title.upper() for title in _COLUMNS]]
-        table += [[getattr(row, column) for column in _COLUMNS] for row in rows]
-        widths = [max(len(line[index]) for line in table) for index in range(len(_COLUMNS))]
-        for line in table:
-            words = (word.ljust(width) for word, width in zip(line, widths))
-            print("  ".join(words).rstrip())
+        print_table(_COLUMNS, [[getattr(row, name) for name in _COLUMNS] for row in rows])
     return code
 
 

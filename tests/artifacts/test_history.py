@@ -1,0 +1,174 @@
+"""Real runs, and what `lisa-container history` says of them."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+from places import PASSWORD, Place
+
+from lisa_container.artifacts import INDEX_NAME, Index
+
+COMMON = "verify_.*"
+
+
+def rows(text: str) -> list[list[str]]:
+    """The words of a table's lines, without the titles."""
+    return [re.split(r"  +", line.strip()) for line in text.splitlines()[1:]]
+
+
+def test_runs(place: Place) -> None:
+    place.run(COMMON)
+    place.run(COMMON, is_broken=True)
+    newest, oldest = rows(place.history())
+    assert newest[1:3] == oldest[1:3] == ["plain", "ended"]
+    assert (newest[4:], oldest[4:]) == (["1", "1", "1", "0"], ["2", "0", "1", "0"])
+    assert place.history() == place.history("runs", "-n", "2")
+    assert len(rows(place.history("-n", "1"))) == 1
+
+    text = place.history("run")
+    assert f"run {newest[0]} (plain)" in text
+    cases = rows(text.split("\n\n")[1])
+    assert [words[:2] for words in cases] == [
+        ["verify_good", "passed"],
+        ["part_one", "passed"],
+        ["part_two", "failed"],
+        ["verify_perhaps", "failed"],
+        ["verify_skipped", "skipped"],
+    ]
+    assert "broken on purpose" in cases[3][-1]
+    assert place.history("run", "last-1").startswith(f"run {oldest[0]}")
+
+    found = json.loads(place.history("run", newest[0], "--json"))
+    assert (found["passed"], len(found["cases"]), found["cases"][1]["duration"]) == (1, 5, 0.25)
+    assert (place.log / found["cases"][3]["folder"]).is_dir()
+
+
+def test_a_case_over_time(place: Place) -> None:
+    for is_broken in (False, True, False):
+        place.run("verify_perhaps", is_broken=is_broken)
+    found = rows(place.history("case", "verify_perhaps"))
+    assert [words[1] for words in found] == ["passed", "failed", "passed"]
+    assert len(rows(place.history("case", "verify_perhaps", "-n", "2"))) == 2
+    place.run("verify_good")
+    assert [words[1] for words in rows(place.history("case", "part_two"))] == ["failed"]
+
+
+def test_two_runs_compared(place: Place) -> None:
+    place.run(COMMON)
+    place.run("verify_good|verify_perhaps", is_broken=True)
+    assert rows(place.history("diff"))[1:] == [
+        ["case", "verify_perhaps", "passed", "failed"],
+        ["case", "verify_skipped", "skipped", "-"],
+    ]
+    assert "nothing changed" in place.history("diff", "last", "last")
+    found = json.loads(place.history("diff", "--json"))
+    assert found[0] == {
+        "what": "case",
+        "name": "verify_perhaps",
+        "before": "passed",
+        "after": "failed",
+    }
+
+
+def test_no_secret_in_what_is_kept(place: Place) -> None:
+    place.run("verify_perhaps", is_broken=True)
+    assert "the word is" in place.history("case", "verify_perhaps")
+    kept = [*place.log.glob(f"{INDEX_NAME}*"), *place.log.glob("*/*/containers/*")]
+    assert len(kept) >= 3
+    for path in kept:
+        assert PASSWORD.encode() not in path.read_bytes(), path
+
+
+def test_a_killed_run(place: Place) -> None:
+    """Nothing that was told before is lost, and the next run, or a question, sees that it died."""
+    assert place.run("repeated|killed", times=3) < 0
+    with Index(place.log) as index:  # nobody has looked yet
+        assert [row["state"] for row in index.read("SELECT state FROM runs")] in ([], ["running"])
+    (run,) = rows(place.history())
+    assert run[2] == "cut short"
+    found = json.loads(place.history("run", "--json"))
+    statuses = {(case["name"], case["status"]) for case in found["cases"]}
+    assert ("killed", "running") in statuses
+
+    place.run("verify_good")
+    place.run("killed")
+    place.run("verify_good")  # sees to the one before
+    with Index(place.log) as index:
+        states = [row["state"] for row in index.read("SELECT state FROM runs ORDER BY started")]
+    assert states == ["cut short", "ended", "cut short", "ended"]
+
+
+def test_a_run_that_goes_on(place: Place) -> None:
+    run = place.start("repeated", times=300)
+    while not list(place.log.glob("*/*/containers/run.json")):
+        assert run.poll() is None
+    assert rows(place.history())[0][2] == "running"
+    assert run.wait(120) == 0
+    assert rows(place.history())[0][2:5:2] == ["ended", "300"]
+
+
+def test_several_runners_at_once(place: Place) -> None:
+    runs = [place.start("repeated|verify_good", times=40) for _ in range(4)]
+    assert [run.wait(120) for run in runs] == [0] * 4
+    found = rows(place.history())
+    assert [words[2:5:2] for words in found] == [["ended", "80"]] * 4
+    with Index(place.log) as index:
+        (row,) = index.read("SELECT count(*) AS n FROM cases")
+        assert row["n"] == 4 * 40 * (2 + 2), "two cases, and two sub-tests of one"
+
+
+@pytest.mark.parametrize("damage", [None, b"not at all" * 1000, b""])
+def test_index_made_anew(place: Place, damage: bytes | None) -> None:
+    """From the runs' files; where it is only missing, by itself."""
+    place.run(COMMON)
+    place.run("killed")
+    expected = place.history("run", "last-1", "--json"), place.history()
+    path = place.log / INDEX_NAME
+    if damage is None:
+        path.unlink()
+    else:
+        path.write_bytes(damage)
+    if damage:
+        assert "'lisa-container history --rebuild' makes a new one" in place.history(is_good=False)
+        place.history("--rebuild")
+    assert (place.history("run", "last-1", "--json"), place.history()) == expected
+
+
+def test_index_of_a_later_version(place: Place) -> None:
+    """It is left alone; a run goes on without it."""
+    place.run("verify_good")
+    with Index(place.log) as index:
+        index.read("PRAGMA user_version = 99")
+    assert "its version is 99" in place.history(is_good=False)
+    assert place.run("verify_good") == 0
+    assert "its version is 99" in place.history(is_good=False)
+    assert len(rows(place.history("--rebuild"))) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("case", "verify_goo"), "no run in '.*' had one of this name. Those like it: verify_good"),
+        (("run", "1999"), "run '1999': there is none in"),
+        (("run", "2"), "run '2': several begin so"),
+        (("-n", "0"), "limit: given 0; legal: a number from 1 on"),
+    ],
+)
+def test_questions_that_have_no_answer(place: Place, words: tuple[str, ...], said: str) -> None:
+    place.run("verify_good")
+    place.run("verify_good")
+    assert re.search(said, place.history(*words, is_good=False))
+
+
+def test_no_log_folder(place: Place) -> None:
+    assert "give --log, as lisa's --log_path" in place.history(is_good=False)
+
+
+def test_folder_that_cannot_be_written(place: Place) -> None:
+    """A run goes on without an index, and without its own records."""
+    place.log.mkdir()
+    (place.log / INDEX_NAME).mkdir()
+    assert place.run("verify_good") == 0
+    assert "unable to open" in place.history(is_good=False)
