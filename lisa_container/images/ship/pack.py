@@ -12,6 +12,7 @@ from typing import Callable
 
 from lisa_container.errors import ImageArchiveError
 from lisa_container.images.extract.compression import decompressed, is_compressed
+from lisa_container.images.extract.faults import faults_of
 from lisa_container.images.extract.source import pieces_at
 from lisa_container.images.ship.shipment import ShippedLayer
 
@@ -46,9 +47,13 @@ class Packer:
 
     What is compressed already, or hardly gets smaller, is sent as it is; all else is written to
     a file without a name in the folder for temporary files, so that memory does not grow.
+
+    Args:
+        compress: whether to compress at all; what an engine may not know is unpacked in any case.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, compress: bool = True) -> None:
+        self._is_compressing = compress
         self._lock = threading.Lock()
         self._locks: dict[str, threading.Lock] = {}
         self._packed: dict[str, PackedLayer] = {}
@@ -76,15 +81,17 @@ class Packer:
             lock = self._locks.setdefault(layer.diff_id, threading.Lock())
         with lock:
             if layer.diff_id not in self._packed:
-                self._packed[layer.diff_id] = self._pack(layer)
+                what = f"layer {layer.diff_id[:19]}"
+                with faults_of(what):
+                    self._packed[layer.diff_id] = self._pack(layer, what)
             return self._packed[layer.diff_id]
 
-    def _pack(self, layer: ShippedLayer) -> PackedLayer:
+    def _pack(self, layer: ShippedLayer, what: str) -> PackedLayer:
         sample = _sample(layer.chunks())
         if sample.startswith(_GZIP):
             return PackedLayer(layer, layer.size, layer.chunks)
         is_zstd = is_compressed(sample)  # which not every engine knows
-        if not is_zstd and len(zlib.compress(sample, _LEVEL)) > _WORTH * len(sample):
+        if not is_zstd and not self._pays(sample):
             return PackedLayer(layer, layer.size, layer.chunks)
         chunks = decompressed(layer.chunks()) if is_zstd else layer.chunks()
         try:
@@ -94,7 +101,6 @@ class Packer:
                 file.write(piece)
             file.flush()
         except OSError as error:
-            what = f"layer {layer.diff_id[:19]}"
             raise ImageArchiveError(
                 what,
                 f"it cannot be compressed in {tempfile.gettempdir()} ({error.strerror}); TMPDIR "
@@ -102,6 +108,9 @@ class Packer:
             ) from error
         size = file.tell()
         return PackedLayer(layer, size, lambda: pieces_at(file.fileno(), 0, size))
+
+    def _pays(self, sample: bytes) -> bool:
+        return self._is_compressing and len(zlib.compress(sample, _LEVEL)) < _WORTH * len(sample)
 
 
 def _sample(chunks: Iterable[bytes]) -> bytes:
