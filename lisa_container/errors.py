@@ -6,6 +6,9 @@ LISA result without the log beside it. All of them are `lisa.util.LisaException`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from lisa.util import LisaException
 
 
@@ -127,6 +130,44 @@ class RegistryUntrustedError(ImageNotFoundError):
         "Put the registry's CA certificate on the node (for Docker /etc/docker/certs.d/<registry>/"
         "ca.crt), or have the engine take the registry without TLS ('insecure-registries')."
     )
+
+
+class ImageNameTakenError(EngineError):
+    """An image that is not this run's has the name that was to be given to another one.
+
+    Args:
+        image: the name.
+        node: the node's name.
+    """
+
+    def __init__(self, image: str, node: str) -> None:
+        super().__init__(
+            f"the name '{image}' is that of another image on node '{node}', which this run has not "
+            "brought there. Give another name (name=…), or have the name move and the new image "
+            "stay when the run ends (keep=True)."
+        )
+
+
+class ShipError(ContainerError):
+    """An image did not reach all nodes.
+
+    Args:
+        image: its name.
+        failures: name and error of each node that it did not reach.
+        shipped: what became of it on the other nodes, as `ship` returns it.
+    """
+
+    def __init__(
+        self, image: str, failures: Sequence[tuple[str, Exception]], shipped: Sequence[Any]
+    ) -> None:
+        self.failures = tuple(failures)
+        self.shipped = tuple(shipped)
+        reasons = "\n".join(f"- node '{node}': {error}" for node, error in failures)
+        super().__init__(
+            f"image '{image}' did not reach {len(failures)} of {len(failures) + len(shipped)} "
+            f"nodes:\n{reasons}\nThe others have it. Shipping it again sends only the layers that "
+            "are still missing."
+        )
 
 
 class NameTakenError(EngineError):

@@ -6,7 +6,10 @@ import importlib
 from typing import Any
 
 # In the order of the page.
-ROWS = (*("command", "node", "start", "hundred", "fresh", "transfer", "suite", "memory", "growth"),)
+ROWS = (
+    *("command", "node", "start", "hundred", "fresh"),
+    *("transfer", "ship", "suite", "memory", "growth"),
+)
 
 
 def load(name: str) -> Any:

@@ -23,6 +23,9 @@ from lisa_container.engine.sockets import EngineFile
 FIRST_API = "1.40"
 REQUEST_TIMEOUT = 120.0
 
+# Bytes of an image's archive that are read at once.
+_SAVE_CHUNK = 256 * 1024
+
 # Requests that change nothing: sent twice, they do no harm.
 _REPEATABLE = {"GET", "HEAD"}
 
@@ -153,6 +156,18 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
         response = self._post(url, data=chunks, params={"quiet": 0}, stream=True, timeout=timeout)
         self._raise_for_status(response)
         yield from self._stream_helper(response, decode=True)
+
+    def save_chunks(self, image: str, timeout: float) -> Iterator[bytes]:
+        """An image's archive, a piece at a time. The SDK's `get_image` has no timeout.
+
+        Args:
+            image: its name.
+            timeout: seconds without any byte of the engine.
+        """
+        url = self._url("/images/{0}/get", image)
+        response = self._get(url, stream=True, timeout=timeout)
+        self._raise_for_status(response)
+        yield from response.iter_content(_SAVE_CHUNK)
 
     def _negotiate(self) -> str:
         """The newest API version that both the engine and this SDK know."""

@@ -10,12 +10,12 @@ from lisa_container.config import LOCAL_REPOSITORY, ContainerTestConfig, PullPol
 from lisa_container.engine.client import Engine
 from lisa_container.errors import ConfigError, ImageNotFoundError
 from lisa_container.images.local import MAKERS
+from lisa_container.images.present import has_image, image_lock
 from lisa_container.images.pull import pull_image
 
-_locks: weakref.WeakKeyDictionary[Engine, dict[str, threading.Lock]] = weakref.WeakKeyDictionary()
-_locks_lock = threading.Lock()
 # Names of images that were seen on the node.
 _seen: weakref.WeakKeyDictionary[Engine, set[str]] = weakref.WeakKeyDictionary()
+_seen_lock = threading.Lock()
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def with_image(engine: Engine, config: ContainerTestConfig, work: Callable[[], T
         ImageNotFoundError, ConfigError, EngineError: see `ensure_image`; or what the work raises.
     """
     reference = config.image_reference
-    with _locks_lock:
+    with _seen_lock:
         seen = _seen.setdefault(engine, set())
         is_seen = reference in seen and config.pull_policy is not PullPolicy.ALWAYS
     if is_seen:
@@ -43,7 +43,7 @@ def with_image(engine: Engine, config: ContainerTestConfig, work: Callable[[], T
         except ImageNotFoundError:
             engine.node.log.debug(f"image '{reference}' is not on node '{engine.name}' any more")
     ensure_image(engine, config)
-    with _locks_lock:
+    with _seen_lock:
         seen.add(reference)
     return work()
 
@@ -72,27 +72,6 @@ def ensure_image(engine: Engine, config: ContainerTestConfig) -> None:
             if config.pull_policy is PullPolicy.NEVER:
                 raise ImageNotFoundError(reference, engine.name, "pull_policy is 'never'")
             pull_image(engine, reference)
-
-
-def image_lock(engine: Engine, reference: str) -> threading.Lock:
-    """What to hold while an image is brought onto a node, so that two who want it get it once.
-
-    Args:
-        engine: of the node.
-        reference: the image's name.
-    """
-    with _locks_lock:
-        return _locks.setdefault(engine, {}).setdefault(reference, threading.Lock())
-
-
-def has_image(engine: Engine, reference: str) -> bool:
-    """Whether the node has an image of this name."""
-    try:
-        with engine.errors(image=reference):
-            engine.api.inspect_image(reference)
-        return True
-    except ImageNotFoundError:
-        return False
 
 
 def _make(engine: Engine, reference: str) -> None:

@@ -22,8 +22,9 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL, RUN_LABEL, RUNNER_LABEL, SINCE_LABEL, run_id
 from lisa_container.errors import EngineError
 from lisa_container.executor import ContainerExecutor
-from lisa_container.images.ensure import has_image, image_lock, with_image
+from lisa_container.images.ensure import with_image
 from lisa_container.images.local.adopt import adopt
+from lisa_container.images.present import has_image, image_lock
 from lisa_container.install.digest import file_digest
 from lisa_container.install.installer import Installer
 from lisa_container.install.settings import PackageSettings

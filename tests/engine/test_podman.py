@@ -22,7 +22,7 @@ from lisa_container.errors import (
     ImageNotFoundError,
     NameTakenError,
 )
-from lisa_container.images import LayerEntry, image_from_layers
+from lisa_container.images import LayerEntry, image_from_layers, ship
 from lisa_container.install import Tool, remove_layers
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 
@@ -168,6 +168,32 @@ def test_image_of_layers(
         assert result.stdout == "hello"
     finally:
         podman_machine.run("podman rmi localhost/tests/hello:1")
+
+
+def test_ship(podman: DockerAdvanced, podman_node: Node, podman_machine: SandboxNode) -> None:
+    """Only the layer that changed, in an archive and from podman's own store."""
+    root = Path(f"/proc/{podman_machine.pid}/root")
+    lower = {
+        "bin/busybox": root / "bin/busybox",
+        "bin/sh": LayerEntry.symlink("busybox"),
+        "bin/cat": LayerEntry.symlink("busybox"),
+        "bin/sleep": LayerEntry.symlink("busybox"),
+    }
+    images = [image_from_layers([lower, {"x": each}], cmd=["cat", "/x"]) for each in (b"1", b"2")]
+    for image, layers in zip(images, (2, 1)):
+        (done,) = ship(image, [podman_node], name="tests/shipped")
+        assert done.layers == layers
+    result = podman.run_in_container("tests/shipped", pull_policy="never")
+    assert result.stdout == "2"
+    assert "lisa_container.lease" in str(podman.engine.api.inspect_image("tests/shipped")["Config"])
+    (kept,) = ship(
+        "tests/shipped", [podman_node], source=podman_node, name="tests/other", keep=True
+    )
+    try:
+        assert kept.layers == 0
+        assert podman.run_in_container("tests/other", pull_policy="never").stdout == "2"
+    finally:
+        podman.remove_image("tests/other")
 
 
 def test_tools_in_a_layer(podman: DockerAdvanced, podman_node: Node, tmp_path: Path) -> None:

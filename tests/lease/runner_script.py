@@ -19,6 +19,8 @@ from lisa.util import constants
 from lisa.util.logger import init_logger
 
 from lisa_container import ContainerExecutor, ContainerTestConfig, DockerAdvanced
+from lisa_container.images import image_from_layers, ship
+from lisa_container.images.ship import send
 
 BUSYBOX = "lisa_container/busybox"
 
@@ -67,6 +69,16 @@ class Works:
         def job() -> None:
             self.docker.build_image(f"built/{self.name}", "Dockerfile")
             self.docker.remove_image(f"built/{self.name}", force=True)
+
+        return job
+
+    def ship(self) -> Callable[[], Any]:
+        send._PORTION = 1_000_000
+
+        def job() -> None:
+            image = image_from_layers([{str(each): os.urandom(2_000_000)} for each in range(4)])
+            ship(image, [self.node], name=f"shipped/{self.name}")
+            self.docker.remove_image(f"shipped/{self.name}")
 
         return job
 

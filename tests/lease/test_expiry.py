@@ -152,6 +152,15 @@ def test_two_runners(machine: SandboxNode, runners: Runners) -> None:
     assert left(machine) == []
 
 
+def test_ship_under_way(machine: SandboxNode, runners: Runners) -> None:
+    """The layers that had come are gone too."""
+    runner = runners.start(machine, "ship", ttl=4)
+    wait_until(lambda: any(line.startswith("image - ") for line in left(machine)), "a part")
+    runner.kill()
+    wait_until_clean(machine)
+    assert machine.run("ls /var/lib/docker/tmp").stdout == ""
+
+
 def test_build_under_way(machine: SandboxNode, runners: Runners) -> None:
     """The engine would go on with it."""
     runner = runners.start(machine, "build")

@@ -26,7 +26,7 @@ REGISTRY = "127.0.0.1:5000"
 IMAGES = [f"{REGISTRY}/image:{index}" for index in range(6)]
 WORKS = (
     *("pull", "create", "build", "run", "run_async"),
-    *("copy_to", "copy_from", "remove", "detach"),
+    *("copy_to", "copy_from", "remove", "detach", "ship"),
 )
 ROUNDS, AT_A_TIME = 102, 6
 

@@ -26,9 +26,9 @@ ELF = b"\x7fELF\x02\x01\x01" + bytes(9) + b"\x02\x00\x3e\x00"
 GOLDEN = "sha256:1cc7f25aa948556dd68e9c1b2f55adc0c0770256f8ac1ec4ad041cacf53455c3"
 
 
-def members(image: LayeredImage, name: str = "", **labels: str) -> dict[str, bytes]:
+def members(image: LayeredImage, name: str = "") -> dict[str, bytes]:
     """The files of the archive."""
-    data = b"".join(image.stream(name, labels))
+    data = b"".join(image.stream(name))
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         found = {}
         for info in archive:
@@ -96,12 +96,9 @@ def test_both_formats_in_one() -> None:
     assert (config["os"], config["architecture"], config["variant"]) == ("linux", "arm", "v7")
 
 
-def test_labels_and_name_are_added_later() -> None:
-    image = image_from_layers([{"a": b""}], labels={"x": "1"})
+def test_name_is_added_later() -> None:
+    image = image_from_layers([{"a": b""}])
     assert json.loads(members(image)["manifest.json"])[0]["RepoTags"] is None
-    found = members(image, lease="y")
-    config = json.loads(found[json.loads(found["manifest.json"])[0]["Config"]])
-    assert config["config"]["Labels"] == {"x": "1", "lease": "y"}
     with pytest.raises(ConfigError, match="did you mean 'tool:1'"):
         image.stream("Tool:1")
     with pytest.raises(ConfigError, match="no digest"):

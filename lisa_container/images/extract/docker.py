@@ -70,4 +70,4 @@ def _of_docker_manifest(store: Store, listed: dict[str, Any]) -> StoredImage:
         if name not in store:
             raise Fault(f"layer '{name[:200]}' is missing in it")
         stored.append(StoredLayer(name, diff_id))
-    return StoredImage(names, digest, digest, config, tuple(stored))
+    return StoredImage(names, digest, digest, config, content, tuple(stored))

@@ -116,14 +116,15 @@ def _of_manifest(store: Store, candidate: _Candidate) -> StoredImage:
     kind = described.get("mediaType", OCI_CONFIG)
     if kind not in (OCI_CONFIG, DOCKER_CONFIG):
         raise Fault(f"it is no image but an artifact of type '{kind}'")
-    config = as_object(parsed(_blob(store, described), "a config"), "a config")
+    config_bytes = _blob(store, described)
+    config = as_object(parsed(config_bytes, "a config"), "a config")
     layers = [as_object(each, "layers of a manifest") for each in list_in(manifest, "layers")]
     stored = tuple(
         StoredLayer(_layer_name(store, layer), diff_id, text_in(layer, "digest"), size_in(layer))
         for layer, diff_id in zip(layers, diff_ids(config, len(layers)))
     )
     digest, config_digest = text_in(candidate.described, "digest"), text_in(described, "digest")
-    return StoredImage(candidate.names, digest, config_digest, config, stored)
+    return StoredImage(candidate.names, digest, config_digest, config, config_bytes, stored)
 
 
 def _layer_name(store: Store, described: dict[str, Any]) -> str:

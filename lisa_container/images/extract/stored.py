@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lisa_container.images.names import with_registry, with_tag
@@ -35,6 +35,7 @@ class StoredImage:
         digest: of its manifest; of its config where the archive has no manifest.
         config_digest: what the engine calls it.
         config: parsed.
+        config_bytes: as it is there.
         layers: the lowest first.
     """
 
@@ -42,6 +43,7 @@ class StoredImage:
     digest: str
     config_digest: str
     config: dict[str, Any]
+    config_bytes: bytes = field(repr=False)
     layers: tuple[StoredLayer, ...]
 
     @property

@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_container.config import LOCAL_REPOSITORY
-from lisa_container.config import images as names
-from lisa_container.errors import ConfigError, ImageArchiveError
+from lisa_container.errors import ImageArchiveError
 from lisa_container.images.layers.content import changed
 from lisa_container.images.layers.entry import LayerEntry
 from lisa_container.images.layers.plan import Item
@@ -30,7 +29,7 @@ from lisa_container.images.media import (
     OCI_MANIFEST,
     OCI_NAME,
 )
-from lisa_container.images.names import with_registry
+from lisa_container.images.names import full_name, with_registry
 
 NAME = "layers"
 """Images made of layers are `lisa_container/layers:<key>`."""
@@ -103,9 +102,11 @@ class LayeredImage:
         self.layers = layers
         self.platform = platform
         self._settings = dict(settings)
-        self.id = _digest(self._config({}))
+        self.config = self._config()
+        """What the engine keeps of it beside the layers, as JSON."""
+        self.id = _digest(self.config)
         """What the engine calls it once it was loaded from a saved archive: `sha256:…`."""
-        self.digest = _digest(self._manifest(self._config({})))
+        self.digest = _digest(self._manifest())
         """Of its manifest, as a registry would call it: `sha256:…`."""
         self.reference = f"{LOCAL_REPOSITORY}{NAME}:{self.id[7 : 7 + _KEY_DIGITS]}"
         """Its name, for `ContainerTestConfig(image=…)`: the same for the same content."""
@@ -151,32 +152,30 @@ class LayeredImage:
             raise ImageArchiveError(str(path), f"it cannot be written: {error.strerror}") from error
         return path
 
-    def stream(self, name: str = "", labels: Mapping[str, str] | None = None) -> Iterator[bytes]:
+    def stream(self, name: str = "") -> Iterator[bytes]:
         """The archive, a piece at a time; see `save`.
 
         Args:
             name: what the image is called where it is loaded; none by default.
-            labels: added to the image's. They change its id and digest.
 
         Raises:
             ConfigError: the name is none.
             ImageArchiveError: while it is read: a file of a layer was changed.
         """
-        return self._stream(_full_name(name) if name else "", labels or {})
+        return self._stream(full_name(name) if name else "")
 
-    def _stream(self, name: str, labels: Mapping[str, str]) -> Iterator[bytes]:
-        config = self._config(labels)
-        manifest = self._manifest(config)
+    def _stream(self, name: str) -> Iterator[bytes]:
+        manifest = self._manifest()
         small = {
             OCI_LAYOUT_FILE: _json({"imageLayoutVersion": "1.0.0"}),
             OCI_INDEX_FILE: _json(self._index(manifest, name)),
-            DOCKER_MANIFEST_FILE: _json(self._docker_manifest(config, name)),
+            DOCKER_MANIFEST_FILE: _json(self._docker_manifest(name)),
         }
         for path, content in small.items():
             yield from _member(path, content)
         for folder in (BLOBS, f"{BLOBS}/sha256"):
             yield header(folder, _FOLDER)
-        for content in (config, manifest):
+        for content in (self.config, manifest):
             yield from _member(_blob(_digest(content)), content)
         # One that is there twice is written once.
         for layer in {layer.digest: layer for layer in self.layers}.values():
@@ -185,15 +184,12 @@ class LayeredImage:
             yield padding(layer.size)
         yield END
 
-    def _config(self, labels: Mapping[str, str]) -> bytes:
+    def _config(self) -> bytes:
         os_name, architecture, *variant = self.platform.split("/")
-        settings = dict(self._settings)
-        if labels:
-            settings["Labels"] = {**settings.get("Labels", {}), **labels}
         return _json(
             {
                 "architecture": architecture,
-                "config": settings,
+                "config": self._settings,
                 "created": "1970-01-01T00:00:00Z",
                 "history": [
                     {"created": "1970-01-01T00:00:00Z", "created_by": "image_from_layers"}
@@ -205,10 +201,10 @@ class LayeredImage:
             }
         )
 
-    def _manifest(self, config: bytes) -> bytes:
+    def _manifest(self) -> bytes:
         return _json(
             {
-                "config": _descriptor(OCI_CONFIG, _digest(config), len(config)),
+                "config": _descriptor(OCI_CONFIG, self.id, len(self.config)),
                 "layers": [_descriptor(OCI_LAYER, x.digest, x.size) for x in self.layers],
                 "mediaType": OCI_MANIFEST,
                 "schemaVersion": 2,
@@ -228,21 +224,14 @@ class LayeredImage:
             }
         return {"manifests": [described], "mediaType": OCI_INDEX, "schemaVersion": 2}
 
-    def _docker_manifest(self, config: bytes, name: str) -> list[dict[str, Any]]:
+    def _docker_manifest(self, name: str) -> list[dict[str, Any]]:
         return [
             {
-                "Config": _blob(_digest(config)),
+                "Config": _blob(self.id),
                 "Layers": [_blob(layer.digest) for layer in self.layers],
                 "RepoTags": [name] if name else None,
             }
         ]
-
-
-def _full_name(name: str) -> str:
-    full = names.reference(names.image("name", name), "")
-    if "@" in full or ":" not in full:
-        raise ConfigError(f"name: given '{name}'; legal: a name with or without a tag, no digest")
-    return full
 
 
 def _json(value: Any) -> bytes:

@@ -6,12 +6,14 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.lease.lease import Lease
 from lisa_container.errors import ConfigError
 from lisa_container.images.layers import made_image
-from lisa_container.images.load import load_image
 from lisa_container.images.local.adopt import adopt
+from lisa_container.images.ship.pack import Packer
+from lisa_container.images.ship.send import Sender
+from lisa_container.images.ship.shipment import Shipment
 
 
 def load_layers(engine: Engine, reference: str, tag: str) -> None:
-    """Load the image. It goes with the run, unlike what is made as a cache: tests change, and so do
+    """Ship the image. It goes with the run, unlike what is made as a cache: tests change, and so do
     their images.
 
     Args:
@@ -31,7 +33,8 @@ def load_layers(engine: Engine, reference: str, tag: str) -> None:
             "it: call image_from_layers first, and take the name from the image's 'reference' (it "
             "goes with the run that made it)"
         )
-    labels = Lease.of(engine).labels()
-    # Without a name: another run may have loaded the same image meanwhile.
-    loaded = load_image(engine, image.stream(labels=labels), reference)
+    with Packer() as packer:
+        sender = Sender(engine, Shipment.of_layers(image), packer)
+        # Without a name: another run may have loaded the same image meanwhile.
+        loaded = sender.send(Lease.of(engine).labels())
     adopt(engine, loaded, reference)

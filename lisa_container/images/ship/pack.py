@@ -1,0 +1,129 @@
+"""Layers as they go over the wire: compressed where that pays, once for all nodes."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Callable
+
+from lisa_container.errors import ImageArchiveError
+from lisa_container.images.extract.compression import decompressed, is_compressed
+from lisa_container.images.extract.faults import faults_of
+from lisa_container.images.extract.source import pieces_at
+from lisa_container.images.ship.shipment import ShippedLayer
+
+# gzip, because Docker before 23 knows nothing better, and its quickest level: where the wire is
+# slow enough for compression to pay at all, a higher one saves a few percent for twice the time.
+_LEVEL = 1
+_GZIP_WINDOW = 31
+_GZIP = b"\x1f\x8b"
+
+# How much of a layer is tried, and what must be left of it (as a part of one) to compress it all.
+_SAMPLE = 1024 * 1024
+_WORTH = 0.9
+
+
+@dataclass(frozen=True)
+class PackedLayer:
+    """A layer as it goes over the wire.
+
+    Args:
+        layer: what it was.
+        size: bytes that `chunks` gives.
+        chunks: gives it, a piece at a time; from several threads at once.
+    """
+
+    layer: ShippedLayer
+    size: int
+    chunks: Callable[[], Iterator[bytes]]
+
+
+class Packer:
+    """Packs layers, each once; a context manager, which drops what was packed.
+
+    What is compressed already, or hardly gets smaller, is sent as it is; all else is written to
+    a file without a name in the folder for temporary files, so that memory does not grow.
+
+    Args:
+        compress: whether to compress at all; what an engine may not know is unpacked in any case.
+    """
+
+    def __init__(self, compress: bool = True) -> None:
+        self._is_compressing = compress
+        self._lock = threading.Lock()
+        self._locks: dict[str, threading.Lock] = {}
+        self._packed: dict[str, PackedLayer] = {}
+        self._files: list[tempfile._TemporaryFileWrapper[bytes]] = []
+
+    def __enter__(self) -> Packer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for file in self._files:
+            file.close()
+
+    def pack(self, layer: ShippedLayer) -> PackedLayer:
+        """A layer, packed now or before. Other threads that want the same one wait.
+
+        Raises:
+            ImageArchiveError: it cannot be read, or no space is left for it on this machine.
+        """
+        with self._lock:
+            lock = self._locks.setdefault(layer.diff_id, threading.Lock())
+        with lock:
+            if layer.diff_id not in self._packed:
+                what = f"layer {layer.diff_id[:19]}"
+                with faults_of(what):
+                    self._packed[layer.diff_id] = self._pack(layer, what)
+            return self._packed[layer.diff_id]
+
+    def _pack(self, layer: ShippedLayer, what: str) -> PackedLayer:
+        sample = _sample(layer.chunks())
+        if sample.startswith(_GZIP):
+            return PackedLayer(layer, layer.size, layer.chunks)
+        is_zstd = is_compressed(sample)  # which not every engine knows
+        if not is_zstd and not self._pays(sample):
+            return PackedLayer(layer, layer.size, layer.chunks)
+        chunks = decompressed(layer.chunks()) if is_zstd else layer.chunks()
+        try:
+            file = tempfile.TemporaryFile()  # noqa: SIM115
+            self._files.append(file)  # type: ignore[arg-type]
+            for piece in _compressed(chunks):
+                file.write(piece)
+            file.flush()
+        except OSError as error:
+            raise ImageArchiveError(
+                what,
+                f"it cannot be compressed in {tempfile.gettempdir()} ({error.strerror}); TMPDIR "
+                "in the environment names another folder",
+            ) from error
+        size = file.tell()
+        return PackedLayer(layer, size, lambda: pieces_at(file.fileno(), 0, size))
+
+    def _pays(self, sample: bytes) -> bool:
+        return self._is_compressing and len(zlib.compress(sample, _LEVEL)) < _WORTH * len(sample)
+
+
+def _sample(chunks: Iterable[bytes]) -> bytes:
+    sample = b""
+    for chunk in chunks:
+        sample += chunk
+        if len(sample) >= _SAMPLE:
+            break
+    return sample[:_SAMPLE]
+
+
+def _compressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    engine = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    for chunk in chunks:
+        yield engine.compress(chunk)
+    yield engine.flush()

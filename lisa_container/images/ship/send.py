@@ -1,0 +1,184 @@
+"""One image to one node: only the layers that it lacks, in parts that a cut connection leaves."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Callable
+
+from lisa_container.engine.client import Engine
+from lisa_container.engine.labels import LEASE_LABEL
+from lisa_container.engine.lease.lease import Lease
+from lisa_container.errors import EngineError, EngineTimeoutError, NoSpaceError, SshLostError
+from lisa_container.images.load import load_image
+from lisa_container.images.ship.archive import load_archive
+from lisa_container.images.ship.missing import missing_layers
+from lisa_container.images.ship.pack import PackedLayer, Packer
+from lisa_container.images.ship.shipment import Shipment
+
+Progress = Callable[[int, int], object]
+"""Called with the bytes of the missing layers that were sent so far, and of all that are missing,
+as they are kept here."""
+
+# On an image of the lowest layers only: the id of the one that it is a part of.
+_PART_LABEL = "lisa_container.part_of"
+
+# Bytes of layers (as they are kept here) that are loaded at once. What was loaded stays when the
+# connection breaks behind it; each load costs a tenth of a second.
+_PORTION = 32 * 1024 * 1024
+
+# How often it goes on after the connection broke without having brought anything since, and the
+# seconds between.
+_TRIES, _PAUSE = 3, 1.0
+
+# Seconds between two lines of the log.
+_LOG_EVERY = 10.0
+
+
+class Stopped(Exception):  # noqa: N818
+    """Nobody waits for the image any more."""
+
+
+class Sender:
+    """Sends an image to a node.
+
+    Args:
+        engine: of the node.
+        shipment: the image.
+        packer: shared by all nodes.
+        on_progress: told of what was sent.
+        stop: ends it when set.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        shipment: Shipment,
+        packer: Packer,
+        on_progress: Progress | None = None,
+        stop: threading.Event | None = None,
+    ) -> None:
+        self._engine = engine
+        self._shipment = shipment
+        self._packer = packer
+        self._on_progress = on_progress
+        self._stop = stop or threading.Event()
+        self._diff_ids = [layer.diff_id for layer in shipment.layers]
+        self._is_whole = False
+        self._total = 0
+        self._done = 0.0
+        self._logged = time.monotonic()
+        self.layers = 0
+        """How many layers were sent and arrived."""
+        self.sent = 0
+        """Bytes of all archives that were sent, also of what was sent twice."""
+
+    def send(self, labels: Mapping[str, str]) -> str:
+        """Bring the image to the node, without a name; the engine's id of it.
+
+        Args:
+            labels: added to the image's own, which makes it another id; without any it keeps its.
+
+        Raises:
+            NoSpaceError: the node's disk is full.
+            SshLostError: the node cannot be reached any more.
+            EngineError: the engine refused it.
+            ImageArchiveError: a layer cannot be read.
+            Stopped: it was told to stop.
+        """
+        left, before = _TRIES, -1
+        while True:
+            try:
+                loaded = self._go_on(labels)
+                break
+            except SshLostError as error:
+                left = _TRIES if self.layers > before else left - 1
+                before = self.layers
+                if not left:
+                    raise
+                self._log(f"goes on after: {error}")
+                self._stop.wait(_PAUSE)
+        self._remove_parts()
+        return loaded
+
+    def _go_on(self, labels: Mapping[str, str]) -> str:
+        every = range(len(self._diff_ids))
+        missing = every if self._is_whole else missing_layers(self._engine, self._diff_ids)
+        self._plan(missing)
+        *parts, last = self._portions(missing)
+        try:
+            for portion in parts:
+                until = portion[-1] + 1
+                self._load(self._shipment.part(until, self._part_labels()), portion, until)
+            return self._load(self._shipment.labelled(labels), last, len(every))
+        except (SshLostError, NoSpaceError, EngineTimeoutError):
+            raise
+        except EngineError as error:
+            if self._is_whole or (len(missing) == len(every) and not parts):
+                raise
+            # A layer that was there is gone, or the engine does not look before it reads.
+            self._log(f"all layers are sent, after: {error}")
+            self._is_whole = True
+            self._plan(every)
+            return self._load(self._shipment.labelled(labels), every, len(every))
+
+    def _plan(self, missing: Sequence[int]) -> None:
+        size = self._shipment.size_of(missing)
+        self._total = max(self._total, size)
+        self._done = float(self._total - size)
+        self._log(f"{len(missing)} of {len(self._diff_ids)} layers are to be sent, {size} bytes")
+
+    def _portions(self, missing: Sequence[int]) -> list[Sequence[int]]:
+        """At least one, which may be empty."""
+        if self._is_whole:
+            return [missing]
+        portions: list[list[int]] = [[]]
+        for position in missing:
+            if portions[-1] and self._shipment.size_of([*portions[-1], position]) > _PORTION:
+                portions.append([])
+            portions[-1].append(position)
+        return list(portions)
+
+    def _load(self, config: bytes, portion: Sequence[int], until: int) -> str:
+        packed = [self._packer.pack(self._shipment.layers[position]) for position in portion]
+        sent = {each.layer.diff_id: each for each in packed}
+        archive = load_archive(config, self._diff_ids[:until], sent, self._count)
+        loaded = load_image(self._engine, self._watched(archive), self._shipment.what)
+        self.layers += len(portion)
+        return loaded
+
+    def _watched(self, archive: Iterator[bytes]) -> Iterator[bytes]:
+        for piece in archive:
+            if self._stop.is_set():
+                raise Stopped
+            yield piece
+            self.sent += len(piece)
+
+    def _count(self, packed: PackedLayer, size: int) -> None:
+        self._done += size * packed.layer.size / packed.size
+        done = min(round(self._done), self._total)
+        if self._on_progress is not None:
+            self._on_progress(done, self._total)
+        if time.monotonic() - self._logged > _LOG_EVERY:
+            self._log(f"{done} of {self._total} bytes are sent")
+
+    def _log(self, what: str) -> None:
+        self._logged = time.monotonic()
+        name = self._engine.name
+        self._engine.node.log.info(f"image '{self._shipment.what}' to node '{name}': {what}")
+
+    def _part_labels(self) -> dict[str, str]:
+        return {**Lease.of(self._engine).labels(), _PART_LABEL: self._shipment.id}
+
+    def _remove_parts(self) -> None:
+        """Parts of this try and of those before; the image has their layers."""
+        api, label = self._engine.api, f"{_PART_LABEL}={self._shipment.id}"
+        ours = Lease.of(self._engine).labels().get(LEASE_LABEL)
+        try:
+            with self._engine.errors():
+                for found in api.images(filters={"label": label}):
+                    if found["Labels"].get(LEASE_LABEL) == ours:
+                        api.remove_image(found["Id"])
+        except EngineError as error:  # they go with the run
+            self._engine.node.log.debug(str(error))
