@@ -31,7 +31,7 @@ class RegistrySettings:
     """A registry, or a part of one.
 
     Attributes:
-        host: as in front of an image's name, perhaps with the begin of the name: `host[:port][/path]`.
+        host: as in front of an image's name, perhaps with the begin of that: `host[:port][/path]`.
         username: of the account there; none by default.
         password: its password or token.
         certificates: PEM of the CAs that sign the registry's certificate, beside those that the

@@ -6,6 +6,7 @@ from lisa_container.images.ensure import ensure_image, with_image
 from lisa_container.images.extract import ExtractedImage, extract_image
 from lisa_container.images.layers import EntryKind, LayeredImage, LayerEntry, image_from_layers
 from lisa_container.images.pull import pull_image
+from lisa_container.images.push import push_image
 
 __all__ = [
     "EntryKind",
@@ -16,5 +17,6 @@ __all__ = [
     "extract_image",
     "image_from_layers",
     "pull_image",
+    "push_image",
     "with_image",
 ]

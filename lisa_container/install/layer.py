@@ -104,14 +104,13 @@ def _base(executor: ContainerExecutor) -> str:
     """The id of the image that the container has, or will have."""
     if executor.is_started:
         return str(executor.inspect()["Image"])
-    engine, config = executor.engine, executor.config
-    reference = config.image_reference
+    engine = executor.engine
 
-    def look() -> str:
-        with engine.errors(image=reference):
-            return str(engine.api.inspect_image(reference)["Id"])
+    def look(config: ContainerTestConfig) -> str:
+        with engine.errors(image=config.image_reference):
+            return str(engine.api.inspect_image(config.image_reference)["Id"])
 
-    return with_image(engine, config, look)
+    return with_image(engine, executor.config, look)
 
 
 def _key(base: str, tools: Sequence[Tool]) -> str:

@@ -215,7 +215,6 @@ def test_credentials_of_docker_login(
     node.close()
 
 
-@pytest.mark.filterwarnings("ignore:docker-credential-there-is-none not installed")
 def test_credential_helper_that_does_not_work(
     registries: SandboxNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

