@@ -3,7 +3,7 @@
 from lisa_container.capture.normalise import normalise
 from lisa_container.capture.snapshot import assert_output_matches
 from lisa_container.command import CommandResult, RunningCommand
-from lisa_container.config import ContainerTestConfig, PullPolicy, Scope
+from lisa_container.config import ContainerSettings, ContainerTestConfig, PullPolicy, Scope
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.errors import (
     CommandNotStartedError,
@@ -31,6 +31,7 @@ from lisa_container.executor import ContainerExecutor
 from lisa_container.many import start_all, stop_all
 from lisa_container.node import ContainerNode
 from lisa_container.platforms import SandboxPlatform
+from lisa_container.settings import use_settings
 from lisa_container.suite import ContainerTestSuite, container_test
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "ContainerError",
     "ContainerExecutor",
     "ContainerNode",
+    "ContainerSettings",
     "ContainerTestConfig",
     "ContainerTestSuite",
     "CopyDeniedError",
@@ -69,4 +71,5 @@ __all__ = [
     "normalise",
     "start_all",
     "stop_all",
+    "use_settings",
 ]

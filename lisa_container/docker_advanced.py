@@ -30,7 +30,9 @@ from lisa_container.errors import (
     SshLostError,
     WaitTimeoutError,
 )
-from lisa_container.images import ensure_image, pull_image
+from lisa_container.images import ensure_image, pull_image, push_image
+from lisa_container.images.credentials import Credential
+from lisa_container.images.pull import TIMEOUT
 from lisa_container.run import ContainerRun
 from lisa_container.transfer import copy_from, copy_to
 
@@ -310,26 +312,55 @@ class DockerAdvanced(Docker):
         registry: str | int | None = None,
         username: str | None = None,
         password: str | None = None,
-        timeout: int = 600,
+        timeout: float = TIMEOUT,
+        platform: str = "",
     ) -> None:
         """Pull an image.
 
         Args:
             image: its name.
             registry: `host[:port]`, where the name has none.
-            username: for the registry.
+            username: for the registry. Without it the runbook's, the node's or this machine's
+                credentials are used, see docs/registries.md.
             password: for the registry; it is sent to the engine in a header of the request.
             timeout: seconds without any progress.
+            platform: `os/architecture[/variant]`; the node's own by default.
 
         Raises:
             ConfigError: a name the grammar does not allow.
             ImageNotFoundError: it could not be pulled; the message says why.
+            EngineTimeoutError: there was no progress, several times.
         """
         if isinstance(registry, int):  # LISA's Docker has the timeout in this place
             timeout, registry = registry, None
+        config = ContainerTestConfig(image=image, registry=registry or "", platform=platform)
+        credential = _given(username, password)
+        pull_image(self.engine, config.image_reference, credential, timeout, config.platform)
+
+    def push_image(
+        self,
+        image: str,
+        registry: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        timeout: float = TIMEOUT,
+    ) -> None:
+        """Push an image that the node has, by its own name.
+
+        Args:
+            image: its name, with the registry that gets it.
+            registry: `host[:port]`, where the name has none.
+            username: as for `pull_image`.
+            password: as for `pull_image`.
+            timeout: seconds without any progress.
+
+        Raises:
+            ConfigError: a name the grammar does not allow, or one with a digest.
+            ImageNotFoundError: it is not on the node, or could not be pushed; the message says why.
+            EngineTimeoutError: there was no progress, several times.
+        """
         config = ContainerTestConfig(image=image, registry=registry or "")
-        credential = {"username": username, "password": password or ""} if username else None
-        pull_image(self.engine, config.image_reference, credential, timeout)
+        push_image(self.engine, config.image_reference, _given(username, password), timeout)
 
     def remove_image(self, image_name: str, force: bool | None = None) -> None:
         """Remove an image. LISA's callers may name several, with spaces between.
@@ -534,3 +565,7 @@ class DockerAdvanced(Docker):
         if isinstance(error, (SshLostError, EngineNotFoundError)):
             raise error
         self._log.warning(str(error))
+
+
+def _given(username: str | None, password: str | None) -> Credential | None:
+    return Credential("the argument", username, password or "") if username else None

@@ -82,6 +82,7 @@ class ImageNotFoundError(EngineError):
         image: the reference asked for.
         node: the node's name.
         said: what the engine said.
+        is_push: it is there, but could not be pushed to its registry.
     """
 
     advice = (
@@ -90,10 +91,14 @@ class ImageNotFoundError(EngineError):
     )
     """What to do next."""
 
-    def __init__(self, image: str, node: str, said: str) -> None:
-        super().__init__(
-            f"image '{image}' is not on node '{node}' and could not be had: {said}. {self.advice}"
+    def __init__(self, image: str, node: str, said: str, is_push: bool = False) -> None:
+        self.said = said
+        happened = (
+            f"could not be pushed from node '{node}'"
+            if is_push
+            else f"is not on node '{node}' and could not be had"
         )
+        super().__init__(f"image '{image}' {happened}: {said}. {self.advice}")
 
 
 class ImageUnauthorizedError(ImageNotFoundError):
@@ -101,7 +106,17 @@ class ImageUnauthorizedError(ImageNotFoundError):
 
     advice = (
         "Give the credentials of somebody who may: pull_image takes a username and password; else "
-        "'docker login' on this machine. A registry may say the same of an image that is not there."
+        "the runbook (docs/registries.md), else 'docker login' on the node or on this machine. A "
+        "registry may say the same of an image that is not there."
+    )
+
+
+class ImagePlatformError(ImageNotFoundError):
+    """The registry has the image, but not for the platform that was asked for."""
+
+    advice = (
+        "Name a platform that it has ('platform'; 'docker manifest inspect' lists them), or have "
+        "the image built for this one."
     )
 
 
@@ -127,8 +142,9 @@ class RegistryUntrustedError(ImageNotFoundError):
     """The engine does not trust the registry's certificate, or the registry has none."""
 
     advice = (
-        "Put the registry's CA certificate on the node (for Docker /etc/docker/certs.d/<registry>/"
-        "ca.crt), or have the engine take the registry without TLS ('insecure-registries')."
+        "Name the registry's CA certificate in the runbook ('ca', docs/registries.md), put it on "
+        "the node (for Docker /etc/docker/certs.d/<registry>/ca.crt), or have the engine take the "
+        "registry without TLS ('insecure-registries')."
     )
 
 

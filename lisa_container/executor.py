@@ -151,18 +151,17 @@ class ContainerExecutor:
                 return self
             config = self.config.merged(image=self._image) if self._image else self.config
             self.installed = [tool for tool in self.installed if tool.layer]
-            life = ContainerLife(self.engine, config, self.name)
 
-            def begin() -> None:
-                self._life = life
+            def begin(config: ContainerTestConfig) -> str:
+                self._life = life = ContainerLife(self.engine, config, self.name)
                 _live.add(self)
                 # Not in this thread: what ends a case comes as an exception, and a creation that
                 # was asked for must come to its end before its container can be removed.
                 bounded(life.start, None)
+                return life.id
 
             try:
-                with_image(self.engine, config, begin)
-                self._id = life.id
+                self._id = with_image(self.engine, config, begin)
                 self._sessions = SessionPool(self.engine, self.name)
             except BaseException:
                 if self in _live:

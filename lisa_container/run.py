@@ -60,7 +60,7 @@ class ContainerRun:
         Raises:
             ImageNotFoundError, NameTakenError, NoSpaceError, EngineError: the engine refused.
         """
-        return create_container(self._engine, self._body(), self._name)
+        return self._create(self._body())
 
     def detach(self, remove: bool) -> CommandResult:
         """Start it and return at once; stdout is the container's id.
@@ -132,13 +132,16 @@ class ContainerRun:
         return shlex.join(self._words or [self._config.image])
 
     def _body(self) -> dict[str, Any]:
-        ensure_image(self._engine, self._config)
+        self._config = ensure_image(self._engine, self._config)
         body = create_body(self._engine, self._config)
         body["Labels"][_TOKEN_LABEL] = self._token
         self._words = self._split()
         if self._words:
             body["Cmd"] = self._words
         return body
+
+    def _create(self, body: dict[str, Any]) -> str:
+        return create_container(self._engine, body, self._name, self._config.platform)
 
     def _split(self) -> list[str]:
         if not isinstance(self._command, str):
@@ -153,7 +156,7 @@ class ContainerRun:
         body["HostConfig"]["AutoRemove"] = auto_remove
         while True:
             try:
-                container = create_container(self._engine, body, self._name)
+                container = self._create(body)
                 process = MainProcess(self._engine, container)
                 process.start(attach)
                 return process

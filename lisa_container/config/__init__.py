@@ -13,13 +13,17 @@ from lisa_container.config.limits import Ulimit
 from lisa_container.config.model import ContainerTestConfig, PullPolicy, Scope
 from lisa_container.config.mounts import HOST_ROOT
 from lisa_container.config.runbook import ConfigFields
+from lisa_container.config.settings import ContainerSettings, Mirror, RegistrySettings
 
 __all__ = [
     "HOST_ROOT",
     "LOCAL_REPOSITORY",
     "ConfigFields",
+    "ContainerSettings",
     "ContainerTestConfig",
+    "Mirror",
     "PullPolicy",
+    "RegistrySettings",
     "Scope",
     "Ulimit",
 ]

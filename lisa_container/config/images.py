@@ -37,6 +37,9 @@ _LEGAL_REGISTRY = (
     "such as 'registry.example.com:5000'"
 )
 
+_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?")
+_LEGAL_PLATFORM = "os/architecture[/variant], such as 'linux/amd64' or 'linux/arm/v7'"
+
 
 def is_registry(component: str) -> bool:
     """Docker's rule for whether the first component of a name is a registry."""
@@ -67,6 +70,14 @@ def registry(field: str, value: Any) -> str:
     if given and not (_REGISTRY.fullmatch(given) and is_registry(given.partition("/")[0])):
         hint = "leave the scheme out" if "://" in given else ""
         raise illegal(field, value, _LEGAL_REGISTRY, hint)
+    return given
+
+
+def platform(field: str, value: Any) -> str:
+    """A platform, or "" when none is named."""
+    given = text(field, value, _LEGAL_PLATFORM)
+    if given and not _PLATFORM.fullmatch(given):
+        raise illegal(field, given, _LEGAL_PLATFORM)
     return given
 
 

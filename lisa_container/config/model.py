@@ -84,6 +84,10 @@ class ContainerTestConfig(DataClassJsonMixin):
     """`host[:port]`, put in front of an `image` that names no registry itself. Default: none, the
     engine's own (Docker Hub for docker) [run]."""
 
+    platform: str = field(default="", metadata=_rule(images.platform))
+    """`os/architecture[/variant]` to pull the image for, such as `linux/arm64`. Default: the node's
+    own [run]."""
+
     privileged: bool = field(default=False, metadata=_rule(checks.flag))
     """All the capabilities and devices that the engine can grant. Default: false [run]."""
 

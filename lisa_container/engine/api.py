@@ -125,25 +125,38 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
             stream.close()
 
     def pull_progress(
-        self, repository: str, tag: str, header: bytes | None, timeout: float
+        self, repository: str, tag: str, header: bytes | None, timeout: float, platform: str = ""
     ) -> Iterator[dict[str, Any]]:
         """What the engine says while it pulls an image. The SDK's `pull` has no timeout.
+
+        Who stops to listen ends the pull.
 
         Args:
             repository: name without tag.
             tag: tag or digest.
             header: the encoded credential for the registry, if it needs one.
             timeout: seconds without any word of the engine.
+            platform: `os/architecture[/variant]`; the engine's own by default.
         """
-        response = self._post(
-            self._url("/images/create"),
-            params={"fromImage": repository, "tag": tag},
-            headers={"X-Registry-Auth": header} if header else {},
-            stream=True,
-            timeout=timeout,
-        )
-        self._raise_for_status(response)
-        yield from self._stream_helper(response, decode=True)
+        params = {"fromImage": repository, "tag": tag}
+        if platform:
+            params["platform"] = platform
+        return self._progress(self._url("/images/create"), params, header, timeout)
+
+    def push_progress(
+        self, repository: str, tag: str, header: bytes | None, timeout: float
+    ) -> Iterator[dict[str, Any]]:
+        """What the engine says while it pushes an image. The SDK's `push` has no timeout.
+
+        Args:
+            repository: name without tag.
+            tag: of the image.
+            header: the encoded credential for the registry, if it needs one.
+            timeout: seconds without any word of the engine.
+        """
+        url = self._url("/images/{0}/push", repository)
+        # Without any such header an engine refuses: it reads the body, which is empty.
+        return self._progress(url, {"tag": tag}, header or b"e30=", timeout)
 
     def load_progress(self, chunks: Iterator[bytes], timeout: float) -> Iterator[dict[str, Any]]:
         """What the engine says while it loads an image. The SDK's `load_image` has no timeout.
@@ -168,6 +181,17 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
         response = self._get(url, stream=True, timeout=timeout)
         self._raise_for_status(response)
         yield from response.iter_content(_SAVE_CHUNK)
+
+    def _progress(
+        self, url: str, params: dict[str, str], header: bytes | None, timeout: float
+    ) -> Iterator[dict[str, Any]]:
+        headers = {"X-Registry-Auth": header} if header else {}
+        response = self._post(url, params=params, headers=headers, stream=True, timeout=timeout)
+        try:
+            self._raise_for_status(response)
+            yield from self._stream_helper(response, decode=True)
+        finally:
+            response.close()
 
     def _negotiate(self) -> str:
         """The newest API version that both the engine and this SDK know."""

@@ -15,13 +15,16 @@ _Change = Callable[[Engine, dict[str, Any]], bool]
 _given_up: weakref.WeakKeyDictionary[Engine, list[_Change]] = weakref.WeakKeyDictionary()
 
 
-def create_container(engine: Engine, body: dict[str, Any], name: str | None) -> str:
+def create_container(
+    engine: Engine, body: dict[str, Any], name: str | None, platform: str = ""
+) -> str:
     """Create a container without starting it.
 
     Args:
         engine: of the node.
         body: of `options.create_body`; changed where the engine cannot do something of it.
         name: of the container; None has the engine make one up.
+        platform: that the image must be for, where the engine has it for several.
 
     Returns:
         Its id.
@@ -34,7 +37,7 @@ def create_container(engine: Engine, body: dict[str, Any], name: str | None) -> 
     while True:
         try:
             with engine.errors(name or "", body["Image"]):
-                return str(engine.api.create_container_from_config(body, name)["Id"])
+                return str(engine.api.create_container_from_config(body, name, platform)["Id"])
         except EngineError as error:
             if not soften(engine, body["HostConfig"], error):
                 raise

@@ -116,7 +116,7 @@ class ContainerLife:
         entrypoint, has_looked = lesson.entrypoint, bool(lesson.image)
         while True:
             set_entrypoint(body, entrypoint)
-            self.id = create_container(self._engine, body, self._name)
+            self.id = create_container(self._engine, body, self._name, self._config.platform)
             if not has_looked:
                 has_looked = True
                 fitting = choose_entrypoint(self._engine, self.id)

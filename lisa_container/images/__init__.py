@@ -7,6 +7,7 @@ from lisa_container.images.ensure import ensure_image, with_image
 from lisa_container.images.extract import ExtractedImage, extract_image
 from lisa_container.images.layers import EntryKind, LayeredImage, LayerEntry, image_from_layers
 from lisa_container.images.pull import pull_image
+from lisa_container.images.push import push_image
 from lisa_container.images.ship.ship import Shipped, ship
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "extract_image",
     "image_from_layers",
     "pull_image",
+    "push_image",
     "ship",
     "with_image",
 ]

@@ -1,4 +1,4 @@
-"""Why an image could not be pulled, told by the words of engines and registries.
+"""Why an image could not be pulled or pushed, told by the words of engines and registries.
 
 Neither Docker nor Podman gives a registry's refusal a code of its own: all comes as text. The words
 are those of the Go libraries that both use (net, crypto/x509, net/http), and of the registry's own
@@ -12,6 +12,7 @@ import re
 from lisa_container.errors import (
     EngineError,
     ImageNotFoundError,
+    ImagePlatformError,
     ImageRateLimitError,
     ImageUnauthorizedError,
     NoSpaceError,
@@ -24,6 +25,11 @@ _STATUS = r"\b(?:HTTP|status:?|status code:?|registry) "
 
 # The first that fits counts: a registry that cannot be reached says nothing of who may.
 _KINDS: list[tuple[type[ImageNotFoundError], str]] = [
+    (
+        ImagePlatformError,
+        r"no matching manifest for|does not match the specified platform"
+        r"|no image found in (?:manifest list|image index)",
+    ),
     (ImageRateLimitError, r"toomanyrequests|too many requests|rate limit"),
     (RegistryUntrustedError, r"x509:|HTTP response to HTTPS client|tls: (?!handshake timeout)"),
     (
@@ -40,18 +46,24 @@ _KINDS: list[tuple[type[ImageNotFoundError], str]] = [
 ]
 
 
-def pull_failure(node: str, reference: str, said: str) -> EngineError:
+def registry_failure(
+    node: str, reference: str, said: str, credential: str = "", is_push: bool = False
+) -> EngineError:
     """The error for what the engine said.
 
     Args:
         node: its name.
         reference: the image.
         said: its words.
+        credential: who asked, and where that was found; empty for nobody.
+        is_push: the image was to be pushed.
     """
     if "no space left" in said:
         return NoSpaceError(node, said)
     own = said.replace(reference, "")  # its name may be one of the words
     for kind, words in _KINDS:
         if re.search(words, own, re.IGNORECASE):
-            return kind(reference, node, said)
-    return ImageNotFoundError(reference, node, said)
+            if kind is ImageUnauthorizedError:
+                said += f" (asked as {credential or 'nobody'})"
+            return kind(reference, node, said, is_push)
+    return ImageNotFoundError(reference, node, said, is_push)

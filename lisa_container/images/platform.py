@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import platform
-import re
 import struct
 from typing import Any
-
-from lisa_container.config.checks import illegal
 
 # uname(2) -> GOARCH and variant; containerd's platforms/database.go does the same.
 _MACHINES = {
@@ -40,9 +37,6 @@ ELF_MAGIC = b"\x7fELF"
 ELF_HEADER = 20
 """How many bytes of a file `elf_platform` needs."""
 
-_PLATFORM = re.compile(r"[a-z0-9]+/[a-z0-9_]+(?:/[a-z0-9.]+)?")
-_LEGAL = "os/architecture[/variant], such as 'linux/amd64' or 'linux/arm/v7'"
-
 
 def own_platform() -> str:
     """The platform of this machine."""
@@ -62,19 +56,6 @@ def elf_platform(head: bytes) -> str:
     (machine,) = struct.unpack_from("<H" if is_little else ">H", head, 18)
     architecture = _ELF_MACHINES.get((machine, is_little), "")
     return f"linux/{architecture}" if architecture else ""
-
-
-def check_platform(field: str, value: Any) -> str:
-    """A platform, or "" when none is named.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    if value == "":
-        return ""
-    if not isinstance(value, str) or not _PLATFORM.fullmatch(value):
-        raise illegal(field, value, _LEGAL)
-    return value
 
 
 def platform_of(described: dict[str, Any]) -> str:

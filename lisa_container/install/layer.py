@@ -23,8 +23,9 @@ from lisa_container.engine.labels import LEASE_LABEL, RUN_LABEL, RUNNER_LABEL, S
 from lisa_container.errors import EngineError
 from lisa_container.executor import ContainerExecutor
 from lisa_container.images.ensure import with_image
+from lisa_container.images.find import find_image
 from lisa_container.images.local.adopt import adopt
-from lisa_container.images.present import has_image, image_lock
+from lisa_container.images.lock import image_lock
 from lisa_container.install.digest import file_digest
 from lisa_container.install.installer import Installer
 from lisa_container.install.settings import PackageSettings
@@ -60,7 +61,7 @@ def provide_layer(
     base = _base(executor)
     reference = f"{REPOSITORY}:{_key(base, tools)}"
     with image_lock(engine, reference):
-        if has_image(engine, reference):
+        if find_image(engine, reference):
             executor.host.log.info(f"tools are in layer '{reference}' of node '{engine.name}'")
             records = _record(engine, reference)
         else:
@@ -105,14 +106,13 @@ def _base(executor: ContainerExecutor) -> str:
     """The id of the image that the container has, or will have."""
     if executor.is_started:
         return str(executor.inspect()["Image"])
-    engine, config = executor.engine, executor.config
-    reference = config.image_reference
+    engine = executor.engine
 
-    def look() -> str:
-        with engine.errors(image=reference):
-            return str(engine.api.inspect_image(reference)["Id"])
+    def look(config: ContainerTestConfig) -> str:
+        with engine.errors(image=config.image_reference):
+            return str(engine.api.inspect_image(config.image_reference)["Id"])
 
-    return with_image(engine, config, look)
+    return with_image(engine, executor.config, look)
 
 
 def _key(base: str, tools: Sequence[Tool]) -> str:

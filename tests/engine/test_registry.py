@@ -8,11 +8,11 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import bcrypt
 import pytest
 from conftest import BUSYBOX, connect_as, disconnect
-from helpers import MORE_PACKAGES, eventually
+from helpers import MORE_PACKAGES
 from lisa.node import Node
+from registries import AUTH, give_accounts, serve_registry
 
 from lisa_container.config import ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
@@ -32,12 +32,6 @@ from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 OPEN, CLOSED, SILENT = "127.0.0.1:5000", "127.0.0.1:5001", "127.0.0.1:5002"
 USER, PASSWORD = "reader", "pass word's $HOME"
 
-CONFIG = """
-version: 0.1
-storage: {{filesystem: {{rootdirectory: /var/lib/docker/registry}}}}
-http: {{addr: '{address}'}}
-{auth}
-"""
 # Answers a number of requests for a manifest with an error, and passes on to the open registry what
 # comes then.
 REFUSING = """
@@ -75,7 +69,6 @@ class Refusing(http.server.BaseHTTPRequestHandler):
 
 http.server.ThreadingHTTPServer(("0.0.0.0", port), Refusing).serve_forever()
 """
-AUTH = "auth: {htpasswd: {realm: tests, path: /root/htpasswd}}"
 
 
 @pytest.fixture(scope="module")
@@ -84,14 +77,9 @@ def registries() -> Iterator[SandboxNode]:
     `image:1` and `image:2`."""
     with start_sandbox(1, packages=MORE_PACKAGES) as sandbox:
         machine = sandbox.nodes[0]
-        hashed = bcrypt.hashpw(PASSWORD.encode(), bcrypt.gensalt(4)).decode()
-        machine.run("cat > /root/htpasswd", stdin=f"{USER}:{hashed}\n")
-        for name, address, auth in (("open", OPEN, ""), ("closed", CLOSED, AUTH)):
-            config = CONFIG.format(address=address, auth=auth)
-            machine.run(f"cat > /root/{name}.yml", stdin=config)
-            machine.run(f"setsid docker-registry serve /root/{name}.yml >/root/{name}.log 2>&1 &")
-            probe = f"python3 -c \"import socket; socket.create_connection(('127.0.0.1', {address[-4:]}))\""
-            assert eventually(lambda p=probe: machine.run(p, check=False).returncode == 0, 15)  # type: ignore[misc]
+        give_accounts(machine, {USER: PASSWORD})
+        serve_registry(machine, "open", OPEN)
+        serve_registry(machine, "closed", CLOSED, AUTH)
         machine.run("cat >/root/refusing.py", stdin=REFUSING)
         for port, status, times in ((5003, 429, 99), (5004, 503, 2), (5005, 503, 99)):
             words = f"/root/refusing.py {port} {status} {times}"
@@ -215,7 +203,6 @@ def test_credentials_of_docker_login(
     node.close()
 
 
-@pytest.mark.filterwarnings("ignore:docker-credential-there-is-none not installed")
 def test_credential_helper_that_does_not_work(
     registries: SandboxNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ DIGEST = "sha256:" + "0123456789abcdef" * 4
 FULL: dict[str, Any] = {
     "image": "team/kernel:1",
     "registry": "registry.example.com:5000",
+    "platform": "linux/arm64",
     "privileged": True,
     "mount_host_root": True,
     "volumes": {"/srv": "/data:ro"},
@@ -354,6 +355,11 @@ def test_registry_is_refused(registry: Any) -> None:
 
 def test_registry_with_a_scheme_is_told_so() -> None:
     assert refused("registry", "https://reg.example.com").endswith("(leave the scheme out)")
+
+
+@pytest.mark.parametrize("platform", ["linux", "Linux/amd64", "linux/amd64/v1/x", "linux/", 64])
+def test_wrong_platform(platform: Any) -> None:
+    assert "os/architecture[/variant], such as 'linux/amd64'" in refused("platform", platform)
 
 
 def test_no_image_anywhere_names_the_places() -> None:

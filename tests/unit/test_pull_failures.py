@@ -13,7 +13,7 @@ from lisa_container.errors import (
     RegistryUnreachableError,
     RegistryUntrustedError,
 )
-from lisa_container.images.failures import pull_failure
+from lisa_container.images.failures import registry_failure
 
 IMAGE = "r.example.org:5000/team/tool:503"
 
@@ -40,6 +40,6 @@ IMAGE = "r.example.org:5000/team/tool:503"
 )
 def test_kind(said: str, kind: type[EngineError]) -> None:
     reference = "r.example.org/denied/eof:401" if "denied/eof" in said else IMAGE
-    error = pull_failure("node", reference, said)
+    error = registry_failure("node", reference, said)
     assert type(error) is kind
     assert said in str(error)

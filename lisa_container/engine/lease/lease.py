@@ -95,7 +95,8 @@ class Lease:
         """Have a file or folder of the node go with the lease.
 
         Args:
-            path: absolute, on the node; at least two levels deep.
+            path: absolute, on the node; at least two levels deep. With a slash behind it is a
+                folder that goes only when it is empty by then.
         """
         if not path.startswith("/") or len([part for part in path.split("/") if part]) < 2:
             raise ConfigError(f"lease: given file '{path}'; legal: an absolute path like '/run/x'")

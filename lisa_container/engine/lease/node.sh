@@ -14,7 +14,7 @@
 # to /run: that it is there, everybody can see. In it:
 #   state     a value a line: run, runner, since, ttl, kind, socket, pid of the watcher
 #   beat      is written anew while the runner lives
-#   files     paths that go with the lease
+#   files     paths that go with the lease; a folder with a slash behind only if it is empty
 #   expired   is there once the watcher has begun to remove
 set -u
 umask 077
@@ -141,7 +141,10 @@ clear_processes() { # SIGNAL; 1: there were some
 clear_files() {
     [ -O "$folder" ] && [ -f "$folder/files" ] || return 0
     while read -r file; do
-        rm -rf "$file"
+        case $file in
+        */) rmdir "$file" 2>/dev/null ;;
+        *) rm -rf "$file" ;;
+        esac
     done <"$folder/files"
 }
 

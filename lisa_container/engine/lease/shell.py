@@ -94,13 +94,24 @@ class NodeShell(Protocol):
         """Give back what belongs to this object alone."""
 
 
-def shell_of(engine: Engine) -> NodeShell:
-    """The shell of an engine's node, as root where its engine needs root."""
+def shell_of(engine: Engine, as_root: bool | None = None) -> NodeShell:
+    """The shell of an engine's node.
+
+    Args:
+        engine: of the node.
+        as_root: by sudo; None where its engine needs root.
+    """
     shell = engine.node.shell
-    as_root = engine.dialer.as_root
+    if as_root is None:
+        as_root = engine.dialer.as_root
     if isinstance(shell, SshShell):
         return _RemoteShell(shell, engine.name, as_root)
     return _LocalShell(engine.name, as_root)
+
+
+def runner_shell() -> NodeShell:
+    """The shell of this machine, as its user."""
+    return _LocalShell("this machine", as_root=False)
 
 
 def run_program(shell: NodeShell, verb: str, *words: str) -> str:

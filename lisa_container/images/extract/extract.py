@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
+from lisa_container.config import images as names
 from lisa_container.images.extract import tar
 from lisa_container.images.extract.budget import MAX_BYTES, MAX_ENTRIES, Budget
 from lisa_container.images.extract.choose import choose_image
@@ -20,7 +21,6 @@ from lisa_container.images.extract.source import StreamSource
 from lisa_container.images.extract.store import Store, open_store
 from lisa_container.images.extract.stored import StoredImage, StoredLayer
 from lisa_container.images.extract.tar import TarEntry, TarReader
-from lisa_container.images.platform import check_platform
 
 
 def extract_image(
@@ -61,7 +61,7 @@ def extract_image(
             not empty; the disk is full.
     """
     path, target = Path(archive), Path(rootfs)
-    check_platform("platform", platform)
+    names.platform("platform", platform)
     budget, outer = Budget(max_bytes, max_entries), Budget(max_bytes, max_entries)
     with contextlib.ExitStack() as stack:
         stack.enter_context(faults_of(str(path)))

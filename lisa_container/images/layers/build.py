@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lisa_container.config import checks, identity
+from lisa_container.config import images as names
 from lisa_container.errors import ConfigError
 from lisa_container.images.layers.image import BuiltLayer, LayeredImage
 from lisa_container.images.layers.plan import Layer, Planner
-from lisa_container.images.platform import check_platform, own_platform
+from lisa_container.images.platform import own_platform
 
 # moby, layer/layer_store.go: maxLayerDepth.
 _MOST_LAYERS = 125
@@ -71,7 +72,7 @@ def image_from_layers(
     image = LayeredImage(
         tuple(BuiltLayer.of(plan) for plan in plans),
         {name: value for name, value in settings.items() if value},
-        check_platform("platform", platform) or planner.platform or own_platform(),
+        names.platform("platform", platform) or planner.platform or own_platform(),
     )
     _made[image.reference] = image  # the files of an equal one of before may be gone
     return image

@@ -11,6 +11,7 @@ from typing import Any, Callable
 
 from lisa.node import Node
 
+from lisa_container.config import images as names
 from lisa_container.config.checks import illegal
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL
@@ -24,9 +25,8 @@ from lisa_container.errors import (
     ImageNotFoundError,
     ShipError,
 )
+from lisa_container.images.lock import image_lock
 from lisa_container.images.names import full_name
-from lisa_container.images.platform import check_platform
-from lisa_container.images.present import image_lock
 from lisa_container.images.ship.pack import Packer
 from lisa_container.images.ship.send import Sender
 from lisa_container.images.ship.shipment import Shipment
@@ -109,7 +109,7 @@ def ship(
     targets = list(dict.fromkeys(nodes))
     if not targets:
         raise illegal("nodes", targets, "at least one node")
-    check_platform("platform", platform)
+    names.platform("platform", platform)
     check_image(image, source)
     given = full_name(name) if name else ""
     with open_shipment(image, source, platform) as shipment, Packer(compress) as packer:

@@ -1,4 +1,4 @@
-"""What images a node has, and who may bring it one."""
+"""Who may bring an image onto a node."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import threading
 import weakref
 
 from lisa_container.engine.client import Engine
-from lisa_container.errors import ImageNotFoundError
 
 _locks: weakref.WeakKeyDictionary[Engine, dict[str, threading.Lock]] = weakref.WeakKeyDictionary()
 _locks_lock = threading.Lock()
@@ -21,13 +20,3 @@ def image_lock(engine: Engine, reference: str) -> threading.Lock:
     """
     with _locks_lock:
         return _locks.setdefault(engine, {}).setdefault(reference, threading.Lock())
-
-
-def has_image(engine: Engine, reference: str) -> bool:
-    """Whether the node has an image of this name."""
-    try:
-        with engine.errors(image=reference):
-            engine.api.inspect_image(reference)
-        return True
-    except ImageNotFoundError:
-        return False

@@ -1,0 +1,84 @@
+"""Having the engine of a node trust a registry's own CA, for the time of the run.
+
+Docker reads the certificates of a registry from a folder before each pull and push
+(https://docs.docker.com/engine/security/certificates/), podman too (containers-certs.d(5)). What is
+there stays as it is: the run adds a file of its own, which is under its lease.
+"""
+
+from __future__ import annotations
+
+import shlex
+import threading
+
+from lisa_container.engine.client import Engine
+from lisa_container.engine.labels import LEASE_LABEL
+from lisa_container.engine.lease.lease import Lease
+from lisa_container.engine.lease.shell import shell_of
+from lisa_container.errors import EngineError, SshLostError
+from lisa_container.images.names import prefixes, registry_of
+from lisa_container.settings import current_settings
+
+_FOLDERS = {"docker": "/etc/docker/certs.d", "podman": "/etc/containers/certs.d"}
+
+# Prints `there` where the certificates are known already, by a file of somebody else that stays or
+# by our own; else, if they can be put there, each folder that must be made for it.
+_LOOK = """
+wanted=$(cat)
+for file in {folder}/*.crt; do
+    case $file in */lisa_container-*) [ "$file" = {file} ] || continue ;; esac
+    [ -f "$file" ] && [ "$(cat "$file")" = "$wanted" ] && echo there && exit
+done
+[ "$(id -u)" = 0 ] || exit
+echo missing
+folder={folder}
+while [ ! -d "$folder" ]; do echo "$folder"; folder=${{folder%/*}}; done
+"""
+_PUT = "umask 022; mkdir -p {folder} && cat >{file} && echo there"
+
+_lock = threading.Lock()
+
+
+def trust_registry(engine: Engine, reference: str) -> None:
+    """Have the engine trust the CA that the settings of the run name for an image's registry.
+
+    That it cannot be is logged: the engine may know the CA in another way, or tells that it does
+    not.
+
+    Args:
+        engine: of the node.
+        reference: the image.
+
+    Raises:
+        SshLostError: the node cannot be reached.
+    """
+    given = {x.host: x.certificates for x in current_settings().registries if x.certificates}
+    for name in prefixes(reference):
+        if name in given:
+            with _lock:
+                _trust(engine, registry_of(reference), given[name].strip().encode() + b"\n")
+            return
+
+
+def _trust(engine: Engine, registry: str, certificates: bytes) -> None:
+    lease = Lease.of(engine)
+    folder = f"{_FOLDERS[engine.kind]}/{registry}"
+    try:
+        labels = lease.labels()  # it may be another lease than at the last pull
+        file = f"{folder}/lisa_container-{lease.id}.crt"
+        words = {"folder": shlex.quote(folder), "file": shlex.quote(file)}
+        shell = shell_of(engine)
+        said = shell.run(_LOOK.format(**words), certificates).split("\n")
+        if said[0] == "missing" and LEASE_LABEL in labels:
+            for path in [file, *(f"{made}/" for made in said[1:] if made)]:
+                lease.file(path)
+            said = shell.run(_PUT.format(**words), certificates).split("\n")
+            engine.node.log.info(f"the CA of registry '{registry}' is in '{file}' of the node")
+        if said[0] != "there":
+            engine.note_once(
+                f"the CA of registry '{registry}' cannot be put into '{folder}' of node "
+                f"'{engine.name}' for the time of this run: that takes root, and a lease"
+            )
+    except SshLostError:
+        raise
+    except EngineError as error:
+        engine.node.log.warning(f"the CA of registry '{registry}' is not on the node: {error}")
