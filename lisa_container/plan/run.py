@@ -60,7 +60,7 @@ def run_plan(
 ) -> PlanResult:
     """Run a plan in a container of its own, which goes at the end.
 
-    A step that fails fails no call: the result tells. Clean-up runs and artifacts are kept whatever
+    A step that fails fails no call: the result tells. Artifacts are kept and clean-up runs whatever
     came before, also where a case's end comes as an exception.
 
     Args:
@@ -132,15 +132,16 @@ class _Run:
             self._entries(executor, self._plan.steps)
 
     def _end(self, executor: ContainerExecutor) -> None:
-        for entry in self._plan.cleanup:
-            self._failed = ""
-            self._entries(executor, [entry])
+        # First: clean-up may remove what is to be kept.
         if self._folder is not None:
             kept, warnings = keep(executor, self._plan.artifacts, self._folder)
             self._result.artifacts += kept
             self._result.warnings += warnings
             for warning in warnings:
                 self._node.log.warning(f"plan '{self._plan.name}': {warning}")
+        for entry in self._plan.cleanup:
+            self._failed = ""
+            self._entries(executor, [entry])
 
     def _entries(self, executor: ContainerExecutor, entries: Sequence[Entry]) -> None:
         for entry in entries:
