@@ -20,6 +20,24 @@ class ConfigError(ContainerError):
     """A value the user gave is wrong. Raised before anything is created on a node."""
 
 
+class PlanError(ConfigError):
+    """A plan's file is wrong. All its mistakes are told at once.
+
+    Args:
+        file: its path.
+        mistakes: line (from 1; 0 is the file as a whole) and reason of each.
+    """
+
+    def __init__(self, file: str, mistakes: list[tuple[int, str]]) -> None:
+        self.file = file
+        self.mistakes = mistakes
+        lines = (
+            f"{file}, line {line}: {reason}" if line else f"{file}: {reason}"
+            for line, reason in mistakes
+        )
+        super().__init__("\n".join(lines))
+
+
 class EngineError(ContainerError):
     """The container engine of a node refused, failed or could not be reached."""
 
@@ -269,6 +287,7 @@ class CommandTimeoutError(ContainerError, TimeoutError):
     def __init__(
         self, command: str, timeout: float, stdout: str, stderr: str, survived: str = ""
     ) -> None:
+        self.timeout = timeout
         self.stdout = stdout
         self.stderr = stderr
         end = (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from lisa_container.cli import history, ps, reap
+from lisa_container.cli import history, plan, ps, reap
 
 # One module for each: `add(commands)` declares it, and has `run(arguments)` be called for it.
-_COMMANDS = (ps, reap, history)
+_COMMANDS = (ps, reap, history, plan)
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:
@@ -21,9 +21,10 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     """
     parser = argparse.ArgumentParser(
         prog="lisa-container",
-        description="What runs of LISA have on nodes through lisa_container, and what they were.",
-        epilog="Exit codes: 0; 1 if something could not be removed; 2 for a wrong command line, or "
-        "a node or engine that does not answer.",
+        description="What runs of LISA have on nodes through lisa_container, what they were, and "
+        "plans for them.",
+        epilog="Exit codes: 0; 1 if something could not be removed, or a plan is wrong; 2 for a "
+        "wrong command line, or a node or engine that does not answer.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for command in _COMMANDS:

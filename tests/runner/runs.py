@@ -101,7 +101,8 @@ class LisaProcess:
             if not report.stat().st_size:
                 continue
             for element in ElementTree.parse(report).iter("testcase"):
-                name = element.get("name", "").split(" ")[0]
+                # LISA puts the id of the case behind it; a sub-test's name may have blanks.
+                name = element.get("name", "").rpartition(" (")[0]
                 kinds = {"failure": "failed", "skipped": "skipped"}
                 found = [(kinds[child.tag], child) for child in element if child.tag in kinds]
                 status, child = found[0] if found else ("passed", None)

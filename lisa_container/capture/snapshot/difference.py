@@ -11,12 +11,13 @@ _CHARACTERS = 20_000
 _CONTEXT = 3
 
 
-def difference(expected: str, actual: str) -> str:
+def difference(expected: str, actual: str, source: str = "snapshot") -> str:
     """A unified diff, cut where it gets long.
 
     Args:
         expected: as the snapshot has it.
         actual: as it came out.
+        source: what says what is expected.
     """
     old, new = expected.split("\n"), actual.split("\n")
     note = ""
@@ -25,7 +26,7 @@ def difference(expected: str, actual: str) -> str:
         start = max(0, same - _CONTEXT)
         old, new = old[start : start + _LINES], new[start : start + _LINES]
         note = f"(from line {start + 1} on, {_LINES} lines at the most)\n"
-    lines = difflib.unified_diff(old, new, "snapshot", "output", n=_CONTEXT, lineterm="")
+    lines = difflib.unified_diff(old, new, source, "output", n=_CONTEXT, lineterm="")
     return note + cut("\n".join(lines))
 
 

@@ -1,0 +1,33 @@
+"""The page about plans does what it says: its plan runs, its mistakes are told."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+from docs_examples import DOCS, examples, run_page
+from lisa.node import Node
+
+from lisa_container.plan.model import FileCheck, JsonCheck, Plan, Step
+
+PAGE = DOCS / "plans.md"
+
+
+def test_page(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {"plan": "sort.yml", "wrong": "wrong.yml"}
+    for example in examples(PAGE):
+        if example.language == "yaml":
+            (tmp_path / files.pop(example.name)).write_text(example.text)
+    assert not files
+    monkeypatch.chdir(tmp_path)
+    run_page(PAGE, node=node)
+
+
+@pytest.mark.parametrize("kind", [Plan, Step, FileCheck, JsonCheck])
+def test_tells_all_fields(kind: type) -> None:
+    """What the model has is on the page."""
+    page = PAGE.read_text()
+    fields = {each.name for each in dataclasses.fields(kind)}
+    assert fields <= set(re.findall(r"`([a-z_0-9]+)`", page))

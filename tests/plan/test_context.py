@@ -1,0 +1,194 @@
+"""What carries from step to step, in the shells that images have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lisa.node import Node
+from plans import Run
+
+from lisa_container.plan import load_plan, run_plan
+
+# sh is ash in the one, dash in the other.
+
+SHELLS = {
+    "ash": "container: {image: lisa_container/busybox}",
+    "dash": "container: {image: lisa_container/debian}",
+    "bash": "container: {image: lisa_container/debian}\nshell: bash",
+}
+
+
+@pytest.fixture(params=list(SHELLS))
+def shell(request: pytest.FixtureRequest) -> str:
+    return SHELLS[request.param]
+
+
+def test_carries(shell: str, run: Run) -> None:
+    text = r"""
+    files:
+      /srv/first/data: here
+    steps:
+      - name: changes
+        run: |
+          cd /srv/first
+          export PLAIN=1 EMPTY= ODD="it's \"odd\" \$HOME
+          and long" NAMED=cäse
+          own=not-exported
+          echo made > made
+      - name: seen
+        run: |
+          pwd; cat data made; echo
+          printf '%s|' "$PLAIN" "${EMPTY-unset}" "$ODD" "$NAMED" "${own-unset}"
+        expect:
+          stdout: |
+            /srv/first
+            heremade
+
+            1||it's "odd" $HOME
+            and long|cäse|unset|
+      - name: as words
+        run: [sh, -c, 'echo "$PLAIN $PWD"; cd /; export PLAIN=2']
+        expect: {stdout: 1 /srv/first}
+      - name: as a script
+        script: |
+          #!/bin/sh
+          echo "$PLAIN $PWD"
+          cd /
+        expect: {stdout: 1 /srv/first}
+      - name: fails as it should
+        run: export AFTER=failure; cd ..; exit 3
+        exit_code: 3
+      - name: set -e
+        run: |
+          set -eu
+          export MORE=$AFTER
+          false
+          export MORE=no
+        exit_code: 1
+      - name: set -e carried
+        run: echo "$PWD $AFTER $MORE"
+        expect: {stdout: /srv failure failure}
+      - name: a trap of its own
+        run: trap 'echo trapped' EXIT; cd /etc
+        expect: {stdout: trapped}
+      - name: a path without programs
+        run: export PATH=/nowhere
+      - name: found again
+        run: export PATH=/usr/bin:/bin; pwd
+        expect: {stdout: /etc}
+      - name: not a program's end
+        run: if
+        exit_code: 2
+        expect: {stderr: {matches: "(?i)syntax error"}}
+      - name: traced
+        run: set -x; cd /tmp
+        expect: {stderr: {matches: '^\++ cd /tmp$', not_contains: lisa_container}}
+      - name: last
+        run: echo "$PWD $PLAIN $ODD"
+        expect: {stdout: {contains: "/tmp 1 it's"}}
+    """
+    result = run(f"{shell}\n{_dedent(text)}")
+    assert result.passed, [step.message for step in result.failed]
+    assert len(result.steps) == 13
+
+
+def _dedent(text: str) -> str:
+    return "\n".join(line[4:] for line in text.splitlines())
+
+
+def test_unset(shell: str, run: Run) -> None:
+    """What the container has can be taken away, and be given back."""
+    container, _, rest = shell.partition("\n")
+    container = container.replace("}", ", environment: {GIVEN: by container}}")
+    text = """
+    steps:
+      - {name: given, run: 'echo $GIVEN', expect: {stdout: by container}}
+      - {name: unset, run: unset GIVEN}
+      - {name: in the shell, run: 'echo ${GIVEN-gone}', expect: {stdout: gone}}
+      - {name: in a program, run: [env], expect: {stdout: {not_contains: GIVEN}}}
+      - {name: again, run: 'echo ${GIVEN-gone}', environment: {GIVEN: x}, expect: {stdout: x}}
+      - {name: gone still, run: 'echo ${GIVEN-gone}', expect: {stdout: gone}}
+      - {name: back, run: export GIVEN=back}
+      - {name: is back, run: [env], expect: {stdout: {contains: GIVEN=back}}}
+    """
+    result = run(f"{container}\n{rest}\n{_dedent(text)}")
+    assert result.passed, [step.message for step in result.failed]
+
+
+def test_of_a_step_alone(run: Run) -> None:
+    """Its `cwd` and `environment` go back after it, also where it changes them."""
+    result = run("""
+    steps:
+      - {name: before, run: cd /bin; export A=1}
+      - name: own
+        cwd: /etc
+        environment: {A: 2, B: 3}
+        run: echo $PWD $A $B; cd /tmp; export A=4 B=5 C=6
+        expect: {stdout: /etc 2 3}
+      - {name: after, run: 'echo $PWD $A $B $C', expect: {stdout: /bin 1 6}}
+    """)
+    assert result.passed, [step.message for step in result.failed]
+
+
+def test_users(run: Run) -> None:
+    """The home of one is not the home of another; what one exports, the other has."""
+    result = run("""
+    container: {image: lisa_container/debian}
+    steps:
+      - {name: root, run: 'echo $HOME; export A=1; cd /tmp', expect: {stdout: /root}}
+      - name: nobody
+        user: nobody
+        run: 'id -un; echo $HOME $A; pwd; export B=2'
+        expect: {stdout: {not_contains: root, contains: [nobody, " 1", /tmp]}}
+      - {name: root again, run: 'echo $HOME $B', expect: {stdout: /root 2}}
+    """)
+    assert result.passed, [step.message for step in result.failed]
+
+
+def test_what_cannot_carry(run: Run) -> None:
+    """A step that is killed, or replaces its shell, leaves the context as it was."""
+    result = run("""
+    steps:
+      - {name: first, run: cd /bin; export A=1}
+      - {name: replaced, run: cd /tmp; export A=2; exec true}
+      - {name: killed, run: 'cd /tmp; export A=2; kill -9 $$', signal: KILL}
+      - {name: in a folder that goes, run: mkdir /tmp/x; cd /tmp/x; rmdir /tmp/x; export A=3}
+      - {name: seen, run: 'echo $PWD $A', expect: {stdout: /bin 3}}
+    """)
+    assert result.passed, [step.message for step in result.failed]
+
+
+def test_leaves_no_file(tmp_path: Path, node: Node) -> None:
+    """The environment, in which secrets may be, lies in the container for a moment only."""
+    path = tmp_path / "plan.yml"
+    path.write_text("""
+container: {image: lisa_container/busybox}
+setup: [{name: export, run: export SECRET=hidden}]
+steps:
+  - {name: script, script: echo ran}
+  - {name: look, run: [ls, -A, /dev/shm], expect: {stdout: ""}}
+  - {name: ends, run: exit 3, exit_code: 3}
+cleanup: [{name: look again, run: [ls, -A, /dev/shm], expect: {stdout: ""}}]
+""")
+    result = run_plan(load_plan(path), node)
+    assert result.passed, [step.message for step in result.failed]
+
+
+def test_isolated(run: Run, node: Node) -> None:
+    """Nothing goes in but the plan's own files, and nothing comes out."""
+    result = run("""
+    files: {/srv/file: of the plan}
+    steps:
+      - {name: before, run: cd /srv; export A=1; echo changed > file; hostname > /tmp/name}
+      - name: alone
+        isolated: true
+        run: cat /srv/file; echo " $PWD ${A-unset}"; echo own > /srv/file; export A=2; cd /bin
+        expect:
+          stdout: "of the plan / unset"
+          files: {/srv/file: own, /tmp/name: {exists: false}}
+      - name: after
+        run: cat /srv/file; echo $PWD $A
+        expect: {stdout: "changed\\n/srv 1"}
+    """)
+    assert result.passed, [step.message for step in result.failed]

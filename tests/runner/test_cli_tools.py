@@ -1,0 +1,84 @@
+"""Plans of commands run by `lisa -r`: each step is a result."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from nodes import containers
+from runs import ROOT, Run, run_lisa
+
+from lisa_container.plan import load_plan
+from lisa_container.platforms.sandbox import SandboxNode
+
+RUNBOOKS = ROOT / "runbooks"
+PLANS = ROOT / "testsuites" / "plans"
+CASE = "verify_cli_plans"
+
+
+def step_names(path: Path) -> list[str]:
+    """What the results of a plan's steps are called."""
+    plan = load_plan(path)
+    return [f"{plan.name}/{step.name}" for step in plan.all_steps()]
+
+
+def test_runbook(tmp_path: Path) -> None:
+    """runbooks/cli_tools.yml: three plans pass, each step a result, their artifacts kept."""
+    run = run_lisa(RUNBOOKS / "cli_tools.yml", tmp_path)
+    assert run.exit_code == 0, run.output
+    names = [name for plan in PLANS.glob("*.yml") for name in step_names(plan)]
+    assert len(names) > 20 and "jq/values" in names
+    assert run.statuses() == dict.fromkeys([CASE, *names], "passed"), run.output
+    for kept in ("jq/data/first.json", "yamllint/work/report.txt"):
+        (found,) = tmp_path.glob(f"log/**/*{CASE}/artifacts/{kept}")
+        assert found.stat().st_size
+
+
+def run_on(machine: SandboxNode, folder: Path, plans: str) -> Run:
+    """On a node that is there, by the runbook for such."""
+    variables = {
+        "address": machine.address,
+        "port": machine.port,
+        "username": machine.username,
+        "key": machine.private_key_file,
+        "area": "cli",
+        "plans": plans,
+    }
+    return run_lisa(RUNBOOKS / "remote.yml", folder, variables)
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_broken_on_purpose(machine: SandboxNode, tmp_path: Path) -> None:
+    """The very plan that passes fails where its expectation is another, and says what came."""
+    text = (PLANS / "jq.yml").read_text(encoding="utf-8")
+    assert text.count('"[1815,1906]"') == 1
+    broken = tmp_path / "broken.yml"
+    broken.write_text(text.replace('"[1815,1906]"', '"[1815,1907]"'), encoding="utf-8")
+    run = run_on(machine, tmp_path / "run", str(broken))
+    assert run.exit_code != 0
+    expected = dict.fromkeys(step_names(broken), "skipped")
+    expected |= {
+        CASE: "failed",
+        "jq/where the data is": "passed",
+        "jq/version": "passed",
+        "jq/values": "failed",
+    }
+    assert run.statuses() == expected, run.output
+    assert "expected '[1815,1907]', but it is '[1815,1906]'" in run.cases["jq/values"].message
+    case = run.cases[CASE].message
+    assert "1 of 9 steps failed" in case and "jq/values: stdout: expected" in case
+    assert "step 'values' failed" in run.cases["jq/into a file"].message
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_mistakes(machine: SandboxNode, tmp_path: Path) -> None:
+    """One plan with a mistake, and none is run; nothing is made on the node."""
+    right, wrong = tmp_path / "right.yml", tmp_path / "wrong.yml"
+    right.write_text("container: {image: lisa_container/busybox}\nsteps: [{name: a, run: pwd}]\n")
+    wrong.write_text(right.read_text().replace("pwd", "pwd, expct: {stdout: /}"))
+    before = containers(machine)
+    run = run_on(machine, tmp_path / "run", f"{tmp_path}/*.yml")
+    assert run.statuses() == {CASE: "failed"}, run.output
+    assert f"{wrong}, line 2: steps[0], unknown field: given 'expct'" in run.cases[CASE].message
+    assert "did you mean 'expect'?" in run.cases[CASE].message
+    assert containers(machine) == before and "started container" not in run.output
