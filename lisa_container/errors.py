@@ -133,8 +133,8 @@ class ImagePlatformError(ImageNotFoundError):
     """The registry has the image, but not for the platform that was asked for."""
 
     advice = (
-        "Name a platform that it has ('platform'; 'docker manifest inspect' lists them), or have "
-        "the image built for this one."
+        "Name a platform that it has ('platform'; 'docker manifest inspect' lists them), pin the "
+        "digest of that platform's own image, or have the image built for this one."
     )
 
 

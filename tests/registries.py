@@ -39,7 +39,7 @@ MIDDLEMAN = """
 import http.server, http.client, sys, time
 
 port, what, times = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-LARGE, PIECE = 1 << 20, 1 << 16
+LARGE, PIECE = 3 << 20, 1 << 16
 
 
 class Middleman(http.server.BaseHTTPRequestHandler):
@@ -251,7 +251,8 @@ class Shelf:
     """Of the open one, from this machine."""
     ca: Path
     digests: dict[str, str] = field(default_factory=dict)
-    """Of `team/tool:1`, `team/tool:2` and `team/both:1`, which is for two platforms."""
+    """Of `team/tool:1`, `team/tool:2`, `team/both:1` (which is for two platforms), and `large`: of the
+    layer of `team/large:1` that is."""
 
 
 def tags(shelf: Shelf) -> list[str]:

@@ -19,6 +19,9 @@ from lisa_container.images.trust import trust_registry
 TIMEOUT = 600.0
 """Seconds without any progress, as LISA's Docker."""
 
+# Of a list of images for several platforms, the store of Docker's own (not containerd's) has one.
+_OTHER = "Cannot overwrite digest"
+
 
 def pull_image(
     engine: Engine,
@@ -54,8 +57,9 @@ def pull_image(
     mirror, said = mirrored(reference), ""
     if mirror:
         try:
+            was_there = bool(find_image(engine, mirror))
             _fetch(engine, mirror, None, timeout, platform)
-            return _named(engine, mirror, reference, platform)
+            return _named(engine, mirror, reference, platform, was_there)
         except ImageNotFoundError as error:
             said = f" (and its mirror: {error})"
             engine.node.log.warning(f"image '{reference}' cannot be had of its mirror: {error}")
@@ -85,14 +89,17 @@ def _fetch(
         return engine.api.pull_progress(repository, tag, header, patience, platform)
 
     def failure(said: str) -> EngineError:
+        if _OTHER in said:
+            said = f"{said}: the node has it for another platform, and its engine not for both"
+            return ImagePlatformError(reference, engine.name, said)
         return registry_failure(engine.name, reference, said, str(used[0] or ""))
 
     transfer(engine, f"pulling image '{reference}'", reference, lines, failure, timeout)
 
 
-def _named(engine: Engine, mirror: str, reference: str, platform: str) -> str:
-    """Give an image of a mirror the name that was asked for. What it is called by the mirror goes,
-    but for a pinned image: no image can be given a digest as a name."""
+def _named(engine: Engine, mirror: str, reference: str, platform: str, keeps_name: bool) -> str:
+    """Give an image of a mirror the name that was asked for, and take that of the mirror from it.
+    Not so a pinned one: no image can be given a digest as a name."""
     known = _checked(engine, mirror, reference, platform)
     engine.node.log.info(f"image '{reference}' on node '{engine.name}' is from mirror '{mirror}'")
     if digest_of(reference):
@@ -100,7 +107,8 @@ def _named(engine: Engine, mirror: str, reference: str, platform: str) -> str:
     repository, tag = split(reference)
     with engine.errors(image=reference):
         engine.api.tag(known, repository, tag)
-        engine.api.remove_image(mirror, noprune=True)
+        if not keeps_name:
+            engine.api.remove_image(mirror, noprune=True)
     return reference
 
 

@@ -50,7 +50,8 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
             image = image_from_layers([base, {"tag": tag.encode()}], env={"PATH": "/bin"})
             digests[f"team/tool:{tag}"] = put_image(url, "team/tool", tag, image)
         large = image_from_layers([base, {"large": os.urandom(8 << 20)}], env={"PATH": "/bin"})
-        digests["team/large:1"] = put_image(url, "team/large", "1", large)
+        put_image(url, "team/large", "1", large)
+        digests["large"] = large.layers[-1].digest
         both = [
             image_from_layers([{"platform": name.encode()}], platform=name, cmd=["/none"])
             for name in ("linux/amd64", "linux/arm64")
@@ -75,5 +76,4 @@ def as_before(shelf: Shelf) -> Iterator[None]:
     secret.reset()
     machine = shelf.machine
     machine.run("docker ps -aq | xargs -r docker rm -fv >/dev/null")
-    machine.run("docker images -q --filter reference='*/*/*' | sort -u | xargs -r docker rmi -f")
-    machine.run("docker image prune -f")
+    machine.run("docker images -q | sort -u | xargs -r docker rmi -f")
