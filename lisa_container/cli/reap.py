@@ -12,6 +12,7 @@ from lisa_container.cli.nodes import add_node_arguments
 from lisa_container.engine.client import Engine
 from lisa_container.engine.lease.report import Resource
 from lisa_container.engine.lease.sweep import Findings, sweep
+from lisa_container.images.caches import caches, remove_cache
 
 
 def add(commands: Any) -> None:
@@ -19,6 +20,11 @@ def add(commands: Any) -> None:
     parser = commands.add_parser("reap", help="remove what belongs to no living run")
     parser.add_argument("-n", "--dry-run", action="store_true", help="only tell what would go")
     parser.add_argument("--kept", action="store_true", help="also what was kept on purpose")
+    parser.add_argument(
+        "--caches",
+        action="store_true",
+        help="also images that were made on the node and serve all runs: tools, builds, busybox",
+    )
     add_node_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -41,6 +47,9 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"{verb} {_describe(item, engine)}")
         for lease in dead:
             print(f"{verb} lease {lease.id} of run '{lease.run}' on '{engine.name}'")
+        for name in caches(engine) if arguments.caches else []:
+            if arguments.dry_run or remove_cache(engine, name):
+                print(f"{verb} image '{name}' on '{engine.name}'")
         return FAILED if any(reason for _, reason in results) else 0
 
     return for_each_engine(arguments, reap_one)

@@ -20,8 +20,8 @@ from typing import Any
 from lisa_container.config import LOCAL_REPOSITORY, ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL, RUN_LABEL, RUNNER_LABEL, SINCE_LABEL, run_id
-from lisa_container.errors import EngineError
 from lisa_container.executor import ContainerExecutor
+from lisa_container.images.caches import caches, remove_cache
 from lisa_container.images.ensure import with_image
 from lisa_container.images.find import find_image
 from lisa_container.images.local.adopt import adopt
@@ -81,25 +81,7 @@ def remove_layers(engine: Engine) -> list[str]:
     Raises:
         EngineError: the engine does not answer.
     """
-    removed = []
-    with engine.errors():
-        in_use = {found["ImageID"] for found in engine.api.containers(all=True)}
-        for found in engine.api.images(name=REPOSITORY):
-            if found["Id"] not in in_use:
-                removed += [name for name in found["RepoTags"] if _has_gone(engine, name)]
-    return sorted(removed)
-
-
-def _has_gone(engine: Engine, name: str) -> bool:
-    """Remove an image by its name, unless another one is made of it."""
-    try:
-        with engine.errors(image=name):
-            engine.api.remove_image(name)
-    except EngineError as error:
-        if "child" in str(error):
-            return False
-        raise
-    return True
+    return [name for name in caches(engine, REPOSITORY) if remove_cache(engine, name)]
 
 
 def _base(executor: ContainerExecutor) -> str:

@@ -16,7 +16,7 @@ from lisa_container import ConfigError, ContainerExecutor, ContainerTestConfig
 from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.lease.report import list_resources
 from lisa_container.engine.lease.sweep import Findings, sweep
-from lisa_container.images.ensure import has_image
+from lisa_container.images.find import find_image
 from lisa_container.install import (
     PackageSettings,
     Tool,
@@ -99,7 +99,7 @@ def test_the_second_time_nothing_is_installed(make: Any, node: Node) -> None:
     # It outlives the run that made it, and the sweep of a later one.
     Lease.of(engine).release()
     sweep(engine, Findings.of(engine))
-    assert has_image(engine, jq.layer)
+    assert find_image(engine, jq.layer)
     assert {jq.layer, other.layer} <= set(remove_layers(engine))
     names = [name for image in engine.api.images() for name in image["RepoTags"] or []]
     assert not {jq.layer, other.layer} & set(names)

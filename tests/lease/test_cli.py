@@ -103,8 +103,9 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
     assert run("ps", *target(machine)).stdout.split() == title
 
 
-def test_what_stays(machine: SandboxNode) -> None:
+def test_what_stays(machine: SandboxNode, runners: Runners) -> None:
     """Something else uses it: said, with the reason, and the exit code is 1."""
+    runners.start(machine, "end").wait()  # has made the image
     label = "--label lisa_container.lease=0123456789abcdef"
     machine.run(f"docker volume create {label} in_use && docker create -v in_use:/x --name user "
                 "$(docker images -q | head -n 1) true")  # fmt: skip
@@ -195,3 +196,22 @@ def test_help() -> None:
 
 def test_is_installed_as_a_command() -> None:
     assert '\nlisa-container = "lisa_container.cli:main"\n' in (ROOT / "pyproject.toml").read_text()
+
+
+def test_caches(machine: SandboxNode, runners: Runners) -> None:
+    """Only when asked for, and not what a container uses."""
+    runners.start(machine, "end").wait()  # has made the image
+    image = "lisa_container/busybox:latest"
+    machine.run(f"docker create --name user {image} true")
+    machine.run(f"docker tag {image} lisa_container/other:1; docker tag {image} not_ours:1")
+    try:
+        assert "image" not in run("reap", "--caches", "--dry-run", *target(machine)).stdout
+    finally:
+        machine.run("docker rm user")
+    assert "image" not in run("reap", *target(machine)).stdout
+    dry = run("reap", "--caches", "--dry-run", *target(machine)).stdout
+    assert dry.count("would remove image 'lisa_container/") == dry.count("image") == 2
+    done = run("reap", "--caches", *target(machine))
+    assert (done.returncode, done.stdout) == (0, dry.replace("would remove", "removed"))
+    assert machine.run("docker images --format '{{.Repository}}'").stdout.split() == ["not_ours"]
+    machine.run("docker rmi not_ours:1")
