@@ -19,15 +19,15 @@ They are below LISA's own folder of the run, in UTF-8, made to be read by people
 
 Times are ISO 8601 in UTC with microseconds. What is secret is `***`, or what LISA puts there.
 
-These files are the truth; an index over them can be made anew at any time. A process that was killed may
-leave a last line of `commands.jsonl` that is not whole: leave it out.
+These files are the truth; an index over them can be made anew at any time. A process that was
+killed may leave a last line of `commands.jsonl` that is not whole: leave it out.
 """
 
 # A key that may be missing is told by a class of its own: Python 3.9 has no `NotRequired`.
 
 from __future__ import annotations
 
-from typing import Any, Optional, TypedDict, Union
+from typing import Any, TypedDict
 
 FORMAT = 1
 """The version of all these files. A reader refuses a higher one."""
@@ -81,9 +81,9 @@ class ContainerRecord(TypedDict):
     started: str
     ended: str
     """When it was removed; empty until then, and where the run was killed."""
-    exit_code: Optional[int]
+    exit_code: int | None
     """Of its first process, where anybody has looked after its end."""
-    oom_killed: Optional[bool]
+    oom_killed: bool | None
     """Whether the engine calls it killed for its memory limit, where anybody has looked."""
 
 
@@ -128,13 +128,13 @@ class ResourceRecord(TypedDict):
     """What the container used while a command ran (`measure: true`). None: the kernel does not
     tell."""
 
-    cpu: Optional[float]
+    cpu: float | None
     """Seconds of all CPUs."""
-    memory_peak: Optional[int]
+    memory_peak: int | None
     """Bytes, of all in the container. Where its peak lies before the command: what it had after."""
-    read: Optional[int]
+    read: int | None
     """Bytes read from block devices."""
-    written: Optional[int]
+    written: int | None
     """Bytes written to block devices."""
     shared: bool
     """Another command ran in the container meanwhile, and is in the numbers."""
@@ -154,7 +154,7 @@ class BegunRecord(TypedDict):
     """`running`, `ended`, or `left`: its container went, and nobody had waited for it."""
     command: str
     """As a shell would have it."""
-    argv: Optional[list[str]]
+    argv: list[str] | None
     """Its words; None for a text that was given to `sh -c`."""
     cwd: str
     """Empty: the container's own."""
@@ -170,31 +170,31 @@ class CommandRecord(BegunRecord):
 
     duration: float
     """Seconds from the call to the end."""
-    exit_code: Optional[int]
+    exit_code: int | None
     """None where nobody knows, see `error`."""
-    signal: Optional[int]
+    signal: int | None
     """The signal that ended it, as far as its exit code tells (128 and the signal's number)."""
     oom_killed: bool
     error: str
     """`<class>: <message>` where it did not come to its own end; empty otherwise."""
     stdout: KeptStreamRecord
     stderr: KeptStreamRecord
-    pieces: Union[str, list[Piece]]
+    pieces: str | list[Piece]
     """How stdout and stderr came, in order; or the file with that."""
-    resources: Optional[ResourceRecord]
+    resources: ResourceRecord | None
 
 
 class FileRecord(TypedDict):
     """A path in a container's file system. What is not known, or makes no sense, is None."""
 
     path: str
-    kind: Optional[str]
+    kind: str | None
     """`file`, `folder`, `link`, `other`."""
-    size: Optional[int]
+    size: int | None
     """Bytes, of a file."""
-    mode: Optional[str]
+    mode: str | None
     """Permissions as octal digits, `0644`."""
-    digest: Optional[str]
+    digest: str | None
     """`sha256:…` of a file's content."""
 
 
@@ -202,7 +202,7 @@ class ChangedRecord(TypedDict):
     """A path that changed."""
 
     path: str
-    before: Optional[FileRecord]
+    before: FileRecord | None
     """None: it was not looked at before, as it was the image's own until then."""
     after: FileRecord
 
@@ -230,11 +230,11 @@ class StateRecord(TypedDict):
     taken: str
     reason: str
     """Why it was taken: what ended the case, or `evidence: always`."""
-    running: Optional[bool]
-    exit_code: Optional[int]
-    oom_killed: Optional[bool]
+    running: bool | None
+    exit_code: int | None
+    oom_killed: bool | None
     """As the engine says."""
-    oom_kills: Optional[int]
+    oom_kills: int | None
     """Processes of the container that the kernel killed for its memory limit, by its cgroup."""
     kernel_log: list[str]
     """Lines of the node's kernel log about that."""
