@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from lisa.node import Node
 from lisa.util import constants
 
+from lisa_container.capture.container import ContainerCapture
 from lisa_container.command import Command, CommandResult, RunningCommand, Stdin
 from lisa_container.config import ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
@@ -62,6 +63,10 @@ class ContainerExecutor:
         """No case has used it; then nobody wants to look into it either."""
         self.installed: list[InstalledTool] = []
         """What `install` has put into the container, for the artifacts."""
+        self.capture = ContainerCapture(
+            self.name, self.config.environment, self.config.capture_limit_bytes, node.log
+        )
+        """Records what happens in the container."""
         self._id = ""
         # The image to start from, where it is not the config's own.
         self._image = ""
@@ -163,6 +168,7 @@ class ContainerExecutor:
             try:
                 with_image(self.engine, config, begin)
                 self._id = life.id
+                self._tell_started(life)
                 self._sessions = SessionPool(self.engine, self.name)
             except BaseException:
                 if self in _live:
@@ -461,7 +467,18 @@ class ContainerExecutor:
             environment=update_envs,
             merge_stderr=merge_stderr and self.has_shell,
             sessions=self._sessions,
+            capture=self.capture,
             **options,
+        )
+
+    def _tell_started(self, life: ContainerLife) -> None:
+        self.capture.started(
+            id=life.id,
+            node=node_name(self.host),
+            engine=f"{self.engine.kind} {self.engine.version}",
+            image=self.config.image,
+            image_id=life.image_id,
+            config=self.config.to_dict(),
         )
 
     def _require_started(self) -> None:
@@ -500,6 +517,7 @@ class ContainerExecutor:
         if self._sessions is not None:
             self._sessions.drop()
         self._id = ""
+        self.capture.ended()
         _live.discard(self)
         self.host.log.debug(f"removed {self!r}")
 

@@ -1,0 +1,179 @@
+"""What is recorded of one container."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import platform
+import socket
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from lisa.util import constants
+from lisa.util.logger import Logger
+
+from lisa_container.capture.commands import CommandCapture, Journal
+from lisa_container.capture.files import now, write_json
+from lisa_container.capture.masking import Masking, secret_values
+from lisa_container.capture.records import (
+    CONTAINER_FILE,
+    CONTAINERS_FOLDER,
+    FORMAT,
+    RUN_FILE,
+    TOOLS_FILE,
+    ContainerRecord,
+    RunRecord,
+)
+
+_runs: set[Path] = set()
+_runs_lock = threading.Lock()
+
+
+def run_folder() -> Path | None:
+    """LISA's folder of the run; None where LISA is used as a library, and has none."""
+    folder = constants.RUN_LOCAL_LOG_PATH
+    return folder if folder != Path() else None
+
+
+class ContainerCapture:
+    """Records one container: what it is, and its commands.
+
+    Args:
+        name: of the container.
+        environment: of the container, for the secrets in it.
+        limit: bytes of each stream of a command that are kept.
+        log: for what cannot be written.
+    """
+
+    def __init__(self, name: str, environment: Mapping[str, str], limit: int, log: Logger) -> None:
+        self.masking = Masking(secret_values(environment))
+        """Masks what is written for it."""
+        self._name = name
+        self._limit = limit
+        self._log = log
+        self._numbers = itertools.count(1)
+        self._own: Path | None = None
+        self._journal: Journal | None = None
+        self._record: dict[str, Any] = {}
+
+    @property
+    def folder(self) -> Path | None:
+        """Where its commands are recorded now; None: nowhere."""
+        return self._journal.folder if self._journal is not None else None
+
+    def to(self, folder: Path | None) -> None:
+        """Record into another folder from now on; what runs is recorded where it began.
+
+        Args:
+            folder: None: the container's own, if there is one.
+        """
+        folder = folder or self._own
+        if folder == self.folder:
+            return
+        old, self._journal = self._journal, Journal(folder, self._log) if folder else None
+        if old is not None:
+            old.rest()
+
+    def begin(
+        self,
+        command: str,
+        argv: Sequence[str] | None,
+        cwd: str,
+        environment: Mapping[str, str] | None,
+        user: str,
+    ) -> CommandCapture | None:
+        """The record of a command that is about to start; None where nothing is recorded.
+
+        Args:
+            command, argv, cwd, environment, user: see `CommandCapture`.
+        """
+        journal = self._journal
+        if journal is None:
+            return None
+        number = next(self._numbers)
+        return CommandCapture(
+            journal, number, command, argv, cwd, environment, user, self.masking, self._limit
+        )
+
+    def started(self, **facts: Any) -> None:
+        """The container has started.
+
+        Args:
+            facts: of its `ContainerRecord`, as far as they are not known here.
+        """
+        run = run_folder()
+        if run is None:
+            return
+        self._write_run(run)
+        self._own = run / CONTAINERS_FOLDER / self._name
+        if self._journal is None:
+            self.to(None)
+        record: ContainerRecord = {
+            "format": FORMAT,
+            "name": self._name,
+            "suite": "",
+            "case": "",
+            "started": now(),
+            "ended": "",
+            "exit_code": None,
+            "oom_killed": None,
+            **facts,  # type: ignore[typeddict-item]
+        }
+        self._record = dict(record)
+        self._write()
+
+    def tell(self, **facts: Any) -> None:
+        """Something of its `ContainerRecord` is known by now, or has changed."""
+        if self._record:
+            self._record.update(facts)
+            self._write()
+
+    def tools(self, installed: Sequence[Mapping[str, Any]]) -> None:
+        """Tools were installed in it.
+
+        Args:
+            installed: all of them.
+        """
+        if self._own is not None and installed:
+            self._write_file(self._own / TOOLS_FILE, list(installed))
+
+    def ended(self) -> None:
+        """The container has gone."""
+        self.tell(ended=now())
+        if self._journal is not None:
+            self._journal.rest()
+
+    def _write(self) -> None:
+        assert self._own is not None
+        self._write_file(self._own / CONTAINER_FILE, self._record)
+
+    def _write_run(self, run: Path) -> None:
+        with _runs_lock:
+            if run in _runs:
+                return
+            _runs.add(run)
+        versions = {name: version(name) for name in ("lisa_container", "mslisa")}
+        record: RunRecord = {
+            "format": FORMAT,
+            "run": constants.RUN_ID,
+            "started": now(),
+            "runner": socket.gethostname(),
+            "pid": os.getpid(),
+            "versions": {
+                "lisa_container": versions["lisa_container"],
+                "lisa": versions["mslisa"],
+                "python": platform.python_version(),
+            },
+            "command_line": sys.argv,
+        }
+        self._write_file(run / CONTAINERS_FOLDER / RUN_FILE, record)
+
+    def _write_file(self, path: Path, content: Any) -> None:
+        try:
+            write_json(path, self.masking.anything(content))
+        except OSError as error:
+            self._log.warning(f"'{path}' cannot be written: {error}. The test goes on without it.")

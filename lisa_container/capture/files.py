@@ -1,0 +1,49 @@
+"""How artifacts are written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import secrets
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def now() -> str:
+    """The time in ISO 8601, in UTC, with microseconds."""
+    return iso(datetime.now(timezone.utc))
+
+
+def iso(moment: datetime) -> str:
+    """A time of UTC in that form."""
+    return moment.isoformat(timespec="microseconds")
+
+
+def json_line(content: Any) -> bytes:
+    """It in one line. What is no Unicode (a name in bytes, say) becomes a JSON escape."""
+    return _encoder.encode(content).encode("utf-8", errors="backslashreplace") + b"\n"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write a JSON file, so that whoever reads finds the old one or the new one whole.
+
+    Args:
+        path: of the file; its folder is made.
+        content: what JSON can hold; masked already.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content, ensure_ascii=False, indent=2) + "\n"
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        temporary.write_bytes(text.encode("utf-8", errors="backslashreplace"))
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
