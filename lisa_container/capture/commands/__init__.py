@@ -1,7 +1,7 @@
 """What each command was, and all that came of it.
 
-This is on the way of every command, also of one that takes a millisecond: what costs time is done
-while the command runs, and each record is one line, written at once.
+This is on the way of every command, also of one that takes a millisecond. So while it runs, what
+comes is only put aside; records of short commands are made and written many at a time.
 """
 
 from lisa_container.capture.commands.capture import CommandCapture

@@ -5,12 +5,23 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+from collections import deque
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from lisa.util.logger import Logger
 
 from lisa_container.capture.records import COMMANDS_FILE, OUTPUT_FOLDER
+
+# So many commands are written together.
+_MANY = 32
+
+
+class Ended(Protocol):
+    """A command that has ended."""
+
+    def line(self) -> bytes:
+        """Its record; asked for once."""
 
 
 class Journal:
@@ -28,21 +39,44 @@ class Journal:
         self._log = log
         self._lock = threading.Lock()
         self._file = -1
+        self._ended: deque[Ended] = deque()
         self._has_complained = False
 
-    def write(self, line: bytes) -> None:
-        """Write a line, at once and whole, also if this process is killed the moment after.
+    def write(self, lines: bytes) -> None:
+        """Write lines, at once and whole, also if this process is killed the moment after.
 
         Args:
-            line: with its end.
+            lines: each with its end.
         """
         try:
             with self._lock:
                 if self._file < 0:
                     self._file = self._open()
-                os.write(self._file, line)
+                os.write(self._file, lines)
         except OSError as error:
             self.complain(error)
+
+    def add(self, command: Ended) -> None:
+        """A command has ended: it is written soon, or with `catch_up`.
+
+        Args:
+            command: its record.
+        """
+        self._ended.append(command)
+
+    def keep_up(self) -> None:
+        """Write what has ended, if it is much by now."""
+        if len(self._ended) >= _MANY:
+            self.catch_up()
+
+    def catch_up(self) -> None:
+        """Write what has ended."""
+        lines = []
+        while self._ended:
+            with contextlib.suppress(IndexError):  # another thread has it
+                lines.append(self._ended.popleft().line())
+        if lines:
+            self.write(b"".join(lines))
 
     def output(self, name: str) -> IO[bytes]:
         """A new file of a command, to write to without a buffer.
@@ -72,6 +106,7 @@ class Journal:
 
     def rest(self) -> None:
         """Nothing is to be written for now."""
+        self.catch_up()
         with self._lock:
             self._close()
 
