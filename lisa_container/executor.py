@@ -6,7 +6,7 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Callable
 
@@ -14,8 +14,10 @@ from lisa.node import Node
 from lisa.util import constants
 
 from lisa_container.capture.container import ContainerCapture
+from lisa_container.capture.evidence import collect
 from lisa_container.command import Command, CommandResult, RunningCommand, Stdin
 from lisa_container.config import ContainerTestConfig
+from lisa_container.config.checks import globs
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
 from lisa_container.engine.dial import is_reachable
@@ -23,7 +25,7 @@ from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.life import ContainerLife
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.waiting import bounded
-from lisa_container.errors import ContainerDiedError, ContainerError, EngineError
+from lisa_container.errors import ConfigError, ContainerDiedError, ContainerError, EngineError
 from lisa_container.images import with_image
 from lisa_container.output import Output, Target
 from lisa_container.session import SessionPool
@@ -416,6 +418,56 @@ class ContainerExecutor:
         """
         self._require_started()
         copy_from(self.engine, self.name, source, Path(local))
+
+    def collect(self, patterns: Sequence[str], folder: str | PurePath | None = None) -> list[Path]:
+        """Copy files to the artifacts, by patterns.
+
+            container.collect(["/var/log/**/*.log", "/etc/os-release"])
+
+        A pattern that nothing matches, and a file that is larger than 256 MiB, gets a warning in
+        the log.
+
+        Args:
+            patterns: absolute paths; `*` and `?` stand for anything but a slash, `**` for any
+                number of folders, `[…]` for one of some letters. A folder stands for all files in
+                it.
+            folder: they go to `files/<their path>` in it; that of the case, or of the container, by
+                default.
+
+        Returns:
+            The copies.
+
+        Raises:
+            ConfigError: a pattern is wrong; or there is no folder, as this is no run of LISA.
+            EngineError: the engine does not answer.
+            OSError: a copy cannot be written.
+        """
+        patterns = globs("patterns", patterns)
+        target = self.capture.folder if folder is None else Path(folder)
+        if target is None:
+            raise ConfigError(
+                "folder: none is given, and there is no run of LISA to have one; legal: a folder "
+                "for the copies, or capture_to(folder) before"
+            )
+        self._require_started()
+        log, name = self.host.log, self.name
+        return collect(
+            self.engine,
+            name,
+            patterns,
+            target,
+            self.capture.masking,
+            lambda message: log.warning(f"[{name}] {message}"),
+        )
+
+    def capture_to(self, folder: str | PurePath | None) -> None:
+        """Record the commands in another folder from now on.
+
+        Args:
+            folder: gets `commands.jsonl` and `output/`; None: the one by default, which a container
+                has in a run of LISA only.
+        """
+        self.capture.to(None if folder is None else Path(folder))
 
     def logs(self, tail: int | None = None) -> str:
         """What the container's first process wrote.

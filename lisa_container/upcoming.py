@@ -75,11 +75,16 @@ class Upcoming(notifier.Notifier):
                 _running.add(case_id)
 
 
-def listen() -> None:
-    """Listen from now on. Suites are imported before LISA makes the list of a run's cases."""
+def listen(*more: notifier.Notifier) -> None:
+    """Listen from now on. Suites are imported before LISA makes the list of a run's cases.
+
+    Args:
+        more: others that shall listen, too.
+    """
     log = get_logger("init", "notifier")
     log.setLevel(logging.INFO)  # it would tell whoever imports this package
     try:
-        notifier.register_notifier(Upcoming(schema.Notifier(type=Upcoming.type_name())))
+        for each in (Upcoming(schema.Notifier(type=Upcoming.type_name())), *more):
+            notifier.register_notifier(each)
     finally:
         log.setLevel(logging.NOTSET)

@@ -52,8 +52,11 @@ class ContainerCapture:
     def __init__(self, name: str, environment: Mapping[str, str], limit: int, log: Logger) -> None:
         self.masking = Masking(secret_values(environment))
         """Masks what is written for it."""
+        self.limit = limit
+        """Bytes of each stream of a command that are kept."""
+        self.measure = False
+        """Whether what each command uses is recorded."""
         self._name = name
-        self._limit = limit
         self._log = log
         self._numbers = itertools.count(1)
         self._own: Path | None = None
@@ -96,7 +99,7 @@ class ContainerCapture:
             return None
         number = next(self._numbers)
         return CommandCapture(
-            journal, number, command, argv, cwd, environment, user, self.masking, self._limit
+            journal, number, command, argv, cwd, environment, user, self.masking, self.limit
         )
 
     def started(self, **facts: Any) -> None:

@@ -198,22 +198,14 @@ class FileRecord(TypedDict):
     """`sha256:…` of a file's content."""
 
 
-class ChangedRecord(TypedDict):
-    """A path that changed."""
-
-    path: str
-    before: FileRecord | None
-    """None: it was not looked at before, as it was the image's own until then."""
-    after: FileRecord
-
-
 class ChangesRecord(TypedDict):
     """`changes.json`: what differs in a container's file system from the case's begin. Mounts
     (volumes, tmpfs) are not in it."""
 
     format: int
     added: list[FileRecord]
-    changed: list[ChangedRecord]
+    changed: list[FileRecord]
+    """As they are now: how they were, nobody has looked."""
     deleted: list[str]
     filtered: dict[str, int]
     """Rule to the number of paths that it left out."""
@@ -235,7 +227,12 @@ class StateRecord(TypedDict):
     oom_killed: bool | None
     """As the engine says."""
     oom_kills: int | None
-    """Processes of the container that the kernel killed for its memory limit, by its cgroup."""
+    """How many of its processes the kernel killed for its memory limit, by its cgroup: since its
+    start, as long as it runs."""
+    oom_events: int | None
+    """How often the engine saw that limit reached during the case."""
+    error: str
+    """What the engine says of its end."""
     kernel_log: list[str]
     """Lines of the node's kernel log about that."""
     files: list[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
@@ -86,6 +87,7 @@ class CommandCapture:
         # What was written lately, as (seconds, stream, data).
         self._waiting: list[tuple[float, int, bytes]] = []
         self._waiting_size = 0
+        self._lock = threading.Lock()
         self._end: tuple[str, int | None, bool, str, float] | None = None
         self._followed: Followed | None = None
         self._seen_ended = 0.0
@@ -107,12 +109,13 @@ class CommandCapture:
             stream: `STDOUT` or `STDERR`.
             data: what it wrote.
         """
-        if self._is_over:
-            return
-        self._waiting.append((time.monotonic() - self._began, stream, data))
-        self._waiting_size += len(data)
-        if self._waiting_size > _MUCH:
-            self._digest()
+        with self._lock:
+            if self._is_over:
+                return
+            self._waiting.append((time.monotonic() - self._began, stream, data))
+            self._waiting_size += len(data)
+            if self._waiting_size > _MUCH:
+                self._digest()
 
     def end(self, exit_code: int | None, oom_killed: bool = False) -> None:
         """It has ended.
@@ -140,7 +143,8 @@ class CommandCapture:
         """See `watch`."""
         if not self._is_announced and now - self._began >= _LONG:
             self._is_announced = True
-            self._digest()
+            with self._lock:
+                self._digest()
             line = json_line({**self._prepare(), **self._streams(StreamCapture.so_far)})
             if not self._is_over:
                 self._journal.write(line)
@@ -176,9 +180,10 @@ class CommandCapture:
     def _over(
         self, state: str, exit_code: int | None, oom_killed: bool, error: str, now: float
     ) -> None:
-        if self._is_over:
-            return
-        self._is_over = True
+        with self._lock:
+            if self._is_over:
+                return
+            self._is_over = True
         self._end = state, exit_code, oom_killed, error, now
         self._journal.add(self)
         if now - self._began > _SHORT:
