@@ -22,7 +22,7 @@ from lisa_container.capture.evidence import (
     find_changes,
     take_state,
 )
-from lisa_container.capture.files import now, write_json
+from lisa_container.capture.files import now, told, write_json
 from lisa_container.capture.masking import Masking
 from lisa_container.capture.records import (
     CASE_FILE,
@@ -185,7 +185,10 @@ class CaseRecorder:
         if not self._parts:
             return
         try:
-            write_json(self._folder / CASE_FILE, Masking().anything(self._record))
+            masking = Masking()
+            for part in self._parts:
+                masking = masking.extended(part.executor.capture.masking.values)
+            write_json(self._folder / CASE_FILE, masking.anything(self._record))
         except OSError as error:
             log = self._parts[0].executor.host.log
             log.warning(f"'{self._folder / CASE_FILE}' cannot be written: {error}")
@@ -250,7 +253,7 @@ def _take(
         except (ContainerError, OSError) as error:
             problems.append(f"{what}: {error}")
         except Exception as error:  # a wrong one of ours must not hide why the case failed
-            problems.append(f"{what}: {type(error).__name__}: {error}")
+            problems.append(f"{what}: {told(error)}")
 
     collected: list[Path] = []
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from lisa.node import Node
 from lisa.util import constants
 
+from lisa_container.capture.commands import SAMPLE, Sample, parse
 from lisa_container.capture.container import ContainerCapture
 from lisa_container.capture.evidence import collect
 from lisa_container.command import Command, CommandResult, RunningCommand, Stdin
@@ -39,6 +40,8 @@ NAME_PREFIX = "lisa_test_"
 
 # How long (seconds) the removal of a container may take before nobody waits for it any more.
 _REMOVE_TIMEOUT = 60.0
+# How long (seconds) a look at what a container uses may take.
+_SAMPLE_TIMEOUT = 5.0
 # From which duration (seconds) on the end of a command gets a line of its own in the log.
 _LOGGED = 1.0
 
@@ -66,7 +69,12 @@ class ContainerExecutor:
         self.installed: list[InstalledTool] = []
         """What `install` has put into the container, for the artifacts."""
         self.capture = ContainerCapture(
-            self.name, self.config.environment, self.config.capture_limit_bytes, node.log
+            self.name,
+            self.config.environment,
+            self.config.capture_limit_bytes,
+            self.config.measure,
+            self._sample,
+            node.log,
         )
         """Records what happens in the container."""
         self._id = ""
@@ -522,6 +530,23 @@ class ContainerExecutor:
             capture=self.capture,
             **options,
         )
+
+    def _sample(self) -> Sample | None:
+        """What the container has used so far."""
+        if not self.has_shell:
+            return None
+        try:
+            running = RunningCommand(
+                self.engine,
+                self.name,
+                SAMPLE,
+                start_timeout=_SAMPLE_TIMEOUT,
+                sessions=self._sessions,
+                is_awaited=True,
+            )
+            return parse(running.wait(_SAMPLE_TIMEOUT).stdout)
+        except ContainerError:
+            return None  # that it died, or its node is lost, its commands tell
 
     def _tell_started(self, life: ContainerLife) -> None:
         self.capture.started(

@@ -15,6 +15,7 @@ from lisa.util.parallel import run_in_parallel
 
 from lisa_container import cases, interrupt, upcoming
 from lisa_container.capture.evidence import NoiseRule
+from lisa_container.capture.files import told
 from lisa_container.capture.normalise import RuleSet
 from lisa_container.capture.snapshot import snapshots_of
 from lisa_container.cases import CaseRecorder
@@ -301,7 +302,7 @@ def _decorate(case: Case, overrides: dict[str, Any]) -> Case:
         except BaseException as error:
             keep_if_asked(node, executor, error)
             if not isinstance(error, (SkippedException, PassedException)):
-                failure = f"{type(error).__name__}: {error}"
+                failure = told(error)
             raise
         finally:
             # As one job: what ended the case may come again meanwhile, and the container must not

@@ -8,17 +8,18 @@ import platform
 import socket
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from lisa.secret import add_secret
 from lisa.util import constants
 from lisa.util.logger import Logger
 
-from lisa_container.capture.commands import CommandCapture, Journal
+from lisa_container.capture.commands import CommandCapture, Journal, Meters, Sample, leave_all
 from lisa_container.capture.files import now, write_json
-from lisa_container.capture.masking import Masking, secret_values
+from lisa_container.capture.masking import MASK, Masking, secret_values
 from lisa_container.capture.records import (
     CONTAINER_FILE,
     CONTAINERS_FOLDER,
@@ -46,16 +47,30 @@ class ContainerCapture:
         name: of the container.
         environment: of the container, for the secrets in it.
         limit: bytes of each stream of a command that are kept.
+        measure: record what each command uses.
+        sample: tells what the container has used so far.
         log: for what cannot be written.
     """
 
-    def __init__(self, name: str, environment: Mapping[str, str], limit: int, log: Logger) -> None:
-        self.masking = Masking(secret_values(environment))
+    def __init__(
+        self,
+        name: str,
+        environment: Mapping[str, str],
+        limit: int,
+        measure: bool,
+        sample: Callable[[], Sample | None],
+        log: Logger,
+    ) -> None:
+        secrets = secret_values(environment)
+        for value in secrets:
+            add_secret(value, sub=MASK)  # for LISA's logs, too
+        self.masking = Masking(secrets)
         """Masks what is written for it."""
         self.limit = limit
         """Bytes of each stream of a command that are kept."""
-        self.measure = False
+        self.measure = measure
         """Whether what each command uses is recorded."""
+        self._meters = Meters(sample)
         self._name = name
         self._log = log
         self._numbers = itertools.count(1)
@@ -97,9 +112,19 @@ class ContainerCapture:
         journal = self._journal
         if journal is None:
             return None
-        number = next(self._numbers)
+        meter = self._meters.begin() if self.measure else None
         return CommandCapture(
-            journal, number, command, argv, cwd, environment, user, self.masking, self.limit
+            self,
+            journal,
+            next(self._numbers),
+            command,
+            argv,
+            cwd,
+            environment,
+            user,
+            self.masking,
+            self.limit,
+            meter,
         )
 
     def started(self, **facts: Any) -> None:
@@ -147,6 +172,7 @@ class ContainerCapture:
     def ended(self) -> None:
         """The container has gone."""
         self.tell(ended=now())
+        leave_all(self)
         if self._journal is not None:
             self._journal.rest()
 

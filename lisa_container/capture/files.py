@@ -22,6 +22,13 @@ def iso(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds")
 
 
+def told(error: BaseException) -> str:
+    """An error for a record: `<class>: <message>`."""
+    if any(each.__name__ == "FunctionTimedOut" for each in type(error).__mro__):
+        return "FunctionTimedOut: the time of the case was up"  # its own has all the arguments
+    return f"{type(error).__name__}: {error}"
+
+
 def json_line(content: Any) -> bytes:
     """It in one line. What is no Unicode (a name in bytes, say) becomes a JSON escape."""
     return _encoder.encode(content).encode("utf-8", errors="backslashreplace") + b"\n"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from lisa import secret
@@ -59,13 +60,15 @@ class Masking:
     """
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self._values = frozenset(values)
-        longest_first = sorted(self._values, key=lambda value: (-len(value), value))
-        self._pattern = re.compile("|".join(map(re.escape, longest_first))) if values else None
+        self.values = frozenset(values)
+        """Those secrets."""
+        longest_first = sorted(self.values, key=lambda value: (-len(value), value))
+        pattern = "|".join(map(re.escape, longest_first))
+        self._pattern = re.compile(pattern) if pattern else None
 
-    def extended(self, values: set[str]) -> Masking:
+    def extended(self, values: AbstractSet[str]) -> Masking:
         """One that masks these values, too."""
-        return Masking(self._values | values) if values - self._values else self
+        return Masking(self.values | values) if values - self.values else self
 
     def text(self, text: str) -> str:
         """Any text; the very same object where there is nothing to mask in it."""

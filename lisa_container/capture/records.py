@@ -151,7 +151,7 @@ class BegunRecord(TypedDict):
     n: int
     """Number of the command in its container, from 1 on, through all its files."""
     state: str
-    """`running`, `ended`, or `left`: its container went, and nobody had waited for it."""
+    """`running`, `ended`, or `left`: its container was removed while it ran."""
     command: str
     """As a shell would have it."""
     argv: list[str] | None

@@ -10,11 +10,12 @@ from typing import Any, Callable, Protocol
 
 from lisa_container.capture.commands.journal import Journal
 from lisa_container.capture.commands.pieces import Pieces, fit_to_masked
+from lisa_container.capture.commands.resources import Meter
 from lisa_container.capture.commands.stream import StreamCapture
-from lisa_container.capture.commands.watch import forget, watch
-from lisa_container.capture.files import iso, json_line
+from lisa_container.capture.commands.watch import forget, watch, watched
+from lisa_container.capture.files import iso, json_line, told
 from lisa_container.capture.masking import Masking, secret_values
-from lisa_container.capture.records import Piece
+from lisa_container.capture.records import Piece, ResourceRecord
 
 STDOUT, STDERR = 1, 2
 
@@ -44,10 +45,22 @@ class Followed(Protocol):
         """Whether it still runs."""
 
 
+def leave_all(owner: object) -> None:
+    """A container has been removed: what ran in it does not any more.
+
+    Args:
+        owner: of the container.
+    """
+    for each in watched():
+        if isinstance(each, CommandCapture) and each.owner is owner:
+            each.leave()
+
+
 class CommandCapture:
     """Records one command. Made before it starts; nothing here raises.
 
     Args:
+        owner: of the container; see `leave_all`.
         journal: where to.
         number: of the command in its container.
         command: as a shell would have it.
@@ -57,10 +70,12 @@ class CommandCapture:
         user: who runs it.
         masking: of the container.
         limit: bytes of each stream that are kept.
+        meter: measures what it uses.
     """
 
     def __init__(
         self,
+        owner: object,
         journal: Journal,
         number: int,
         command: str,
@@ -70,12 +85,16 @@ class CommandCapture:
         user: str,
         masking: Masking,
         limit: int,
+        meter: Meter | None = None,
     ) -> None:
+        self.owner = owner
         self._journal = journal
         self._number = number
         self._what = (command, argv, cwd, dict(environment or {}), user)
         self._masking = masking.extended(secret_values(environment)) if environment else masking
         self._limit = limit
+        self._meter = meter
+        self._resources: ResourceRecord | None = None
         self._started = time.time()
         self._began = time.monotonic()
         self._stdout: StreamCapture | None = None
@@ -132,11 +151,13 @@ class CommandCapture:
         Args:
             error: why.
         """
-        text = f"{type(error).__name__}: {error}"
-        self._over("ended", None, False, text, time.monotonic())
+        self._over("ended", None, False, told(error), time.monotonic())
 
     def leave(self) -> None:
-        """Its container goes."""
+        """Its container has been removed."""
+        followed = self._followed
+        if followed is not None and not followed.running:
+            self.end(followed.exit_code, followed.oom_killed)
         self._over("left", None, False, "", time.monotonic())
 
     def look(self, now: float) -> None:
@@ -184,6 +205,8 @@ class CommandCapture:
             if self._is_over:
                 return
             self._is_over = True
+        if self._meter is not None:
+            self._resources = self._meter.end()
         self._end = state, exit_code, oom_killed, error, now
         self._journal.add(self)
         if now - self._began > _SHORT:
@@ -206,7 +229,7 @@ class CommandCapture:
             error=self._masking.command(error),
             **self._streams(lambda stream: stream.record(self._masking)),
             pieces=self._pieces.record(self._fit) if self._pieces else [],
-            resources=None,
+            resources=self._resources,
         )
         for name, stream in (("stdout", self._stdout), ("stderr", self._stderr)):
             if stream is not None and stream.size > self._limit:

@@ -34,6 +34,11 @@ def forget(what: Watched) -> None:
     _open.pop(id(what), None)
 
 
+def watched() -> list[Watched]:
+    """All that is looked after."""
+    return list(_open.values())
+
+
 def _begin() -> None:
     global _thread
     with _lock:
@@ -49,5 +54,5 @@ def _look() -> None:
     while True:
         time.sleep(_PERIOD)
         now = time.monotonic()
-        for each in list(_open.values()):
+        for each in watched():
             each.look(now)

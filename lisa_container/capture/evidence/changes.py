@@ -78,10 +78,10 @@ def find_changes(
     """
     kinds = _kinds(engine, container)
     paths, filtered = sift(sorted(kinds), rules)
+    paths = _without_holders(paths, kinds)
     there = [path for path in paths if kinds[path] != _DELETED]
     look = look_at(engine, container, there[:MOST_PATHS], MOST_BYTES, deadline)
     notes = list(look.notes)
-    holders = {str(parent) for path in kinds for parent in PurePosixPath(path).parents}
     record: ChangesRecord = {
         "format": FORMAT,
         "added": [],
@@ -97,8 +97,6 @@ def find_changes(
         if file is None and look.files:
             continue  # gone by now
         file = file or unknown(path)
-        if kind == _CHANGED and file["kind"] in ("folder", None) and path in holders:
-            continue  # it only holds what changed
         if old == kind:
             if path not in look.changed:
                 untold += 1
@@ -123,6 +121,18 @@ def find_changes(
     if record["left_out"]:
         notes.append(f"{record['left_out']} paths above {MOST_PATHS} were not looked at")
     return record
+
+
+def _without_holders(paths: list[str], kinds: dict[str, int]) -> list[str]:
+    """The paths without folders that only hold what changed, or only noise."""
+    holders, wanted = _parents(kinds), _parents(paths)
+    return [
+        path for path in paths if path not in holders or (kinds[path] == _ADDED and path in wanted)
+    ]
+
+
+def _parents(paths: Iterable[str]) -> set[str]:
+    return {str(parent) for path in paths for parent in PurePosixPath(path).parents}
 
 
 def _kinds(engine: Engine, container: str) -> dict[str, int]:

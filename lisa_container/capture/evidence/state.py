@@ -18,9 +18,7 @@ from lisa_container.errors import ContainerError
 # cgroups(7), memory: version 2, and version 1.
 _OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
 _OOM_COUNT = re.compile(r"^oom_kill (\d+)$", re.M)
-_KERNEL_WORDS = ("oom", "out of memory", "killed process")
-_MOST_LINES = 100
-_KILLED = 137
+_KERNEL_LOG = "dmesg | grep -iE 'oom|out of memory|killed process' | tail -n 100"
 
 
 def take_state(
@@ -87,9 +85,8 @@ def take_state(
         state["oom_events"] = events_of(engine, container, seconds).count("oom")
 
     attempt("events", count_events)
-    hints = (state["oom_killed"], state["oom_kills"], state["oom_events"])
-    if any(hints) or state["exit_code"] == _KILLED:
-        state["kernel_log"] = [masking.text(line) for line in _kernel_log(engine, container)]
+    if state["oom_killed"] or state["oom_kills"] or state["oom_events"]:
+        state["kernel_log"] = [masking.text(line) for line in _kernel_log(engine)]
     return state
 
 
@@ -111,10 +108,10 @@ def _oom_kills(engine: Engine, container: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _kernel_log(engine: Engine, container: str) -> list[str]:
-    """Lines about memory, the last ones; none where the node's user may not read them."""
-    said = engine.node.execute("dmesg", sudo=True, no_info_log=True, no_error_log=True)
-    if said.exit_code != 0:
-        return []
-    lines = said.stdout.splitlines()
-    return [x for x in lines if any(word in x.lower() for word in _KERNEL_WORDS)][-_MOST_LINES:]
+def _kernel_log(engine: Engine) -> list[str]:
+    """Lines about memory, the last ones, of the whole node; none where its user may not read
+    them."""
+    said = engine.node.execute(
+        _KERNEL_LOG, shell=True, sudo=True, no_info_log=True, no_error_log=True, no_debug_log=True
+    )
+    return said.stdout.splitlines()
