@@ -97,13 +97,14 @@ class StreamCapture:
     def _write_block(self, masking: Masking) -> None:
         data = bytes(self._held)
         end = len(data) - _LONGEST_SECRET
-        masked = masking.data(data)
+        masked, begin = masking.data(data), data[:end]
         if masked != data:
             # Where no secret lies across.
             while end > 0 and masking.data(data[:end]) + masking.data(data[end:]) != masked:
                 end -= _LONGEST_SECRET
             end = end if end > 0 else len(data)
-        self._write(masking.data(data[:end]), data[:end])
+            begin = masking.data(data[:end])
+        self._write(begin, data[:end])
         del self._held[:end]
 
     def _write(self, masked: bytes, data: bytes) -> None:

@@ -98,12 +98,12 @@ def find_changes(
             continue  # gone by now
         file = file or unknown(path)
         if old == kind:
+            if file["kind"] == "folder":
+                continue
             if path not in look.changed:
                 untold += 1
-                continue
-            if look.changed[path] < begin.second or file["kind"] == "folder":
-                continue
-            record["changed"].append(file)
+            elif look.changed[path] >= begin.second:
+                record["changed"].append(file)
         else:
             is_new = kind == _ADDED and old is None
             (record["added"] if is_new else record["changed"]).append(file)

@@ -8,7 +8,12 @@ from typing import Any
 from lisa import Node, TestCaseMetadata, TestSuite, TestSuiteMetadata
 from lisa.util import SkippedException
 
-from lisa_container import ContainerExecutor, ContainerTestConfig, ContainerTestSuite, container_test
+from lisa_container import (
+    ContainerExecutor,
+    ContainerTestConfig,
+    ContainerTestSuite,
+    container_test,
+)
 from lisa_container.capture.evidence import NoiseRule
 
 BUSYBOX = "lisa_container/busybox"
@@ -20,7 +25,9 @@ class Captured(ContainerTestSuite):
 
     def _get_container_config(self) -> ContainerTestConfig:
         return ContainerTestConfig(
-            image=BUSYBOX, environment={"API_TOKEN": "container-secret"}, artifacts=["/kept/**/*.log"]
+            image=BUSYBOX,
+            environment={"API_TOKEN": "container-secret"},
+            artifacts=["/kept/**/*.log"],
         )
 
     def after_case(self, container: Any = None, **kwargs: Any) -> None:
