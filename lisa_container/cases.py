@@ -10,6 +10,7 @@ from pathlib import Path
 
 from lisa import notifier, schema
 from lisa.messages import MessageBase, TestResultMessage, TestStatus
+from lisa.node import Node
 from lisa.testsuite import TestResult
 
 from lisa_container import interrupt
@@ -83,6 +84,7 @@ class CaseRecorder:
         self._is_taken = False
         self._taking = threading.Event()
         self._taking.set()
+        self._writing = threading.Lock()
         self._record: CaseRecord = {
             "format": FORMAT,
             "id": result.id_,
@@ -161,6 +163,10 @@ class CaseRecorder:
             log = self._parts[0].executor.host.log
             log.warning(f"the evidence in '{self._folder}' is not whole: it took too long")
 
+    def is_on(self, node: Node) -> bool:
+        """Whether it has a container on a node."""
+        return any(part.executor.host is node for part in self._parts)
+
     def wait(self) -> None:
         """Wait for evidence that is being taken in another thread."""
         wait_for(self._taking, EVIDENCE_TIME)
@@ -188,16 +194,22 @@ class CaseRecorder:
             masking = Masking()
             for part in self._parts:
                 masking = masking.extended(part.executor.capture.masking.values)
-            write_json(self._folder / CASE_FILE, masking.anything(self._record))
+            with self._writing:
+                write_json(self._folder / CASE_FILE, masking.anything(self._record))
         except OSError as error:
             log = self._parts[0].executor.host.log
             log.warning(f"'{self._folder / CASE_FILE}' cannot be written: {error}")
 
 
-def wait_for_evidence() -> None:
-    """Wait for all evidence that is being taken: a node's connection is about to be closed."""
+def wait_for_evidence(node: Node) -> None:
+    """Wait for evidence that is being taken on a node.
+
+    Args:
+        node: whose connection is about to be closed.
+    """
     for case in list(_cases.values()):
-        case.wait()
+        if case.is_on(node):
+            case.wait()
 
 
 def failure_of(result: TestResult) -> str | None:

@@ -140,14 +140,14 @@ class NodeContainers:
 
     def close(self) -> None:
         """LISA closes its nodes after each case; see `ContainerNode.close`."""
-        wait_for_evidence()
+        wait_for_evidence(self._node)
         for executor in self._all():
             if executor.node_or_none is not None:
                 executor.node_or_none.close()
 
     def cleanup(self) -> None:
         """LISA's end of the node: remove all, several at a time."""
-        wait_for_evidence()
+        wait_for_evidence(self._node)
         for spare in self._spares.values():
             spare.wait()
         executors = self._all()

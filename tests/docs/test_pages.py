@@ -7,6 +7,6 @@ from docs_examples import DOCS, run_page
 from lisa.node import Node
 
 
-@pytest.mark.parametrize("page", ["how_it_works", "lease", "docker_advanced", "tools"])
+@pytest.mark.parametrize("page", ["how_it_works", "lease", "docker_advanced", "tools", "capture"])
 def test_page(page: str, node: Node) -> None:
     run_page(DOCS / f"{page}.md", node=node)

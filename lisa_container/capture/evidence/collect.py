@@ -14,7 +14,7 @@ from lisa_container.capture.evidence.noise import glob_pattern
 from lisa_container.capture.masking import Masking
 from lisa_container.capture.records import FILES_FOLDER
 from lisa_container.engine.client import Engine
-from lisa_container.engine.paths import stat_path
+from lisa_container.engine.paths import may_look, stat_path
 from lisa_container.engine.view import Kind, View
 from lisa_container.errors import ContainerError, EngineError
 from lisa_container.transfer import copy_from
@@ -29,6 +29,7 @@ _FIND = (
     'find -H "$@" \\( -path /proc -o -path /sys -o -path /dev \\) -prune '
     "-o \\( -type f -o -type l \\) -print0"
 )
+_SIZES = "xargs -0 stat -L -c '%s %n' --"
 _WILDCARD = re.compile(r"[*?\[]")
 _BLOCK = 256 * 1024
 # What may be run in the container, or as somebody else, must not be here.
@@ -66,16 +67,17 @@ def collect(
         EngineError: the engine does not answer.
         OSError: a copy cannot be written.
     """
+    with engine.errors(container):
+        may_be_seen = may_look(engine, engine.api.inspect_container(container))
+    paths = _expand(engine, container, patterns, may_be_seen, warn)
+    sizes = _sizes(engine, container, paths, may_be_seen)
     copies = []
-    for path in _expand(engine, container, patterns, warn):
+    for path in paths:
         target = folder / FILES_FOLDER / path.lstrip("/")
+        if sizes.get(path, 0) > LARGEST:
+            warn(f"'{path}' is not collected: {sizes[path]} bytes; the limit is {LARGEST}")
+            continue
         try:
-            status = None
-            with contextlib.suppress(EngineError):
-                status = stat_path(engine, container, path)
-            if status is not None and status.size > LARGEST and not status.is_dir:
-                warn(f"'{path}' is not collected: {status.size} bytes; the limit is {LARGEST}")
-                continue
             target.parent.mkdir(parents=True, exist_ok=True)
             copy_from(engine, container, path, target)
             target.chmod(_MODE)
@@ -87,7 +89,9 @@ def collect(
     return copies
 
 
-def _expand(engine: Engine, container: str, patterns: Sequence[str], warn: Warn) -> list[str]:
+def _expand(
+    engine: Engine, container: str, patterns: Sequence[str], may_be_seen: bool, warn: Warn
+) -> list[str]:
     """The files that match, each once, in order."""
     globs, plain = [], []
     view = View(engine, container)
@@ -107,7 +111,7 @@ def _expand(engine: Engine, container: str, patterns: Sequence[str], warn: Warn)
             warn(f"nothing to collect at '{pattern}'")
     found = dict.fromkeys(plain)
     roots = {_root(pattern) for pattern in globs}
-    listed = _find(engine, container, sorted(roots)) if roots else []
+    listed = _find(engine, container, sorted(roots), may_be_seen) if roots else []
     for pattern in globs:
         matches = re.compile(glob_pattern(pattern))
         matching = [path for path in listed if matches.fullmatch(path)]
@@ -127,13 +131,32 @@ def _root(pattern: str) -> str:
     return pattern[: match.start()].rpartition("/")[0] or "/"
 
 
-def _find(engine: Engine, container: str, roots: list[str]) -> list[str]:
+def _sizes(engine: Engine, container: str, paths: list[str], may_be_seen: bool) -> dict[str, int]:
+    """Path to bytes, as far as anybody can tell."""
+    if not paths:
+        return {}
+    names = "".join(f"{path}\0" for path in paths).encode("utf-8", errors="surrogateescape")
+    said = ask(engine, container, ["sh", "-c", _SIZES], names)
+    if said is not None:
+        lines = said.decode("utf-8", errors="surrogateescape").splitlines()
+        pairs = (line.partition(" ") for line in lines)
+        return {path: int(size) for size, _, path in pairs if size.isdigit()}
+    found = {}
+    for path in paths if may_be_seen else []:
+        with contextlib.suppress(EngineError):
+            status = stat_path(engine, container, path)
+            if status is not None:
+                found[path] = status.size
+    return found
+
+
+def _find(engine: Engine, container: str, roots: list[str], may_be_seen: bool) -> list[str]:
     said = ask(engine, container, ["sh", "-c", _FIND, "sh", *roots])
     if said is not None:
         names = said.decode("utf-8", errors="surrogateescape").split("\0")
         return sorted({name for name in names if name})
     found: set[str] = set()
-    for root in roots:
+    for root in roots if may_be_seen else []:
         with contextlib.suppress(EngineError), archive_of(engine, container, root) as archive:
             # The archive's names begin with the folder's own.
             above = PurePosixPath(root).parent
