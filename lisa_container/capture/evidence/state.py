@@ -17,8 +17,13 @@ from lisa_container.errors import ContainerError
 
 # cgroups(7), memory: version 2, and version 1.
 _OOM_FILES = ("/sys/fs/cgroup/memory.events", "/sys/fs/cgroup/memory/memory.oom_control")
+_PID = re.compile(r"\bpid=(\d+)")
 _OOM_COUNT = re.compile(r"^oom_kill (\d+)$", re.M)
-_KERNEL_LOG = "dmesg | grep -iE 'oom|out of memory|killed process' | tail -n 100"
+# Without LISA's `sudo`, whose first use on a node takes seconds.
+_KERNEL_LOG = (
+    "{ dmesg 2>/dev/null || sudo -n dmesg 2>/dev/null; } "
+    "| grep -iE 'oom|out of memory|killed process' | tail -n 100"
+)
 
 
 def take_state(
@@ -65,11 +70,14 @@ def take_state(
         except ContainerError as error:
             state["problems"].append(masking.command(f"{what}: {error}"))
 
+    container_id = ""
+
     def inspect() -> None:
+        nonlocal container_id
         with engine.errors(container):
             found: dict[str, Any] = engine.api.inspect_container(container)
         write_json(folder / INSPECT_FILE, masking.anything(found))
-        said = found["State"]
+        said, container_id = found["State"], str(found["Id"])
         state["running"] = bool(said["Running"])
         state["oom_killed"] = bool(said.get("OOMKilled"))
         state["error"] = masking.command(str(said.get("Error") or ""))
@@ -86,7 +94,7 @@ def take_state(
 
     attempt("events", count_events)
     if state["oom_killed"] or state["oom_kills"] or state["oom_events"]:
-        state["kernel_log"] = [masking.text(line) for line in _kernel_log(engine)]
+        state["kernel_log"] = [masking.text(line) for line in _kernel_log(engine, container_id)]
     return state
 
 
@@ -108,10 +116,16 @@ def _oom_kills(engine: Engine, container: str) -> int | None:
     return int(match[1]) if match else None
 
 
-def _kernel_log(engine: Engine) -> list[str]:
-    """Lines about memory, the last ones, of the whole node; none where its user may not read
-    them."""
+def _kernel_log(engine: Engine, container_id: str) -> list[str]:
+    """Lines about memory and this container; none where the node's user may not read them."""
     said = engine.node.execute(
-        _KERNEL_LOG, shell=True, sudo=True, no_info_log=True, no_error_log=True, no_debug_log=True
+        _KERNEL_LOG, shell=True, no_info_log=True, no_error_log=True, no_debug_log=True
     )
-    return said.stdout.splitlines()
+    lines = said.stdout.splitlines()
+    # The one that names the container has the process, and others name only that.
+    pids = {pid for line in lines if container_id in line for pid in _PID.findall(line)}
+    return [
+        line
+        for line in lines
+        if container_id in line or any(f"process {pid} " in line for pid in pids)
+    ]
