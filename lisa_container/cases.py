@@ -101,9 +101,10 @@ class CaseRecorder:
     def of(cls, result: TestResult, folder: Path) -> CaseRecorder:
         """That of a case, from its first container on."""
         with _lock:
-            if result.id_ not in _cases:
-                _cases[result.id_] = cls(result, folder)
-            return _cases[result.id_]
+            found = _cases.get(result.id_)
+            if found is None or found.has_ended:  # LISA may repeat a failed case
+                found = _cases[result.id_] = cls(result, folder)
+            return found
 
     @classmethod
     def found(cls, result: TestResult) -> CaseRecorder | None:
@@ -162,6 +163,11 @@ class CaseRecorder:
         except TimeoutError:
             log = self._parts[0].executor.host.log
             log.warning(f"the evidence in '{self._folder}' is not whole: it took too long")
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the case is over."""
+        return bool(self._record["ended"])
 
     def is_on(self, node: Node) -> bool:
         """Whether it has a container on a node."""

@@ -180,6 +180,10 @@ class CommandCapture:
             code, oom_killed = followed.exit_code, followed.oom_killed
             self._over("ended", code, oom_killed, "", self._seen_ended)
 
+    def flush(self) -> None:
+        """See `watch`."""
+        self._journal.catch_up()
+
     def _prepare(self) -> dict[str, Any]:
         """The part of the record that is known from the begin."""
         begun = self._begun

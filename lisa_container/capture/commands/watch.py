@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import threading
 import time
 from typing import Protocol
@@ -15,6 +16,9 @@ class Watched(Protocol):
 
     def look(self, now: float) -> None:
         """Called now and then, with `time.monotonic()`."""
+
+    def flush(self) -> None:
+        """Called at the end of the process."""
 
 
 _open: dict[int, Watched] = {}
@@ -48,6 +52,12 @@ def _begin() -> None:
                 _thread.start()
             except RuntimeError:  # the process is about to end
                 _thread = None
+
+
+@atexit.register
+def _flush() -> None:
+    for each in watched():
+        each.flush()
 
 
 def _look() -> None:
