@@ -15,6 +15,9 @@ from typing import IO, Any, Callable, Union
 from lisa.util.process import ExecutableResult
 
 from lisa_container import interrupt
+from lisa_container.capture.commands import CommandCapture
+from lisa_container.capture.commands.capture import STDERR, STDOUT
+from lisa_container.capture.container import ContainerCapture
 from lisa_container.capture.normalise import RuleSet
 from lisa_container.capture.snapshot import assert_output_matches
 from lisa_container.engine.client import Engine
@@ -142,6 +145,7 @@ class RunningCommand:
         start_timeout: seconds the engine may take to start it.
         sessions: resident shells of the container; without them it goes through the engine.
         is_awaited: somebody calls `wait` at once, and reads meanwhile: it needs no thread.
+        capture: records it.
 
     Raises:
         ContainerDiedError, EngineTimeoutError, EngineError: see `Exec`.
@@ -164,6 +168,7 @@ class RunningCommand:
         start_timeout: float | None = None,
         sessions: SessionPool | None = None,
         is_awaited: bool = False,
+        capture: ContainerCapture | None = None,
     ) -> None:
         self.argv = to_argv(command)
         self.text = command if isinstance(command, str) else shlex.join(self.argv)
@@ -204,16 +209,28 @@ class RunningCommand:
                 or self._stdout.goes_elsewhere
                 or self._stderr.goes_elsewhere,
             )
+        words = None if self._is_for_shell else self.argv
+        record: CommandCapture | None = None
+        if capture is not None:
+            record = capture.begin(self.text, words, cwd, environment, user)
+        self._record = record
         # Output, and what goes wrong with it, may come before the call is over.
         self._starting = threading.Lock()
-        with self._starting:
-            self._exec = start(
-                user=user,
-                on_stdout=self._sink(self._stdout),
-                on_stderr=self._sink(self._stderr),
-                start_timeout=start_timeout,
-                poll=self.check_interrupt,
-            )
+        try:
+            with self._starting:
+                self._exec = start(
+                    user=user,
+                    on_stdout=self._sink(self._stdout, STDOUT),
+                    on_stderr=self._sink(self._stderr, STDERR),
+                    start_timeout=start_timeout,
+                    poll=self.check_interrupt,
+                )
+        except BaseException as error:
+            if record is not None:
+                record.fail(error)
+            raise
+        if record is not None:
+            record.follow(self._exec)
         if stdin is not None and isinstance(self._exec, Exec):
             feed = threading.Thread(target=self._feed, args=(stdin,), name="stdin", daemon=True)
             feed.start()
@@ -277,7 +294,13 @@ class RunningCommand:
             return self._result
         try:
             self._result = self._wait(timeout)
+            if self._record is not None:
+                self._record.end(self._result.exit_code, self._result.oom_killed)
             return self._result
+        except BaseException as error:
+            if self._record is not None:
+                self._record.fail(error)
+            raise
         finally:
             self._stdout.close()
             self._stderr.close()
@@ -341,10 +364,14 @@ class RunningCommand:
             is_cut=self._stdout.is_cut or self._stderr.is_cut,
         )
 
-    def _sink(self, output: Output) -> Callable[[bytes], None]:
+    def _sink(self, output: Output, stream: int) -> Callable[[bytes], None]:
+        record = self._record
+
         def add(data: bytes) -> None:
             if self._failure is None:
                 try:
+                    if record is not None:
+                        record.piece(stream, data)
                     output.add(data)
                 except BaseException as error:  # raised by `wait`
                     self._fail(error)

@@ -6,15 +6,19 @@ import secrets
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, Callable
 
 from lisa.node import Node
 from lisa.util import constants
 
+from lisa_container.capture.commands import SAMPLE, Sample, parse
+from lisa_container.capture.container import ContainerCapture
+from lisa_container.capture.evidence import collect
 from lisa_container.command import Command, CommandResult, RunningCommand, Stdin
 from lisa_container.config import ContainerTestConfig
+from lisa_container.config.checks import globs
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
 from lisa_container.engine.dial import is_reachable
@@ -22,7 +26,7 @@ from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.life import ContainerLife
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.waiting import bounded
-from lisa_container.errors import ContainerDiedError, ContainerError, EngineError
+from lisa_container.errors import ConfigError, ContainerDiedError, ContainerError, EngineError
 from lisa_container.images import with_image
 from lisa_container.output import Output, Target
 from lisa_container.session import SessionPool
@@ -36,6 +40,8 @@ NAME_PREFIX = "lisa_test_"
 
 # How long (seconds) the removal of a container may take before nobody waits for it any more.
 _REMOVE_TIMEOUT = 60.0
+# How long (seconds) a look at what a container uses may take.
+_SAMPLE_TIMEOUT = 5.0
 # From which duration (seconds) on the end of a command gets a line of its own in the log.
 _LOGGED = 1.0
 
@@ -62,6 +68,15 @@ class ContainerExecutor:
         """No case has used it; then nobody wants to look into it either."""
         self.installed: list[InstalledTool] = []
         """What `install` has put into the container, for the artifacts."""
+        self.capture = ContainerCapture(
+            self.name,
+            self.config.environment,
+            self.config.capture_limit_bytes,
+            self.config.measure,
+            self._sample,
+            node.log,
+        )
+        """Records what happens in the container."""
         self._id = ""
         # The image to start from, where it is not the config's own.
         self._image = ""
@@ -162,6 +177,7 @@ class ContainerExecutor:
 
             try:
                 self._id = with_image(self.engine, config, begin)
+                self._tell_started()
                 self._sessions = SessionPool(self.engine, self.name)
             except BaseException:
                 if self in _live:
@@ -410,6 +426,56 @@ class ContainerExecutor:
         self._require_started()
         copy_from(self.engine, self.name, source, Path(local))
 
+    def collect(self, patterns: Sequence[str], folder: str | PurePath | None = None) -> list[Path]:
+        """Copy files to the artifacts, by patterns.
+
+            container.collect(["/var/log/**/*.log", "/etc/os-release"])
+
+        A pattern that nothing matches, and a file that is larger than 256 MiB, gets a warning in
+        the log.
+
+        Args:
+            patterns: absolute paths; `*` and `?` stand for anything but a slash, `**` for any
+                number of folders, `[…]` for one of some letters. A folder stands for all files in
+                it.
+            folder: they go to `files/<their path>` in it; that of the case, or of the container, by
+                default.
+
+        Returns:
+            The copies.
+
+        Raises:
+            ConfigError: a pattern is wrong; or there is no folder, as this is no run of LISA.
+            EngineError: the engine does not answer.
+            OSError: a copy cannot be written.
+        """
+        patterns = globs("patterns", patterns)
+        target = self.capture.folder if folder is None else Path(folder)
+        if target is None:
+            raise ConfigError(
+                "folder: none is given, and there is no run of LISA to have one; legal: a folder "
+                "for the copies, or capture_to(folder) before"
+            )
+        self._require_started()
+        log, name = self.host.log, self.name
+        return collect(
+            self.engine,
+            name,
+            patterns,
+            target,
+            self.capture.masking,
+            lambda message: log.warning(f"[{name}] {message}"),
+        )
+
+    def capture_to(self, folder: str | PurePath | None) -> None:
+        """Record the commands in another folder from now on.
+
+        Args:
+            folder: gets `commands.jsonl` and `output/`; None: the one by default, which a container
+                has in a run of LISA only.
+        """
+        self.capture.to(None if folder is None else Path(folder))
+
     def logs(self, tail: int | None = None) -> str:
         """What the container's first process wrote.
 
@@ -460,7 +526,36 @@ class ContainerExecutor:
             environment=update_envs,
             merge_stderr=merge_stderr and self.has_shell,
             sessions=self._sessions,
+            capture=self.capture,
             **options,
+        )
+
+    def _sample(self) -> Sample | None:
+        """What the container has used so far."""
+        if not self.has_shell:
+            return None
+        try:
+            running = RunningCommand(
+                self.engine,
+                self.name,
+                SAMPLE,
+                start_timeout=_SAMPLE_TIMEOUT,
+                sessions=self._sessions,
+                is_awaited=True,
+            )
+            return parse(running.wait(_SAMPLE_TIMEOUT).stdout)
+        except ContainerError:
+            return None  # that it died, or its node is lost, its commands tell
+
+    def _tell_started(self) -> None:
+        assert self._life is not None
+        self.capture.started(
+            id=self._id,
+            node=node_name(self.host),
+            engine=f"{self.engine.kind} {self.engine.version}",
+            image=self.config.image,
+            image_id=self._life.image_id,
+            config=self.config.to_dict(),
         )
 
     def _require_started(self) -> None:
@@ -499,6 +594,7 @@ class ContainerExecutor:
         if self._sessions is not None:
             self._sessions.drop()
         self._id = ""
+        self.capture.ended()
         _live.discard(self)
         self.host.log.debug(f"removed {self!r}")
 

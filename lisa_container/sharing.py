@@ -13,6 +13,7 @@ from typing import Any, Callable, cast
 from lisa.node import Node
 from lisa.util import PassedException, SkippedException, constants
 
+from lisa_container.cases import wait_for_evidence
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.lease.lease import Lease
 from lisa_container.executor import ContainerExecutor, release_lease
@@ -139,12 +140,14 @@ class NodeContainers:
 
     def close(self) -> None:
         """LISA closes its nodes after each case; see `ContainerNode.close`."""
+        wait_for_evidence(self._node)
         for executor in self._all():
             if executor.node_or_none is not None:
                 executor.node_or_none.close()
 
     def cleanup(self) -> None:
         """LISA's end of the node: remove all, several at a time."""
+        wait_for_evidence(self._node)
         for spare in self._spares.values():
             spare.wait()
         executors = self._all()

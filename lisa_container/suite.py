@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Callable, TypeVar, overload
 
 from lisa import Environment, Node, TestSuite
 from lisa.testsuite import TestResult
+from lisa.util import PassedException, SkippedException
 from lisa.util.parallel import run_in_parallel
 
-from lisa_container import interrupt, upcoming
+from lisa_container import cases, interrupt, upcoming
 from lisa_container.artifacts.listener import RunListener
+from lisa_container.capture.evidence import NoiseRule
+from lisa_container.capture.files import told
 from lisa_container.capture.normalise import RuleSet
 from lisa_container.capture.snapshot import snapshots_of
+from lisa_container.cases import CaseRecorder
 from lisa_container.command import Command, CommandResult, wait_for_kills
 from lisa_container.config import ContainerTestConfig, Scope
+from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ConfigError
 from lisa_container.executor import ContainerExecutor
 from lisa_container.listening import listen
@@ -29,6 +35,7 @@ C = TypeVar("C", bound=Case)
 interrupt.install()
 listen(upcoming.Upcoming)
 listen(RunListener)
+listen(cases.CaseStatus)
 
 # On a decorated case: what it overrides; functools.wraps carries it through LISA's own decorator.
 _MARK = "_container_test"
@@ -58,6 +65,10 @@ class ContainerTestSuite(TestSuite):
 
     output_rules: RuleSet | None = None
     """Rules of normalisation for the suite's snapshots; None: `default_rules()`. Set it on the
+    class."""
+
+    change_rules: Sequence[NoiseRule] | None = None
+    """Rules for what `changes.json` leaves out; None: `default_noise_rules()`. Set it on the
     class."""
 
     def _get_container_config(self) -> ContainerTestConfig:
@@ -142,6 +153,9 @@ class ContainerTestSuite(TestSuite):
             nodes = list(kwargs["environment"].nodes.list())
             upcoming.begins(kwargs["result"].id_)
             self._containers = self._prepare_all(nodes)
+            case = CaseRecorder.of(kwargs["result"], kwargs["log_path"])
+            for container in self._containers:
+                case.add(container, self.container_config)
             for each in self._of_this_case:
                 NodeContainers.of(each).prepare_next(
                     self.container_config, self._is_another_to_come, as_node=False
@@ -162,9 +176,15 @@ class ContainerTestSuite(TestSuite):
         @functools.wraps(method)
         def wrapper(**kwargs: Any) -> None:
             wait_for_kills()
+            result: TestResult = kwargs["result"]
+            case = CaseRecorder.found(result)
+            if case is not None:
+                case.take_within(cases.failure_of(result), self.change_rules)
             try:
                 method(**kwargs, **self._container_arguments(kwargs))
             finally:
+                if case is not None:
+                    case.end()
                 self._release_case()
 
         return wrapper
@@ -269,19 +289,37 @@ def _decorate(case: Case, overrides: dict[str, Any]) -> Case:
             containers.prepare_next(config, is_needed, as_node=True)
         else:
             executor = containers.shared(type(suite).__qualname__, config)
+        recorder = CaseRecorder.of(kwargs["result"], kwargs["log_path"])
+        failure: str | None = None
+
+        def end() -> None:
+            recorder.take_within(failure, getattr(suite, "change_rules", None))
+            recorder.end()
+            if config.scope is Scope.CASE:
+                containers.end_case(executor, is_needed)
+
         try:
+            recorder.add(executor, config)
             kwargs.update(node=executor.node, container=executor, host=node)
             with snapshots_of(suite, kwargs["variables"]):
                 case(suite, **{name: kwargs[name] for name in parameters if name in kwargs})
         except BaseException as error:
             keep_if_asked(node, executor, error)
+            if not isinstance(error, (SkippedException, PassedException)):
+                failure = told(error)
             raise
         finally:
-            if config.scope is Scope.CASE:
-                containers.end_case(executor, is_needed)
+            # As one job: what ended the case may come again meanwhile, and the container must not
+            # go before its evidence.
+            bounded(end, None)
 
     # LISA gives a case only what it annotates, and we need these also where the case does not.
-    needed = {"node": Node, "result": TestResult, "variables": dict[str, Any]}
+    needed = {
+        "node": Node,
+        "result": TestResult,
+        "variables": dict[str, Any],
+        "log_path": Path,
+    }
     wrapper.__annotations__ = {**needed, **case.__annotations__}
     setattr(wrapper, _MARK, overrides)
     return wrapper

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_container.artifacts.index import Index
-from lisa_container.artifacts.place import RESULTS_FILE, run_folders
+from lisa_container.artifacts.place import run_folders
 from lisa_container.artifacts.read import read_json, read_lines, read_list
 from lisa_container.capture.records import (
     CASE_FILE,
@@ -22,6 +22,7 @@ from lisa_container.capture.records import (
     INSPECT_FILE,
     LOG_FILE,
     OUTPUT_FOLDER,
+    RESULTS_FILE,
     RUN_FILE,
     STATE_FILE,
     TOOLS_FILE,

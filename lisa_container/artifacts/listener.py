@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import importlib.metadata
-import json
 import os
 import platform
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,8 +27,16 @@ from lisa.messages import (
 
 from lisa_container.artifacts.index import Index
 from lisa_container.artifacts.ingest import catch_up, take_in
-from lisa_container.artifacts.place import RESULTS_FILE, log_folder, run_folder
-from lisa_container.capture.records import CONTAINERS_FOLDER, FORMAT, RUN_FILE
+from lisa_container.artifacts.place import log_folder
+from lisa_container.capture.files import iso, json_line, now, run_folder, write_json
+from lisa_container.capture.records import (
+    CONTAINERS_FOLDER,
+    FORMAT,
+    RESULTS_FILE,
+    RUN_FILE,
+    ResultRecord,
+    RunRecord,
+)
 from lisa_container.errors import ArtifactIndexError
 
 # Seconds between two looks at the index for cases that have ended: one that has ten thousand of a
@@ -52,8 +58,8 @@ class RunListener(notifier.Notifier):
     def __init__(self, runbook: schema.TypedSchema) -> None:
         super().__init__(runbook)
         self._folder: Path | None = None
-        self._run: dict[str, Any] = {}
-        self._results: IO[str] | None = None
+        self._run: RunRecord | None = None
+        self._results: IO[bytes] | None = None
         self._index: Index | None = None
         self._begun: dict[str, str] = {}
         self._ended: set[Path] = set()
@@ -66,17 +72,19 @@ class RunListener(notifier.Notifier):
         if isinstance(message, TestRunMessage):
             if self._results is None:
                 self._begin(message)
-            elif message.message:
-                self._write_run(message=secret.mask(message.message))
+            elif message.message and self._run is not None:
+                self._run["message"] = secret.mask(message.message)
+                self._write_run()
         elif isinstance(message, TestResultMessageBase) and self._results is not None:
             self._take(message)
 
     def finalize(self) -> None:
         """LISA's end: nothing more comes."""
-        if self._results is not None:
-            self._write_run(ended=_now())
+        if self._run is not None:
+            self._run["ended"] = now()
+            self._write_run()
             self._look(None)
-            self._close()
+        self._close()
 
     def _begin(self, message: TestRunMessage) -> None:
         self._folder = run_folder()
@@ -85,14 +93,14 @@ class RunListener(notifier.Notifier):
         own = self._folder / CONTAINERS_FOLDER
         with self._tolerant("write into the run's folder"):
             own.mkdir(exist_ok=True)
-            self._results = (own / RESULTS_FILE).open("a", encoding="utf-8")
+            self._results = (own / RESULTS_FILE).open("ab", buffering=0)
             # As long as this process lives; see ingest.is_alive.
             fcntl.flock(self._results, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self._run = {
             "format": FORMAT,
             "run": self._folder.name,
             "name": message.runbook_name or "",
-            "started": _now(),
+            "started": now(),
             "runner": platform.node(),
             "pid": os.getpid(),
             "versions": _versions(),
@@ -113,7 +121,7 @@ class RunListener(notifier.Notifier):
             return
         log_file = getattr(message, "log_file", "")
         folder = Path(log_file).parent.as_posix() if log_file else ""
-        line = {
+        line: ResultRecord = {
             "id": message.id_,
             "parent": getattr(message, "parent_test", ""),
             "suite": getattr(message, "suite_name", ""),
@@ -127,8 +135,7 @@ class RunListener(notifier.Notifier):
         }
         with self._tolerant("write the results of cases"):
             assert self._results is not None
-            self._results.write(json.dumps(line, ensure_ascii=False) + "\n")
-            self._results.flush()
+            self._results.write(json_line(line))
         if is_begin or is_part:
             return
         if folder and self._folder is not None:
@@ -144,22 +151,17 @@ class RunListener(notifier.Notifier):
             self._ended = set()
             self._looked = time.monotonic()
 
-    def _write_run(self, **more: str) -> None:
-        self._run.update(more)
-        if self._folder is None or self._results is None:
-            return
-        path = self._folder / CONTAINERS_FOLDER / RUN_FILE
-        with self._tolerant("write into the run's folder"):
-            part = path.with_suffix(".part")
-            part.write_text(json.dumps(self._run, indent=1, ensure_ascii=False), encoding="utf-8")
-            part.replace(path)
+    def _write_run(self) -> None:
+        if self._folder is not None:
+            with self._tolerant("write into the run's folder"):
+                write_json(self._folder / CONTAINERS_FOLDER / RUN_FILE, self._run)
 
     def _close(self) -> None:
         for each in (self._results, self._index):
             if each is not None:
                 with contextlib.suppress(OSError):
                     each.close()
-        self._results = self._index = self._folder = None
+        self._results = self._index = self._folder = self._run = None
 
     @contextlib.contextmanager
     def _tolerant(self, what: str) -> Any:
@@ -170,12 +172,8 @@ class RunListener(notifier.Notifier):
             self._log.warning(f"cannot {what}: {error}")
 
 
-def _now() -> str:
-    return datetime.now(timezone.utc).isoformat()
-
-
 def _time_of(message: MessageBase) -> str:
-    return message.time.isoformat() if message.time is not None else _now()
+    return iso(message.time) if message.time is not None else now()
 
 
 def _duration(message: TestResultMessageBase) -> float | None:

@@ -6,19 +6,11 @@ from pathlib import Path
 
 from lisa.util import constants
 
+from lisa_container.capture.files import run_folder
 from lisa_container.capture.records import CONTAINERS_FOLDER, RUN_FILE
 
 INDEX_NAME = "lisa_container.sqlite"
 """The index, in the folder where LISA makes a folder for each run."""
-
-RESULTS_FILE = "results.jsonl"
-"""In a run's folder `containers`: the result of each of its cases and sub-tests, one a line."""
-
-
-def run_folder() -> Path | None:
-    """The folder of the present run of LISA; None where this is no run."""
-    path = constants.RUN_LOCAL_LOG_PATH
-    return path if constants.RUN_ID and path != Path() else None
 
 
 def log_folder() -> Path | None:

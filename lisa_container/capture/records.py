@@ -3,6 +3,7 @@
 They are below LISA's own folder of the run, in UTF-8, made to be read by people and programs:
 
     containers/run.json                       RunRecord
+    containers/results.jsonl                  ResultRecord, one a line
     containers/<container>/container.json     ContainerRecord
     containers/<container>/commands.jsonl     CommandRecord, one a line: those outside of any case
     containers/<container>/tools.json         what `install` put in, as `executor.installed`
@@ -33,6 +34,7 @@ FORMAT = 1
 """The version of all these files. A reader refuses a higher one."""
 
 RUN_FILE = "run.json"
+RESULTS_FILE = "results.jsonl"
 CONTAINER_FILE = "container.json"
 TOOLS_FILE = "tools.json"
 COMMANDS_FILE = "commands.jsonl"
@@ -44,20 +46,48 @@ STATE_FILE = "state.json"
 CONTAINERS_FOLDER, OUTPUT_FOLDER, FILES_FOLDER = "containers", "output", "files"
 
 
-class RunRecord(TypedDict):
-    """`run.json`: a run of LISA."""
-
+class _RunRecord(TypedDict):
     format: int
     run: str
     """LISA's id of it (`constants.RUN_ID`)."""
+    name: str
+    """Of the runbook."""
     started: str
-    """When its first container was asked for."""
     runner: str
     """Host name of the machine that LISA runs on."""
     pid: int
     versions: dict[str, str]
     """Of `lisa_container`, `lisa` and `python`."""
-    command_line: list[str]
+
+
+class RunRecord(_RunRecord, total=False):
+    """`run.json`: a run of LISA. Written at its begin and its end."""
+
+    ended: str
+    """Missing while it runs, and where it was killed."""
+    message: str
+    """Why it failed as a whole."""
+
+
+class ResultRecord(TypedDict):
+    """What LISA tells of a case, at its begin and its end, or of a sub-test. The last one with the
+    same `id`, `parent` and `name` counts."""
+
+    id: str
+    """`TestResult.id_`."""
+    parent: str
+    """The case that a sub-test is a part of; empty for a case."""
+    suite: str
+    name: str
+    status: str
+    """LISA's, in small letters."""
+    message: str
+    started: str | None
+    ended: str | None
+    duration: float | None
+    """Seconds."""
+    folder: str
+    """LISA's own of the case, below the run's; empty where it has none."""
 
 
 class ContainerRecord(TypedDict):
@@ -151,7 +181,7 @@ class BegunRecord(TypedDict):
     n: int
     """Number of the command in its container, from 1 on, through all its files."""
     state: str
-    """`running`, `ended`, or `left`: its container went, and nobody had waited for it."""
+    """`running`, `ended`, or `left`: its container was removed while it ran."""
     command: str
     """As a shell would have it."""
     argv: list[str] | None
@@ -198,22 +228,14 @@ class FileRecord(TypedDict):
     """`sha256:…` of a file's content."""
 
 
-class ChangedRecord(TypedDict):
-    """A path that changed."""
-
-    path: str
-    before: FileRecord | None
-    """None: it was not looked at before, as it was the image's own until then."""
-    after: FileRecord
-
-
 class ChangesRecord(TypedDict):
     """`changes.json`: what differs in a container's file system from the case's begin. Mounts
     (volumes, tmpfs) are not in it."""
 
     format: int
     added: list[FileRecord]
-    changed: list[ChangedRecord]
+    changed: list[FileRecord]
+    """As they are now: how they were, nobody has looked."""
     deleted: list[str]
     filtered: dict[str, int]
     """Rule to the number of paths that it left out."""
@@ -235,7 +257,12 @@ class StateRecord(TypedDict):
     oom_killed: bool | None
     """As the engine says."""
     oom_kills: int | None
-    """Processes of the container that the kernel killed for its memory limit, by its cgroup."""
+    """How many of its processes the kernel killed for its memory limit, by its cgroup: since its
+    start, as long as it runs."""
+    oom_events: int | None
+    """How often the engine saw that limit reached during the case."""
+    error: str
+    """What the engine says of its end."""
     kernel_log: list[str]
     """Lines of the node's kernel log about that."""
     files: list[str]

@@ -10,7 +10,7 @@ know this capability) is not checked here.
 
 from lisa_container.config.images import LOCAL_REPOSITORY
 from lisa_container.config.limits import Ulimit
-from lisa_container.config.model import ContainerTestConfig, PullPolicy, Scope
+from lisa_container.config.model import ContainerTestConfig, Evidence, PullPolicy, Scope
 from lisa_container.config.mounts import HOST_ROOT
 from lisa_container.config.runbook import ConfigFields
 from lisa_container.config.settings import ContainerSettings, Mirror, RegistrySettings
@@ -21,6 +21,7 @@ __all__ = [
     "ConfigFields",
     "ContainerSettings",
     "ContainerTestConfig",
+    "Evidence",
     "Mirror",
     "PullPolicy",
     "RegistrySettings",

@@ -130,6 +130,15 @@ def optional_path(field: str, value: Any) -> str:
     return absolute_path(field, value, "an absolute path in the container")
 
 
+def globs(field: str, value: Any) -> tuple[str, ...]:
+    """Absolute paths with wildcards."""
+    result = strings(field, value, legal := "absolute paths in the container, as /var/log/**/*.log")
+    for item in result:
+        if not item.startswith("/"):
+            raise illegal(field, item, f"a list of {legal}")
+    return result
+
+
 def named(field: str, value: Any, legal: str) -> Mapping[str, Any]:
     """A mapping whose keys are non-empty strings."""
     if not isinstance(value, Mapping):

@@ -19,10 +19,15 @@ _LARGEST = 2**63 - 1
 
 # moby, daemon: "Minimum memory limit allowed is 6MB".
 _LEAST_MEMORY = 6 * 1024**2
-_LEGAL_MEMORY = (
+_LEGAL_SIZE = (
     "a size such as '512m' or '1.5g' (units b, k, m, g, t, p, each 1024 of the one before, also "
-    "as KB or KiB) or a number of bytes, at least 6m"
+    "as KB or KiB) or a number of bytes, at least "
 )
+_LEGAL_MEMORY = f"{_LEGAL_SIZE}6m"
+
+# Less would cut the output of common tools.
+_LEAST_CAPTURE = 64 * 1024
+_LEGAL_CAPTURE = f"{_LEGAL_SIZE}64k"
 
 # moby, daemon: "Range of CPUs is from 0.01"; the upper end is the node's number of CPUs.
 _LEAST_CPUS = 0.01
@@ -50,22 +55,29 @@ class Ulimit(NamedTuple):
 
 def memory(field: str, value: Any) -> str:
     """A size in its shortest spelling: '1024m' becomes '1g'. "" is no limit."""
-    if value == "":
-        return ""
+    return "" if value == "" else _size(field, value, _LEAST_MEMORY, _LEGAL_MEMORY)
+
+
+def capture_limit(field: str, value: Any) -> str:
+    """The same for what is recorded of a stream."""
+    return _size(field, value, _LEAST_CAPTURE, _LEGAL_CAPTURE)
+
+
+def _size(field: str, value: Any, least: int, legal: str) -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
     if not match:
-        raise illegal(field, value, _LEGAL_MEMORY)
+        raise illegal(field, value, legal)
     size = int(Decimal(match[1]) * _BYTES[match[2].lower()])
-    if not _LEAST_MEMORY <= size <= _LARGEST:
-        raise illegal(field, value, _LEGAL_MEMORY)
+    if not least <= size <= _LARGEST:
+        raise illegal(field, value, legal)
     unit = max((unit for unit in _UNITS if size % _BYTES[unit] == 0), key=_UNITS.index)
     return f"{size // _BYTES[unit]}{unit or 'b'}"
 
 
-def memory_bytes(size: str) -> int:
-    """Bytes of a size that `memory` returned; 0, the API's word for no limit, for ""."""
+def size_bytes(size: str) -> int:
+    """Bytes of a size that was checked here; 0, the API's word for no limit, for ""."""
     return int(size[:-1]) * _BYTES[size[-1].replace("b", "")] if size else 0
 
 

@@ -32,6 +32,19 @@ class Scope(str, Enum):
     CASE = "case"
 
 
+class Evidence(str, Enum):
+    """When all about a container is kept at the end of a case.
+
+    - `failure`: when the case failed.
+    - `always`: after each case.
+    - `never`: not at all.
+    """
+
+    FAILURE = "failure"
+    ALWAYS = "always"
+    NEVER = "never"
+
+
 class PullPolicy(str, Enum):
     """When an image is pulled, as `docker run --pull`.
 
@@ -56,6 +69,12 @@ def _member(enum: type[Enum]) -> dict[str, Any]:
     encoder = attrgetter("value")
     return {"rule": rule, **json_config(encoder=encoder, decoder=lambda value: value)}
 
+
+# Fields that say nothing about what the container is.
+_OF_THE_CASE = (
+    *("scope", "startup_timeout", "warm_spare"),
+    *("evidence", "artifacts", "capture_limit", "measure"),
+)
 
 _REFUSE_UNKNOWN = json_config(undefined=Undefined.RAISE)["dataclasses_json"]
 
@@ -163,6 +182,22 @@ class ContainerTestConfig(DataClassJsonMixin):
     """Seconds that a container may take to start, without the pull. Default: 60, which is ample on
     an idle node, so that a busy or an emulated one is not failed for being slow."""
 
+    evidence: Evidence = field(default=Evidence.FAILURE, metadata=_member(Evidence))
+    """When all about a container is kept at a case's end: `failure`, `always` or `never`. Default:
+    `failure`, as what a passed case left is seldom looked at."""
+
+    artifacts: Sequence[str] = field(default=(), metadata=_rule(checks.globs))
+    """Files of the container that are kept at each case's end, as absolute paths with `*`, `**`,
+    `?` and `[…]`. Default: none."""
+
+    capture_limit: Union[int, str] = field(default="64m", metadata=_rule(limits.capture_limit))
+    """How much of each command's stdout, and of its stderr, is recorded, at least 64k. Default:
+    64m, which no log of a tool reaches by mistake."""
+
+    measure: bool = field(default=False, metadata=_rule(checks.flag))
+    """Record what each command uses: CPU time, memory, I/O. Default: false, as that adds
+    about 2 ms to each."""
+
     labels: Mapping[str, str] = field(default=checks.EMPTY, metadata=_rule(checks.texts))
     """Labels on the container, added to the image's. Default: none [run]."""
 
@@ -207,7 +242,12 @@ class ContainerTestConfig(DataClassJsonMixin):
     @property
     def memory_bytes(self) -> int:
         """`memory` for the API; 0 is no limit."""
-        return limits.memory_bytes(str(self.memory))
+        return limits.size_bytes(str(self.memory))
+
+    @property
+    def capture_limit_bytes(self) -> int:
+        """`capture_limit` as a number."""
+        return limits.size_bytes(str(self.capture_limit))
 
     @property
     def nano_cpus(self) -> int:
@@ -222,11 +262,12 @@ class ContainerTestConfig(DataClassJsonMixin):
     def key(self) -> str:
         """A short hash of the content: equal when one container may serve both configs.
 
-        It is the same in every process. `scope`, `startup_timeout` and `warm_spare` do not count:
-        they say nothing about what the container is.
+        It is the same in every process. What says nothing about what the container is does not
+        count: `scope`, `startup_timeout`, `warm_spare`, and what is recorded.
         """
         content = self.to_dict()
-        del content["scope"], content["startup_timeout"], content["warm_spare"]
+        for name in _OF_THE_CASE:
+            del content[name]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def merged(self, **overrides: Any) -> ContainerTestConfig:

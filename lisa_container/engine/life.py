@@ -57,6 +57,8 @@ class ContainerLife:
     def __init__(self, engine: Engine, config: ContainerTestConfig, name: str) -> None:
         self.id = ""
         """The engine's id, once the container was created."""
+        self.image_id = ""
+        """The engine's id of its image, once it was started."""
         self.has_shell = True
         """Whether the image has `sh`; known once the container was started."""
         self._engine = engine
@@ -141,6 +143,7 @@ class ContainerLife:
                 lesson = _Lesson()
                 entrypoint, has_looked = lesson.entrypoint, False
             self._delete()
+        self.image_id = image
         self.has_shell = entrypoint != PAUSE
         self._learn(_Lesson(entrypoint, image))
 

@@ -61,16 +61,7 @@ def was_out_of_memory(engine: Engine, container: str, seconds: float) -> bool:
         ContainerDiedError: the container itself died meanwhile, or was restarted.
         EngineError: the engine failed.
     """
-    with engine.errors(container):
-        # The node's clock counts, and it may be far from ours.
-        now = _seconds(engine.api.info()["SystemTime"])
-        events = engine.api.events(
-            since=f"{now - seconds:.9f}",
-            until=f"{now + _SETTLE:.9f}",
-            filters={"container": [container], "event": ["oom", "die"]},
-            decode=True,
-        )
-        actions = {event.get("Action") or event.get("status") for event in events}
+    actions = events_of(engine, container, seconds)
     died = death_of(engine, container)
     if died is None and "die" in actions:
         died = ContainerDiedError(container, engine.name, "it died, and was started again")
@@ -79,9 +70,36 @@ def was_out_of_memory(engine: Engine, container: str, seconds: float) -> bool:
     return "oom" in actions
 
 
-def _seconds(time_of_engine: str) -> float:
-    """An engine's `2024-05-04T03:02:01.123456789+02:00` in seconds since 1970."""
-    match = re.fullmatch(r"([\d-]+T[\d:]+)(\.\d+)?(Z|[+-]\d\d:\d\d)", time_of_engine)
+def events_of(engine: Engine, container: str, seconds: float) -> list[str]:
+    """The engine's events `oom` and `die` about a container, in order.
+
+    Args:
+        engine: of the node.
+        container: name or id.
+        seconds: how far to look back.
+
+    Raises:
+        EngineError: the engine failed.
+    """
+    with engine.errors(container):
+        now = time_of(engine)
+        events = engine.api.events(
+            since=f"{now - seconds:.9f}",
+            until=f"{now + _SETTLE:.9f}",
+            filters={"container": [container], "event": ["oom", "die"]},
+            decode=True,
+        )
+        return [str(event.get("Action") or event.get("status")) for event in events]
+
+
+def time_of(engine: Engine) -> float:
+    """Seconds since 1970 by the node's clock, which may be far from ours."""
+    return _seconds(engine.api.info()["SystemTime"])
+
+
+def _seconds(said: str) -> float:
+    """An engine's time, as `2024-05-04T03:02:01.123456789+02:00` in seconds since 1970."""
+    match = re.fullmatch(r"([\d-]+T[\d:]+)(\.\d+)?(Z|[+-]\d\d:\d\d)", said)
     if match is None:
         return time.time()
     base, fraction, zone = match.groups()

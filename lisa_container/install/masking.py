@@ -7,11 +7,10 @@ from collections.abc import Iterable
 from typing import IO
 from urllib.parse import quote, unquote
 
-_MASK = "***"
+from lisa_container.capture.masking import MASK, mask_urls
+
 # A token may stand alone in a URL, where a user name ("git") does as well.
 _SHORTEST_TOKEN = 8
-# `user:password@` or `token@` of any URL, also of one that nobody told us of.
-_USERINFO = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s/@'\"<>]+@", re.IGNORECASE)
 _SECRET_LINES = (
     # npmrc's credentials, whole lines.
     re.compile(r"^\s*\S*_(?:authToken|auth|password)\s*=\s*[\"']?(?P<secret>[^\"'\s]+)", re.M),
@@ -40,8 +39,9 @@ class Mask:
 
     def __call__(self, text: str) -> str:
         """The text without them."""
-        text = _USERINFO.sub(rf"\g<scheme>{_MASK}@", text)
-        return self._words.sub(_MASK, text) if self._words else text
+        # Also of a URL that nobody told us of.
+        text = mask_urls(text)
+        return self._words.sub(MASK, text) if self._words else text
 
 
 class MaskedFile:

@@ -75,6 +75,7 @@ def _added(executor: ContainerExecutor, record: InstalledTool) -> InstalledTool:
     # Once each: a later case may ask for what is there.
     if not any(replace(record, log=had.log) == had for had in executor.installed):
         executor.installed.append(record)
+        executor.capture.tools([tool.to_dict() for tool in executor.installed])
     return record
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +13,12 @@ from helpers import MORE_PACKAGES, eventually
 from lisa.node import Node
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.capture.evidence import (
+    begin_of,
+    default_noise_rules,
+    find_changes,
+    take_state,
+)
 from lisa_container.command import CommandResult
 from lisa_container.config.privileges import CAPABILITIES
 from lisa_container.docker_advanced import DockerAdvanced
@@ -214,3 +222,21 @@ def test_tools_in_a_layer(podman: DockerAdvanced, podman_node: Node, tmp_path: P
     leased = [item.id for item in list_resources(podman.engine) if item.what == "image"]
     assert not [each for each in leased if image.endswith(each.rpartition(":")[2])]
     assert [name.endswith(found[0].layer) for name in remove_layers(podman.engine)] == [True]
+
+
+def test_capture(podman_node: Node, tmp_path: Path) -> None:
+    """Records, changes, files and the state of a container."""
+    config = ContainerTestConfig(image=BUSYBOX, measure=True)
+    with ContainerExecutor(podman_node, config) as container:
+        container.capture_to(tmp_path)
+        engine, name = container.engine, container.name
+        begin = begin_of(engine, name)
+        container.run("echo out; echo new >/new")
+        container.capture_to(None)
+        record = json.loads((tmp_path / "commands.jsonl").read_text())
+        assert (record["stdout"]["text"], record["resources"]["shared"]) == ("out\n", False)
+        found = find_changes(engine, name, begin, default_noise_rules(), time.monotonic() + 60)
+        assert [(each["path"], each["size"]) for each in found["added"]] == [("/new", 4)]
+        assert [path.name for path in container.collect(["/ne*"], tmp_path)] == ["new"]
+        state = take_state(engine, name, tmp_path, container.capture.masking, "why", 9.0, 1 << 20)
+        assert (state["running"], state["problems"]) == (True, [])

@@ -62,6 +62,10 @@ FULL: dict[str, Any] = {
     "warm_spare": False,
     "pull_policy": "always",
     "startup_timeout": 5.0,
+    "evidence": "always",
+    "artifacts": ["/var/log/**/*.log"],
+    "capture_limit": "1m",
+    "measure": True,
     "labels": {"team": "kernel"},
 }
 
@@ -193,7 +197,8 @@ def test_key_is_one_for_all_spellings() -> None:
 @pytest.mark.parametrize("name", FULL)
 def test_key_follows_what_the_container_is(name: str) -> None:
     same = ContainerTestConfig(**{name: FULL[name]}).key() == ContainerTestConfig().key()
-    assert same == (name in ("scope", "startup_timeout", "warm_spare"))
+    of_the_case = ("scope", "startup_timeout", "warm_spare", "evidence", "artifacts")
+    assert same == (name in (*of_the_case, "capture_limit", "measure"))
 
 
 # --- merged
@@ -782,6 +787,19 @@ def test_enums_take_members_and_values() -> None:
     wrong_values: list[Any] = [True, 1, []]
     for wrong in wrong_values:
         refused("scope", wrong)
+
+
+def test_capture_limit() -> None:
+    assert value_of("capture_limit", "1024k") == "1m"
+    assert ContainerTestConfig().capture_limit_bytes == 64 << 20
+    for wrong in ("", "63k", -1, "much", True, None):
+        assert "at least 64k" in refused("capture_limit", wrong)
+
+
+def test_artifacts() -> None:
+    assert value_of("artifacts", ["/a/*", "/b"]) == ("/a/*", "/b")
+    for wrong in ("/a", ["a"], [""], [1], None, [Path("/a")]):
+        assert "absolute paths" in refused("artifacts", wrong)
 
 
 def test_startup_timeout() -> None:
