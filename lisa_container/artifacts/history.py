@@ -119,7 +119,8 @@ SELECT r.run, c.suite, c.name, c.parent, c.status, c.message, c.started, c.durat
 FROM cases c JOIN runs r ON r.id = c.run
 """
 _CONTAINERS = """
-SELECT o.*, coalesce(i.reference, '') AS image, coalesce(i.image_id, '') AS image_id,
+SELECT o.name, o.node, o.engine, o.suite, o.started, o.ended, o.exit_code, o.oom_killed,
+    coalesce(i.reference, '') AS image, coalesce(i.image_id, '') AS image_id,
     (SELECT count(*) FROM commands k WHERE k.run = o.run AND k.container = o.name) AS commands
 FROM containers o LEFT JOIN images i ON i.id = o.image WHERE o.run = ? ORDER BY o.started, o.id
 """
