@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lisa import notifier, schema
 from lisa.messages import MessageBase, TestResultMessage, TestStatus
 from lisa.node import Node
 from lisa.testsuite import TestResult
@@ -36,6 +35,7 @@ from lisa_container.config import ContainerTestConfig, Evidence, Scope
 from lisa_container.engine.waiting import bounded, wait_for
 from lisa_container.errors import ContainerError
 from lisa_container.executor import ContainerExecutor
+from lisa_container.listening import Listener
 
 # How long (seconds) evidence may take, and the look at a container at a case's begin.
 EVIDENCE_TIME = 60.0
@@ -222,16 +222,8 @@ def failure_of(result: TestResult) -> str | None:
     return (result.message or "failed") if result.status in _FAILED else None
 
 
-class CaseStatus(notifier.Notifier):
+class CaseStatus(Listener):
     """LISA's reports of how cases ended."""
-
-    @classmethod
-    def type_name(cls) -> str:
-        return "lisa_container_cases"
-
-    @classmethod
-    def type_schema(cls) -> type[schema.TypedSchema]:
-        return schema.Notifier
 
     def _subscribed_message_type(self) -> list[type[MessageBase]]:
         return [TestResultMessage]

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import threading
 
-from lisa import notifier, schema
 from lisa.messages import MessageBase, TestResultMessage, TestStatus
+
+from lisa_container.listening import Listener
 
 _TO_COME = {TestStatus.QUEUED, TestStatus.ASSIGNED}
 
@@ -44,16 +45,8 @@ def cases_of(suite: str) -> list[str]:
         return [name for owner, name in _waiting.values() if owner == suite]
 
 
-class Upcoming(notifier.Notifier):
+class Upcoming(Listener):
     """LISA's reports of cases."""
-
-    @classmethod
-    def type_name(cls) -> str:
-        return "lisa_container_upcoming"
-
-    @classmethod
-    def type_schema(cls) -> type[schema.TypedSchema]:
-        return schema.Notifier
 
     def _subscribed_message_type(self) -> list[type[MessageBase]]:
         return [TestResultMessage]

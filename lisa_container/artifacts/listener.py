@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import IO, Any
 
-from lisa import notifier, schema, secret
+from lisa import schema, secret
 from lisa.messages import (
     MessageBase,
     SubTestMessage,
@@ -38,22 +38,15 @@ from lisa_container.capture.records import (
     RunRecord,
 )
 from lisa_container.errors import ArtifactIndexError
+from lisa_container.listening import Listener
 
 # Seconds between two looks at the index for cases that have ended: one that has ten thousand of a
 # millisecond shall not wait for a disk each time.
 _PAUSE = 1.0
 
 
-class RunListener(notifier.Notifier):
+class RunListener(Listener):
     """LISA's reports of a run and its cases."""
-
-    @classmethod
-    def type_name(cls) -> str:
-        return "lisa_container_artifacts"
-
-    @classmethod
-    def type_schema(cls) -> type[schema.TypedSchema]:
-        return schema.Notifier
 
     def __init__(self, runbook: schema.TypedSchema) -> None:
         super().__init__(runbook)
