@@ -21,8 +21,8 @@ from lisa_container.plan.model import (
     Plan,
     Step,
     TextCheck,
-    container_path,
 )
+from lisa_container.plan.rules import container_path
 
 T = TypeVar("T")
 Check = TypeVar("Check", bound=TextCheck)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
+from lisa import secret
 from lisa.messages import TestStatus
 from lisa.node import Node
 
@@ -17,8 +19,9 @@ from lisa_container.executor import ContainerExecutor
 from lisa_container.plan.context import Context
 from lisa_container.plan.group import run_group
 from lisa_container.plan.keep import keep
-from lisa_container.plan.model import PREPARE, Entry, Group, Plan, steps_of
+from lisa_container.plan.model import Entry, Group, Plan, steps_of
 from lisa_container.plan.one import prepare, run_one
+from lisa_container.plan.rules import PREPARE
 from lisa_container.plan.step import Execute, StepResult, skipped
 from lisa_container.sharing import keep_if_asked
 
@@ -165,8 +168,16 @@ class _Run:
             self._failed = result.name
         name = f"plan '{self._plan.name}', step '{result.name}'"
         self._node.log.info(f"{name}: {result.status.name.lower()} ({result.elapsed:.3f} s)")
+        result = dataclasses.replace(result, message=_printable(secret.mask(result.message)))
         self._result.steps.append(result)
         self._on_step(result)
+
+
+def _printable(text: str) -> str:
+    """What notifiers can write: no character that XML does not know."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text
+    )
 
 
 def _at_once(executor: ContainerExecutor) -> Execute:

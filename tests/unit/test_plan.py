@@ -16,7 +16,8 @@ from lisa_container import ConfigError, PlanError
 from lisa_container.plan import Group, Plan, Step, find_plans, load_plan, load_plans
 from lisa_container.plan.context import Context, carrying, carrying_environment
 from lisa_container.plan.expect import differences
-from lisa_container.plan.model import NOT_GIVEN, FileCheck, JsonCheck, TextCheck
+from lisa_container.plan.model import FileCheck, JsonCheck, TextCheck
+from lisa_container.plan.rules import NOT_GIVEN
 
 ROOT = Path(__file__).parents[2]
 
@@ -183,6 +184,8 @@ steps:
         ("setup: [{name: x, run: ''}]", 4, "run, script: neither is given"),
         ("setup: [{name: x, run: []}]", 4, "run, script: neither is given"),
         ("setup: [{name: x, run: true}]", 4, "setup[0].run: given True"),
+        ("setup: [{name: x, run: no}]", 4, "setup[0].run: given False"),
+        ("setup: [{name: x, run: ' '}]", 4, "setup[0].run: given ' '"),
         ("setup: [{name: x, run: [a, 3]}]", 4, "setup[0].run[1]: given 3"),
         ("setup: [{name: x, run: y, interpreter: z}]", 4, "interpreter: legal with 'script'"),
         ("setup: [{name: x, run: [y], shell: z}]", 4, "shell: legal with a 'run'"),
