@@ -9,6 +9,7 @@ import pytest
 from conftest import BUSYBOX, connect_as, disconnect
 from helpers import MORE_PACKAGES, eventually
 from lisa.node import Node
+from plans import run_sample
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.command import CommandResult
@@ -188,3 +189,7 @@ def test_tools_in_a_layer(podman: DockerAdvanced, podman_node: Node, tmp_path: P
     leased = [item.id for item in list_resources(podman.engine) if item.what == "image"]
     assert not [each for each in leased if image.endswith(each.rpartition(":")[2])]
     assert [name.endswith(found[0].layer) for name in remove_layers(podman.engine)] == [True]
+
+
+def test_plan(podman_node: Node, tmp_path: Path) -> None:
+    run_sample(podman_node, tmp_path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from nodes import containers
 from runs import ROOT, Run, run_lisa
 
@@ -34,8 +36,8 @@ def test_runbook(tmp_path: Path) -> None:
         assert found.stat().st_size
 
 
-def run_on(machine: SandboxNode, folder: Path, plans: str) -> Run:
-    """On a node that is there, by the runbook for such."""
+def run_on(machine: SandboxNode, folder: Path, plans: str, runbook: Any = None) -> Run:
+    """On a node that is there, by the runbook for such unless another is given."""
     variables = {
         "address": machine.address,
         "port": machine.port,
@@ -44,7 +46,7 @@ def run_on(machine: SandboxNode, folder: Path, plans: str) -> Run:
         "area": "cli",
         "plans": plans,
     }
-    return run_lisa(RUNBOOKS / "remote.yml", folder, variables)
+    return run_lisa(runbook or RUNBOOKS / "remote.yml", folder, variables)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -82,3 +84,21 @@ def test_mistakes(machine: SandboxNode, tmp_path: Path) -> None:
     assert f"{wrong}, line 2: steps[0], unknown field: given 'expct'" in run.cases[CASE].message
     assert "did you mean 'expect'?" in run.cases[CASE].message
     assert containers(machine) == before and "started container" not in run.output
+
+
+def test_kept(machine: SandboxNode, tmp_path: Path) -> None:
+    """Where the runbook wants that, the container of a plan that failed stays, and no other."""
+    good, bad = tmp_path / "1.yml", tmp_path / "2.yml"
+    good.write_text("container: {image: lisa_container/busybox}\nsteps: [{name: a, run: pwd}]\n")
+    bad.write_text(good.read_text().replace("pwd", "touch /tmp/seen; exit 3"))
+    runbook = yaml.safe_load((RUNBOOKS / "remote.yml").read_text())
+    runbook["platform"][0]["keep_environment"] = "failed"
+    runbook["extension"][0]["path"] = str(ROOT / "testsuites")
+    run = run_on(machine, tmp_path / "run", f"{good},{bad}", runbook)
+    (kept,) = containers(machine)
+    try:
+        assert run.statuses() == {"1/a": "passed", "2/a": "failed", CASE: "failed"}, run.output
+        machine.run(["docker", "exec", kept, "test", "-e", "/tmp/seen"])
+        assert f"exec -it {kept} sh" in run.output
+    finally:
+        machine.run(["docker", "rm", "-f", kept])
