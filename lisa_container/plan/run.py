@@ -13,6 +13,7 @@ from lisa import secret
 from lisa.messages import TestStatus
 from lisa.node import Node
 
+from lisa_container.command import wait_for_kills
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerError, InterruptedRunError
 from lisa_container.executor import ContainerExecutor
@@ -116,7 +117,7 @@ class _Run:
         except BaseException as error:
             # What ends a case comes as an exception, and may come again meanwhile.
             try:
-                bounded(functools.partial(self._end, executor), _END_TIMEOUT)
+                bounded(functools.partial(self._end_early, executor), _END_TIMEOUT)
             except Exception as another:
                 self._node.log.warning(f"plan '{self._plan.name}': no clean end: {another}")
             keep_if_asked(self._node, executor, error)
@@ -133,6 +134,10 @@ class _Run:
                 self._add(skipped(step, f"set-up failed: step '{self._failed}'"))
         else:
             self._entries(executor, self._plan.steps)
+
+    def _end_early(self, executor: ContainerExecutor) -> None:
+        wait_for_kills()  # of what the exception has cut off
+        self._end(executor)
 
     def _end(self, executor: ContainerExecutor) -> None:
         # First: clean-up may remove what is to be kept.

@@ -250,6 +250,12 @@ def test_whole(text: str, says: str, tmp_path: Path) -> None:
     assert any(says in reason for _, reason in mistakes(tmp_path, text))
 
 
+def test_line_is_that_of_the_name(tmp_path: Path) -> None:
+    text = MINIMAL + "setup:\n  - name: x\n    run: pwd\n    expect:\n      stdout:\n        {}\n"
+    ((line, reason),) = mistakes(tmp_path, text)
+    assert (line, reason.partition(":")[0]) == (8, "setup[0].expect.stdout")
+
+
 def test_no_text(tmp_path: Path) -> None:
     path = tmp_path / "tested.yml"
     path.write_bytes(b"name: \xff")
