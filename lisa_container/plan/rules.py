@@ -106,9 +106,10 @@ def command(name: str, value: Any) -> str | tuple[str, ...]:
             raise checks.illegal(name, value, legal)
         return value
     if isinstance(value, (list, tuple)):
-        if not value[0]:
+        words = tuple(string(f"{name}[{index}]", word) for index, word in enumerate(value))
+        if not words[0]:
             raise checks.illegal(name, value, legal)
-        return tuple(string(f"{name}[{index}]", word) for index, word in enumerate(value))
+        return words
     raise checks.illegal(name, value, legal)
 
 
