@@ -17,7 +17,7 @@ from lisa.util import LisaException
 from lisa.util.logger import uninit_logger
 
 from lisa_container.cli.arguments import parse
-from lisa_container.cli.codes import UNREACHABLE
+from lisa_container.cli.codes import INTERRUPTED, UNREACHABLE
 
 
 def main(words: list[str] | None = None) -> int:
@@ -37,3 +37,6 @@ def main(words: list[str] | None = None) -> int:
     except LisaException as error:
         print(error, file=sys.stderr)
         return UNREACHABLE
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+from boxes import eventually, processes
 from runners import left
 
 from lisa_container.platforms.sandbox import SandboxNode
@@ -21,14 +23,15 @@ artifacts: [/tmp/log, /none]
 """
 
 
-def run(machine: SandboxNode, path: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def words(machine: SandboxNode, path: Path, *more: str) -> list[str]:
+    """The command line."""
     target = [f"{machine.username}@{machine.address}", "-i", str(machine.private_key_file)]
+    return [sys.executable, "-m", "lisa_container.cli", "plan", "run", str(path), *target, *more]
+
+
+def run(machine: SandboxNode, path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "lisa_container.cli", "plan", "run", str(path), *target, *words],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        cwd=ROOT,
+        words(machine, path, *more), capture_output=True, text=True, timeout=120, cwd=ROOT
     )
 
 
@@ -57,3 +60,24 @@ def test_run(machine: SandboxNode, tmp_path: Path) -> None:
     done = run(machine, path)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{path}, line 3: unknown field: given 'step'" in done.stderr
+
+
+def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:
+    """Ctrl-C: the command is killed, clean-up runs, and nothing is left."""
+    path = tmp_path / "mine.yml"
+    cleanup = "cleanup: [{name: cleans, run: pwd}]\n"
+    path.write_text(PLAN.replace("cd /etc", "sleep 4245") + cleanup)
+    process = subprocess.Popen(
+        words(machine, path),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+    )
+    eventually(lambda: processes(machine, "sleep 4245"), 60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (130, "interrupted\n")
+    assert out.startswith("passed  cleans (")
+    assert processes(machine, "sleep 4245") == []
+    assert left(machine) == []
