@@ -23,8 +23,8 @@ def parse(words: list[str] | None) -> argparse.Namespace:
         prog="lisa-container",
         description="What runs of LISA have on nodes through lisa_container, what they were, and "
         "plans for them.",
-        epilog="Exit codes: 0; 1 if something could not be removed, or a plan is wrong; 2 for a "
-        "wrong command line, or a node or engine that does not answer.",
+        epilog="Exit codes: 0; 1 if something could not be removed, or a plan is wrong or "
+        "fails; 2 for a wrong command line, or a node or engine that does not answer.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     for command in _COMMANDS:

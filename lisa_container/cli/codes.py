@@ -5,3 +5,6 @@ FAILED = 1
 
 UNREACHABLE = 2
 """A wrong command line, or a node or engine that does not answer."""
+
+INTERRUPTED = 130
+"""Ctrl-C: 128 and SIGINT's number, as a shell has it."""

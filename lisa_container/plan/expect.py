@@ -10,7 +10,8 @@ from typing import Any, cast
 import jsonpath
 
 from lisa_container.capture.snapshot.difference import difference
-from lisa_container.plan.model import NOT_GIVEN, JsonCheck, TextCheck
+from lisa_container.plan.model import JsonCheck, TextCheck
+from lisa_container.plan.rules import NOT_GIVEN
 
 # So much (characters) of a value is shown in a line.
 _SHOWN = 200

@@ -45,6 +45,7 @@ class _Group:
         self._results: list[StepResult | None] = [None] * len(steps)
         self._errors: list[BaseException] = []
         self._running: set[RunningCommand] = set()
+        self._is_over = False
         self._threads = [
             threading.Thread(target=self._work, args=(index, step), name="step", daemon=True)
             for index, step in enumerate(steps)
@@ -59,6 +60,7 @@ class _Group:
                     thread.join(SLICE)
         except BaseException:
             # LISA's end of the case: it reaches this thread only.
+            self._is_over = True
             for running in list(self._running):
                 running.kill_soon()
             raise
@@ -78,6 +80,8 @@ class _Group:
         def execute(command: Sequence[str], timeout: float, **options: Any) -> CommandResult:
             running = executor.run_async(command, start_timeout=timeout, **options)
             self._running.add(running)
+            if self._is_over:
+                running.kill_soon()
             try:
                 return running.wait(timeout)
             finally:

@@ -21,8 +21,8 @@ from lisa_container.plan.model import (
     Plan,
     Step,
     TextCheck,
-    container_path,
 )
+from lisa_container.plan.rules import container_path
 
 T = TypeVar("T")
 Check = TypeVar("Check", bound=TextCheck)
@@ -63,7 +63,7 @@ class _Loader:
 
     def plan(self, item: Item) -> Plan | None:
         if isinstance(item.value, dict) and "name" not in item.value:
-            name = Item(self._path.stem, 1, "name", item.mistakes)
+            name = Item(self._path.stem, 1, "name, which is the file's", item.mistakes)
             item = dataclasses.replace(item, value={"name": name, **item.value})
         return _build(
             item,

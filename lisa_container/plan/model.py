@@ -1,4 +1,4 @@
-"""What a plan is: its parts, and the rules for their values.
+"""What a plan is: its parts. `rules.py` has the rules for their values.
 
 As in `lisa_container.config`, all rules are applied on construction: a plan that exists is legal.
 `load.py` applies the same rules to a file and tells each mistake with its line.
@@ -8,40 +8,19 @@ from __future__ import annotations
 
 import base64
 import binascii
-import dataclasses
-import json
-import re
-import signal
+import signal as signals
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Union
-
-import jsonpath
 
 from lisa_container.config import ContainerTestConfig, checks, identity
 from lisa_container.errors import ConfigError
 from lisa_container.install import Tool
+from lisa_container.plan import rules
+from lisa_container.plan.rules import NOT_GIVEN
 
 STEP_TIMEOUT = 600.0
 """Seconds that a step may take by default, as LISA's `execute`."""
-
-PREPARE = "prepare"
-"""What results call the making of a plan's container; no step may have this name."""
-
-_PLAN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_STEP_NAME = re.compile(r"[^\s\x00-\x1f\x7f](?:[^\x00-\x1f\x7f]{0,98}[^\s\x00-\x1f\x7f])?")
-_SHELL = re.compile(r"[A-Za-z0-9/][A-Za-z0-9/._-]*")
-_MODE = re.compile(r"0?[0-7]{3,4}")
-
-
-class _NotGiven:
-    def __repr__(self) -> str:
-        return "NOT_GIVEN"
-
-
-NOT_GIVEN = _NotGiven()
-"""What no value is, where null is one."""
 
 
 def _rule(rule: checks.Rule) -> dict[str, Any]:
@@ -62,164 +41,17 @@ class _Checked:
         """What holds between fields."""
 
 
-def _string(name: str, value: Any) -> str:
-    if not isinstance(value, str):
-        raise checks.illegal(name, value, "a string", "what is none by itself goes in quotes")
-    if "\0" in value:
-        raise checks.illegal(name, value, "a string without NUL")
-    return value
-
-
-def _any_text(name: str, value: Any) -> str | None:
-    """Text that may have NULs in it; None where there is none."""
-    if value is not None and not isinstance(value, str):
-        raise checks.illegal(name, value, "a string", "what is none by itself goes in quotes")
-    return value
-
-
-def _some_strings(name: str, value: Any) -> tuple[str, ...]:
-    """One string, or a list of them."""
-    if isinstance(value, (list, tuple)):
-        return tuple(_string(f"{name}[{index}]", item) for index, item in enumerate(value))
-    return (_string(name, value),)
-
-
-def _patterns(name: str, value: Any) -> tuple[str, ...]:
-    patterns = _some_strings(name, value)
-    for pattern in patterns:
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            legal = f"a regular expression of Python's ({error})"
-            raise checks.illegal(name, pattern, legal) from None
-    return patterns
-
-
-def _mode(name: str, value: Any) -> str:
-    legal = 'an octal mode in quotes, such as "0644"'
-    if not isinstance(value, str) or (value and not _MODE.fullmatch(value)):
-        raise checks.illegal(name, value, legal)
-    return f"{int(value, 8):04o}" if value else ""
-
-
-def _json_path(name: str, value: Any) -> str:
-    legal = "a JSON path that begins with '$', as RFC 9535 has it, such as '$.items[0].name'"
-    if not isinstance(value, str) or not value.startswith("$"):
-        raise checks.illegal(name, value, legal)
-    try:
-        jsonpath.compile(value)
-    except jsonpath.JSONPathError as error:
-        reason = str(error).splitlines()[0]
-        raise checks.illegal(name, value, f"{legal} ({reason})") from None
-    return value
-
-
-def _json_value(name: str, value: Any) -> Any:
-    if value is not NOT_GIVEN:
-        try:
-            json.dumps(value)
-        except (TypeError, ValueError):
-            legal = "what JSON can say; a date goes in quotes"
-            raise checks.illegal(name, value, legal) from None
-    return value
-
-
-def _count(name: str, value: Any) -> int | None:
-    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
-        return value
-    raise checks.illegal(name, value, "a whole number of at least 0")
-
-
-def _command(name: str, value: Any) -> str | tuple[str, ...]:
-    legal = "a string for the shell, or a list of words, which is run without one"
-    if isinstance(value, str):
-        if not value.strip() or "\0" in value:
-            raise checks.illegal(name, value, legal)
-        return value
-    if isinstance(value, (list, tuple)):
-        if not value or not value[0]:
-            raise checks.illegal(name, value, legal)
-        return tuple(_string(f"{name}[{index}]", word) for index, word in enumerate(value))
-    raise checks.illegal(name, value, legal)
-
-
-def _words(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str):
-        return tuple(value.split())
-    return checks.strings(name, value, "words, such as [python3, -u]")
-
-
-def _shell(name: str, value: Any) -> str:
-    if not isinstance(value, str) or (value and not _SHELL.fullmatch(value)):
-        raise checks.illegal(name, value, "a POSIX shell of the image, such as 'bash'")
-    return value
-
-
-def _exit_codes(name: str, value: Any) -> tuple[int, ...]:
-    given = value if isinstance(value, (list, tuple)) else (value,)
-    legal = "an exit code from 0 to 255, or a list of them"
-    for code in given:
-        if not isinstance(code, int) or isinstance(code, bool) or not 0 <= code <= 255:
-            raise checks.illegal(name, value, legal)
-    return tuple(given)
-
-
-def _signal(name: str, value: Any) -> str:
-    if value == "":
-        return ""
-    names = [each.name for each in signal.Signals]
-    if isinstance(value, int) and not isinstance(value, bool):
-        try:
-            return signal.Signals(value).name
-        except ValueError:
-            pass
-    upper = str(value).upper()
-    full = upper if upper.startswith("SIG") else f"SIG{upper}"
-    if full not in names:
-        legal = "a signal's name or number, such as SIGTERM or 15"
-        raise checks.illegal(name, value, legal, checks.nearest(full, names))
-    return full
-
-
-def _globs(name: str, value: Any) -> tuple[str, ...]:
-    legal = "absolute paths in the container, which may have *, ? and [...] of the shell"
-    patterns = checks.strings(name, value, legal)
-    for pattern in patterns:
-        if not pattern.startswith("/"):
-            raise checks.illegal(name, pattern, f"a list of {legal}")
-    return patterns
-
-
-def _plan_name(name: str, value: Any) -> str:
-    if not isinstance(value, str) or not _PLAN_NAME.fullmatch(value):
-        legal = "up to 100 letters, digits, '.', '_' and '-', a letter or digit first"
-        raise checks.illegal(name, value, f"{legal} (it names a folder, too)")
-    return value
-
-
-def _step_name(name: str, value: Any) -> str:
-    legal = f"a line of up to 100 characters, other than '{PREPARE}'"
-    if not isinstance(value, str) or not _STEP_NAME.fullmatch(value) or value == PREPARE:
-        raise checks.illegal(name, value, legal)
-    return value
-
-
-def container_path(name: str, value: Any) -> str:
-    """The path of a file in a container."""
-    return checks.absolute_path(name, value, "an absolute path in the container")
-
-
 @dataclass(frozen=True)
 class Content(_Checked):
     """What is fed to a command, or put into a file: exactly one of the three."""
 
-    content: str | None = field(default=None, metadata=_rule(_any_text))
+    content: str | None = field(default=None, metadata=_rule(rules.any_text))
     """Text. Default: none."""
 
-    base64: str = field(default="", metadata=_rule(_string))
+    base64: str = field(default="", metadata=_rule(rules.string))
     """Bytes, in base64. Default: none."""
 
-    file: str = field(default="", metadata=_rule(_string))
+    file: str = field(default="", metadata=_rule(rules.string))
     """A file of this machine; in a plan's file its path may be relative to that. Default: none."""
 
     def _check(self) -> None:
@@ -243,7 +75,7 @@ class Content(_Checked):
 class PlacedFile(Content):
     """A file, or a folder of this machine, that a plan puts into its container."""
 
-    mode: str = field(default="", metadata=_rule(_mode))
+    mode: str = field(default="", metadata=_rule(rules.mode))
     """As chmod(1) has it, in octal digits. Default: "0644"; a `file` keeps its own."""
 
     def _check(self) -> None:
@@ -256,17 +88,17 @@ class PlacedFile(Content):
 class JsonCheck(_Checked):
     """What an output that is JSON shall have at a path."""
 
-    path: str = field(metadata=_rule(_json_path))
+    path: str = field(metadata=_rule(rules.json_path))
     """A JSON path (RFC 9535)."""
 
-    equals: Any = field(default=NOT_GIVEN, metadata=_rule(_json_value))
+    equals: Any = field(default=NOT_GIVEN, metadata=_rule(rules.json_value))
     """The value there; for a path that can lead to several, the list of all. Default: any."""
 
-    matches: Sequence[str] = field(default=(), metadata=_rule(_patterns))
+    matches: Sequence[str] = field(default=(), metadata=_rule(rules.patterns))
     """Regular expressions that each value there matches somewhere; what is no string is taken as
     JSON. Default: none."""
 
-    count: int | None = field(default=None, metadata=_rule(_count))
+    count: int | None = field(default=None, metadata=_rule(rules.count))
     """How many values are there. Default: at least one."""
 
     exists: bool = field(default=True, metadata=_rule(checks.flag))
@@ -282,20 +114,20 @@ class JsonCheck(_Checked):
 class TextCheck(_Checked):
     """What an output shall be. All that is named must hold."""
 
-    equals: str | None = field(default=None, metadata=_rule(_any_text))
+    equals: str | None = field(default=None, metadata=_rule(rules.any_text))
     """The whole of it; newlines at the end do not count. Default: any."""
 
-    contains: Sequence[str] = field(default=(), metadata=_rule(_some_strings))
+    contains: Sequence[str] = field(default=(), metadata=_rule(rules.some_strings))
     """Texts that are in it. Default: none."""
 
-    not_contains: Sequence[str] = field(default=(), metadata=_rule(_some_strings))
+    not_contains: Sequence[str] = field(default=(), metadata=_rule(rules.some_strings))
     """Texts that are not in it. Default: none."""
 
-    matches: Sequence[str] = field(default=(), metadata=_rule(_patterns))
+    matches: Sequence[str] = field(default=(), metadata=_rule(rules.patterns))
     """Regular expressions of Python's that match somewhere in it; ^ and $ are the ends of a line.
     Default: none."""
 
-    not_matches: Sequence[str] = field(default=(), metadata=_rule(_patterns))
+    not_matches: Sequence[str] = field(default=(), metadata=_rule(rules.patterns))
     """Regular expressions that match nowhere in it. Default: none."""
 
     json: Sequence[JsonCheck] = ()
@@ -321,7 +153,7 @@ class FileCheck(TextCheck):
     exists: bool = field(default=True, metadata=_rule(checks.flag))
     """Whether a file or folder is there. Default: true."""
 
-    mode: str = field(default="", metadata=_rule(_mode))
+    mode: str = field(default="", metadata=_rule(rules.mode))
     """Its permissions in octal digits. Default: any."""
 
     def _check(self) -> None:
@@ -347,21 +179,19 @@ class Expectation(_Checked):
 class Step(_Checked):
     """One command or script, and what is expected of it."""
 
-    name: str = field(metadata=_rule(_step_name))
+    name: str = field(metadata=_rule(rules.step_name))
     """Of its result; no other step of the plan has it."""
 
-    run: str | tuple[str, ...] = field(
-        default="", metadata=_rule(lambda name, value: value and _command(name, value))
-    )
+    run: str | tuple[str, ...] = field(default="", metadata=_rule(rules.command))
     """A string for the shell, or a list of words that is run without one."""
 
-    script: str = field(default="", metadata=_rule(_string))
+    script: str = field(default="", metadata=_rule(rules.string))
     """Instead of `run`: a program's text, given to its interpreter as a file."""
 
-    interpreter: Sequence[str] = field(default=(), metadata=_rule(_words))
+    interpreter: Sequence[str] = field(default=(), metadata=_rule(rules.words))
     """Of the script: words. Default: those of its line `#!`, else `sh`."""
 
-    shell: str = field(default="", metadata=_rule(_shell))
+    shell: str = field(default="", metadata=_rule(rules.shell))
     """For a `run` that is a string. Default: the plan's."""
 
     stdin: Content | None = None
@@ -379,10 +209,10 @@ class Step(_Checked):
     timeout: float = field(default=STEP_TIMEOUT, metadata=_rule(checks.positive_seconds))
     """Seconds; then its processes are killed and it has failed. Default: 600."""
 
-    exit_code: Sequence[int] = field(default=(0,), metadata=_rule(_exit_codes))
+    exit_code: Sequence[int] = field(default=(0,), metadata=_rule(rules.exit_codes))
     """One, or a list of those that are right. Default: 0."""
 
-    signal: str = field(default="", metadata=_rule(_signal))
+    signal: str = field(default="", metadata=_rule(rules.signal_name))
     """The signal that is to end it, instead of an exit code. Default: none."""
 
     expect: Expectation = field(default_factory=Expectation)
@@ -411,7 +241,7 @@ class Step(_Checked):
     def exit_codes(self) -> tuple[int, ...]:
         """Those that are right; one that a signal ended has 128 and its number."""
         if self.signal:
-            return (128 + signal.Signals[self.signal].value,)
+            return (128 + signals.Signals[self.signal].value,)
         return tuple(self.exit_code)
 
 
@@ -429,7 +259,7 @@ Entry = Union[Step, Group]
 class Plan(_Checked):
     """A test of command-line tools, as a file says it; see docs/plans.md."""
 
-    name: str = field(metadata=_rule(_plan_name))
+    name: str = field(metadata=_rule(rules.plan_name))
     """Of its results and its folder of artifacts. Default: that of the file."""
 
     container: ContainerTestConfig
@@ -438,7 +268,7 @@ class Plan(_Checked):
     steps: tuple[Entry, ...]
     """The test itself."""
 
-    description: str = field(default="", metadata=_rule(_string))
+    description: str = field(default="", metadata=_rule(rules.string))
     """What it is for."""
 
     tools: tuple[Tool, ...] = ()
@@ -453,10 +283,10 @@ class Plan(_Checked):
     cleanup: tuple[Entry, ...] = ()
     """Steps that run at the end, whatever came before. Default: none."""
 
-    artifacts: Sequence[str] = field(default=(), metadata=_rule(_globs))
+    artifacts: Sequence[str] = field(default=(), metadata=_rule(rules.globs))
     """Files and folders in the container that are kept, as patterns. Default: none."""
 
-    shell: str = field(default="sh", metadata=_rule(_shell))
+    shell: str = field(default="sh", metadata=_rule(rules.shell))
     """Of steps that name none. Default: sh."""
 
     def _check(self) -> None:
@@ -472,14 +302,6 @@ class Plan(_Checked):
     def all_steps(self) -> Iterator[Step]:
         """Those of set-up, test and clean-up, one by one."""
         yield from steps_of((*self.setup, *self.steps, *self.cleanup))
-
-    def in_folder(self, folder: Path) -> Plan:
-        """The plan with the files of its tools found from a folder."""
-        tools = tuple(
-            dataclasses.replace(tool, file=str(folder / tool.file)) if tool.file else tool
-            for tool in self.tools
-        )
-        return dataclasses.replace(self, tools=tools)
 
 
 def steps_of(entries: Sequence[Entry]) -> Iterator[Step]:

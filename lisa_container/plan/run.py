@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
+from lisa import secret
 from lisa.messages import TestStatus
 from lisa.node import Node
 
+from lisa_container.command import wait_for_kills
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerError, InterruptedRunError
 from lisa_container.executor import ContainerExecutor
 from lisa_container.plan.context import Context
 from lisa_container.plan.group import run_group
 from lisa_container.plan.keep import keep
-from lisa_container.plan.model import PREPARE, Entry, Group, Plan, steps_of
+from lisa_container.plan.model import Entry, Group, Plan, steps_of
 from lisa_container.plan.one import prepare, run_one
+from lisa_container.plan.rules import PREPARE
 from lisa_container.plan.step import Execute, StepResult, skipped
 from lisa_container.sharing import keep_if_asked
 
@@ -113,7 +117,7 @@ class _Run:
         except BaseException as error:
             # What ends a case comes as an exception, and may come again meanwhile.
             try:
-                bounded(functools.partial(self._end, executor), _END_TIMEOUT)
+                bounded(functools.partial(self._end_early, executor), _END_TIMEOUT)
             except Exception as another:
                 self._node.log.warning(f"plan '{self._plan.name}': no clean end: {another}")
             keep_if_asked(self._node, executor, error)
@@ -130,6 +134,10 @@ class _Run:
                 self._add(skipped(step, f"set-up failed: step '{self._failed}'"))
         else:
             self._entries(executor, self._plan.steps)
+
+    def _end_early(self, executor: ContainerExecutor) -> None:
+        wait_for_kills()  # of what the exception has cut off
+        self._end(executor)
 
     def _end(self, executor: ContainerExecutor) -> None:
         # First: clean-up may remove what is to be kept.
@@ -165,8 +173,16 @@ class _Run:
             self._failed = result.name
         name = f"plan '{self._plan.name}', step '{result.name}'"
         self._node.log.info(f"{name}: {result.status.name.lower()} ({result.elapsed:.3f} s)")
+        result = dataclasses.replace(result, message=_printable(secret.mask(result.message)))
         self._result.steps.append(result)
         self._on_step(result)
+
+
+def _printable(text: str) -> str:
+    """What notifiers can write: no character that XML does not know."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text
+    )
 
 
 def _at_once(executor: ContainerExecutor) -> Execute:

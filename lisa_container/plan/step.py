@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Callable
 
-from lisa import secret
 from lisa.messages import TestStatus
 
 from lisa_container.command import CommandResult, Stdin
@@ -91,17 +90,21 @@ def run_step(
 
     def done(reasons: Sequence[str], result: CommandResult | None = None) -> StepResult:
         status = TestStatus.FAILED if reasons else TestStatus.PASSED
-        message = secret.mask("\n".join(reasons))
-        return StepResult(step.name, status, message, time.monotonic() - began, result)
+        return StepResult(step.name, status, "\n".join(reasons), time.monotonic() - began, result)
 
     try:
         job = _Job(executor, step, shell, context, execute)
         if step.script:
             result = job.run_script()
-        elif isinstance(step.run, str) and carries and executor.has_shell:
+        elif not isinstance(step.run, str):
+            result = job.run(step.run)
+        elif not executor.has_shell:
+            reason = "its image has no shell. Give 'run' as a list of words, which needs none"
+            raise CommandNotStartedError(step.run, executor.name, reason)
+        elif carries:
             result = job.run_in_shell(step.run)
         else:
-            result = job.run(_words(step, shell))
+            result = job.run([step.shell or shell, "-c", step.run])
         reasons = _differences(executor, step, result)
     except InterruptedRunError:
         raise
@@ -177,9 +180,14 @@ class _Job:
     def run_script(self) -> CommandResult:
         file = new_file()
         words = ["sh", "-c", 'umask 077; cat >"$1"', "sh", file]
-        self._ask(words, self._step.script.encode()).assert_exit_code(
-            0, f"the script could not be written to '{file}' in the container"
-        )
+        written = self._ask(words, self._step.script.encode())
+        if written.exit_code:
+            raise CommandNotStartedError(
+                self._step.name,
+                self._executor.name,
+                f"the script could not be written to '{file}' in the container, which takes 'sh' "
+                f"and 'cat': {written.stderr or written.stdout}",
+            )
         try:
             return self.run([*_interpreter(self._step), file])
         finally:
@@ -190,12 +198,6 @@ class _Job:
         return self._executor.run(
             list(words), user=self._step.user, stdin=stdin, timeout=_FILE_TIMEOUT
         )
-
-
-def _words(step: Step, shell: str) -> list[str]:
-    if isinstance(step.run, str):
-        return [step.shell or shell, "-c", step.run]
-    return list(step.run)
 
 
 def _interpreter(step: Step) -> list[str]:

@@ -13,6 +13,7 @@ import pytest
 from conftest import BUSYBOX
 from helpers import container_of, engine_of, eventually
 from lisa.node import Node, local_node_connect
+from plans import run_sample
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
@@ -181,3 +182,7 @@ def test_sudo_user(own_engine: Path, tmp_path: Path, rule: str, said: str) -> No
         check=False,
     )
     assert said in done.stderr, done.stderr[-1000:]
+
+
+def test_plan(local: Node, tmp_path: Path) -> None:
+    run_sample(local, tmp_path)

@@ -11,6 +11,7 @@ import pytest
 from conftest import BUSYBOX, connect_as, disconnect
 from helpers import MORE_PACKAGES, eventually
 from lisa.node import Node
+from plans import run_sample
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.capture.evidence import (
@@ -240,3 +241,7 @@ def test_capture(podman_node: Node, tmp_path: Path) -> None:
         assert [path.name for path in container.collect(["/ne*"], tmp_path)] == ["new"]
         state = take_state(engine, name, tmp_path, container.capture.masking, "why", 9.0, 1 << 20)
         assert (state["running"], state["problems"]) == (True, [])
+
+
+def test_plan(podman_node: Node, tmp_path: Path) -> None:
+    run_sample(podman_node, tmp_path)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Callable
 
 import pytest
-from lisa.node import Node
+from lisa.util.logger import add_handler, remove_handler
 from plans import Run
-
-from lisa_container.plan import load_plan, run_plan
 
 # sh is ash in the one, dash in the other.
 
@@ -141,6 +140,10 @@ def test_users(run: Run) -> None:
         user: nobody
         run: 'id -un; echo $HOME $A; pwd; export B=2'
         expect: {stdout: {not_contains: root, contains: [nobody, " 1", /tmp]}}
+      - name: a script
+        user: nobody
+        script: 'id -un; echo $A $B; pwd'
+        expect: {stdout: "nobody\\n1 2\\n/tmp"}
       - {name: root again, run: 'echo $HOME $B', expect: {stdout: /root 2}}
     """)
     assert result.passed, [step.message for step in result.failed]
@@ -159,23 +162,40 @@ def test_what_cannot_carry(run: Run) -> None:
     assert result.passed, [step.message for step in result.failed]
 
 
-def test_leaves_no_file(tmp_path: Path, node: Node) -> None:
-    """The environment, in which secrets may be, lies in the container for a moment only."""
-    path = tmp_path / "plan.yml"
-    path.write_text("""
-container: {image: lisa_container/busybox}
-setup: [{name: export, run: export SECRET=hidden}]
-steps:
-  - {name: script, script: echo ran}
-  - {name: look, run: [ls, -A, /dev/shm], expect: {stdout: ""}}
-  - {name: ends, run: exit 3, exit_code: 3}
-cleanup: [{name: look again, run: [ls, -A, /dev/shm], expect: {stdout: ""}}]
-""")
-    result = run_plan(load_plan(path), node)
-    assert result.passed, [step.message for step in result.failed]
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+    """All that was logged; LISA's own log does not come to pytest by itself."""
+    caplog.set_level("DEBUG")
+    add_handler(caplog.handler)
+    yield lambda: "\n".join(record.getMessage() for record in caplog.records)
+    remove_handler(caplog.handler)
 
 
-def test_isolated(run: Run, node: Node) -> None:
+def test_keeps_secrets(run: Run, logged: Callable[[], str]) -> None:
+    """The environment is in no log, on no command line, and in the container's memory for a moment
+    only, for the step's user alone."""
+    result = run("""
+    container: {image: lisa_container/busybox, environment: {SECRET: very-hidden}}
+    setup: [{name: export, run: export COPY="$SECRET again"}]
+    steps:
+      - {name: script, script: '[ "$COPY" = "$SECRET again" ]'}
+      - {name: look, run: [ls, -A, /dev/shm], expect: {stdout: ""}}
+      - name: command lines
+        run: cat /proc/[0-9]*/cmdline
+        expect: {stdout: {contains: cat, not_contains: hidden}}
+      - {name: ends, run: exit 3, exit_code: 3}
+      - parallel: [{name: in a group, run: '[ "$COPY" ]'}]
+      - {name: unset, run: unset COPY}
+      - {name: fails, run: ['false']}
+    cleanup: [{name: look again, run: [ls, -A, /dev/shm], expect: {stdout: ""}}]
+    """)
+    assert [step.name for step in result.failed] == ["fails"], [x.message for x in result.failed]
+    said = logged()
+    assert "step 'unset': passed" in said and "unset COPY" in said
+    assert "hidden" not in said
+
+
+def test_isolated(run: Run) -> None:
     """Nothing goes in but the plan's own files, and nothing comes out."""
     result = run("""
     files: {/srv/file: of the plan}

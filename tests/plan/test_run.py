@@ -6,16 +6,20 @@ import base64
 import ctypes
 import threading
 import time
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
 from boxes import eventually, processes
+from lisa import secret
 from lisa.node import Node
 from plans import Run, Write, message, statuses
 
 from lisa_container.engine.lease.report import list_resources
 from lisa_container.plan import PlanResult, StepResult, run_plan
 from lisa_container.platforms.sandbox import SandboxNode
+
+pytest_plugins = ["boxes"]
 
 
 @pytest.fixture(autouse=True)
@@ -216,15 +220,32 @@ def test_files_that_differ(run: Run) -> None:
     ]
 
 
-def test_secrets_are_masked(run: Run) -> None:
-    from lisa import secret
-
+def test_messages_are_fit_for_reports(run: Run) -> None:
+    """No secret of LISA's, and nothing that XML cannot have."""
     secret.add_secret("very-hidden")
     result = run("""
-    steps: [{name: tells, run: echo very-hidden; exit 1}]
+    steps: [{name: tells, run: 'printf "very-hidden\\\\t\\\\001\\\\033[1m\\\\377ä\\\\n|"; exit 1'}]
     """)
-    assert "stdout was:" in message(result, "tells")
-    assert "very-hidden" not in message(result, "tells")
+    said = message(result, "tells")
+    assert "very-hidden" not in said
+    assert said.startswith("exit code: expected 0, but it is 1\nstdout was:\n")
+    assert said.endswith("\t\\x01\ufffdä\n|")
+    element = ElementTree.Element("failure", message=said)
+    assert ElementTree.fromstring(ElementTree.tostring(element)).get("message") == said
+
+
+def test_no_shell(run: Run, no_shell: str) -> None:
+    result = run(f"""
+    container: {{image: {no_shell}}}
+    files: {{/srv/x: text}}
+    steps:
+      - {{name: words, run: [cat, /srv/x], expect: {{stdout: text, files: {{/srv/x: text}}}}}}
+      - {{name: text, run: cat /srv/x}}
+      - {{name: script, always: true, script: cat /srv/x}}
+    """)
+    assert list(statuses(result).values()) == ["passed", "failed", "failed"]
+    assert "no shell. Give 'run' as a list of words" in message(result, "text")
+    assert "the script could not be written" in message(result, "script")
 
 
 # --- groups -----------------------------------------------------------------------------------
@@ -264,8 +285,8 @@ def test_group(run: Run) -> None:
 # --- the end of a case ------------------------------------------------------------------------
 
 
-class EndOfCaseError(Exception):
-    """What LISA raises in the thread of a case whose time is up."""
+class EndOfCase(BaseException):
+    """What LISA raises in the thread of a case whose time is up is no Exception either."""
 
 
 @pytest.mark.parametrize(
@@ -286,7 +307,7 @@ def test_end_of_the_case(
       - {{name: makes, run: echo made > /tmp/log}}
       - {step}
     cleanup:
-      - {{name: cleans, run: rm /tmp/log; echo cleaned > /plan/log}}
+      - {{name: cleans, run: rm /tmp/log; ps -o args > /plan/log}}
     artifacts: [/tmp/log]
     """)
     raised: list[BaseException] = []
@@ -302,13 +323,14 @@ def test_end_of_the_case(
     thread.start()
     eventually(lambda: processes(machine, "sleep 2224"))
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(EndOfCaseError)
+        ctypes.c_ulong(thread.ident or 0), ctypes.py_object(EndOfCase)
     )
     thread.join(60)
     assert not thread.is_alive() and results == []
-    assert [type(error) for error in raised] == [EndOfCaseError]
+    assert [type(error) for error in raised] == [EndOfCase]
     assert (tmp_path / "kept" / "tmp" / "log").read_text() == "made\n"
-    assert machine.run("cat /root/plan/log; rm -r /root/plan").stdout == "cleaned\n"
+    seen = machine.run("cat /root/plan/log; rm -r /root/plan").stdout
+    assert "ps -o args" in seen and "sleep 2224" not in seen
     eventually(lambda: not processes(machine, "sleep 2224"))
     eventually(lambda: machine.run(["docker", "ps", "-aq"]).stdout == "")
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from nodes import containers
-from runs import ROOT, Run, run_lisa
+from runs import ROOT, LisaProcess, run_lisa
 
 from lisa_container.plan import load_plan
 from lisa_container.platforms.sandbox import SandboxNode
@@ -34,8 +36,8 @@ def test_runbook(tmp_path: Path) -> None:
         assert found.stat().st_size
 
 
-def run_on(machine: SandboxNode, folder: Path, plans: str) -> Run:
-    """On a node that is there, by the runbook for such."""
+def start_on(machine: SandboxNode, folder: Path, plans: str, runbook: Any = None) -> LisaProcess:
+    """On a node that is there, by the runbook for such unless another is given."""
     variables = {
         "address": machine.address,
         "port": machine.port,
@@ -44,7 +46,7 @@ def run_on(machine: SandboxNode, folder: Path, plans: str) -> Run:
         "area": "cli",
         "plans": plans,
     }
-    return run_lisa(RUNBOOKS / "remote.yml", folder, variables)
+    return LisaProcess(runbook or RUNBOOKS / "remote.yml", folder, variables)
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -54,7 +56,7 @@ def test_broken_on_purpose(machine: SandboxNode, tmp_path: Path) -> None:
     assert text.count('"[1815,1906]"') == 1
     broken = tmp_path / "broken.yml"
     broken.write_text(text.replace('"[1815,1906]"', '"[1815,1907]"'), encoding="utf-8")
-    run = run_on(machine, tmp_path / "run", str(broken))
+    run = start_on(machine, tmp_path / "run", str(broken)).wait()
     assert run.exit_code != 0
     expected = dict.fromkeys(step_names(broken), "skipped")
     expected |= {
@@ -77,8 +79,46 @@ def test_mistakes(machine: SandboxNode, tmp_path: Path) -> None:
     right.write_text("container: {image: lisa_container/busybox}\nsteps: [{name: a, run: pwd}]\n")
     wrong.write_text(right.read_text().replace("pwd", "pwd, expct: {stdout: /}"))
     before = containers(machine)
-    run = run_on(machine, tmp_path / "run", f"{tmp_path}/*.yml")
+    run = start_on(machine, tmp_path / "run", f"{tmp_path}/*.yml").wait()
     assert run.statuses() == {CASE: "failed"}, run.output
     assert f"{wrong}, line 2: steps[0], unknown field: given 'expct'" in run.cases[CASE].message
     assert "did you mean 'expect'?" in run.cases[CASE].message
     assert containers(machine) == before and "started container" not in run.output
+
+
+@pytest.mark.usefixtures("nothing_left")
+def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:
+    """Ctrl-C: the command is killed, artifacts are kept, clean-up runs, the container goes."""
+    plan = tmp_path / "plan.yml"
+    plan.write_text(
+        "container: {image: lisa_container/busybox}\n"
+        "steps: [{name: hangs, run: touch /tmp/kept; sleep 4244}, {name: next, run: pwd}]\n"
+        "cleanup: [{name: cleans, run: ps -o args, expect: {stdout: {not_contains: sleep 4244}}}]\n"
+        "artifacts: [/tmp/kept]\n"
+    )
+    lisa = start_on(machine, tmp_path / "run", str(plan))
+    lisa.wait_for(lambda: "sleep 4244" in machine.run("ps -eo args").stdout)
+    lisa.interrupt()
+    run = lisa.wait(60)
+    assert "InterruptedRunError" in run.output
+    assert "plan 'plan', step 'cleans': passed" in run.output
+    assert list(tmp_path.glob("run/log/**/artifacts/plan/tmp/kept"))
+    assert "sleep 4244" not in machine.run("ps -eo args").stdout
+
+
+def test_kept(machine: SandboxNode, tmp_path: Path) -> None:
+    """Where the runbook wants that, the container of a plan that failed stays, and no other."""
+    good, bad = tmp_path / "1.yml", tmp_path / "2.yml"
+    good.write_text("container: {image: lisa_container/busybox}\nsteps: [{name: a, run: pwd}]\n")
+    bad.write_text(good.read_text().replace("pwd", "touch /tmp/seen; exit 3"))
+    runbook = yaml.safe_load((RUNBOOKS / "remote.yml").read_text())
+    runbook["platform"][0]["keep_environment"] = "failed"
+    runbook["extension"][0]["path"] = str(ROOT / "testsuites")
+    run = start_on(machine, tmp_path / "run", f"{good},{bad}", runbook).wait()
+    (kept,) = containers(machine)
+    try:
+        assert run.statuses() == {"1/a": "passed", "2/a": "failed", CASE: "failed"}, run.output
+        machine.run(["docker", "exec", kept, "test", "-e", "/tmp/seen"])
+        assert f"exec -it {kept} sh" in run.output
+    finally:
+        machine.run(["docker", "rm", "-f", kept])

@@ -16,7 +16,8 @@ from lisa_container import ConfigError, PlanError
 from lisa_container.plan import Group, Plan, Step, find_plans, load_plan, load_plans
 from lisa_container.plan.context import Context, carrying, carrying_environment
 from lisa_container.plan.expect import differences
-from lisa_container.plan.model import NOT_GIVEN, FileCheck, JsonCheck, TextCheck
+from lisa_container.plan.model import FileCheck, JsonCheck, TextCheck
+from lisa_container.plan.rules import NOT_GIVEN
 
 ROOT = Path(__file__).parents[2]
 
@@ -183,6 +184,10 @@ steps:
         ("setup: [{name: x, run: ''}]", 4, "run, script: neither is given"),
         ("setup: [{name: x, run: []}]", 4, "run, script: neither is given"),
         ("setup: [{name: x, run: true}]", 4, "setup[0].run: given True"),
+        ("setup: [{name: x, run: [false]}]", 4, "setup[0].run[0]: given False; legal: a string (what"),
+        ("setup: [{name: x, run: ['', a]}]", 4, "setup[0].run: given ['', 'a']"),
+        ("setup: [{name: x, run: no}]", 4, "setup[0].run: given False"),
+        ("setup: [{name: x, run: ' '}]", 4, "setup[0].run: given ' '"),
         ("setup: [{name: x, run: [a, 3]}]", 4, "setup[0].run[1]: given 3"),
         ("setup: [{name: x, run: y, interpreter: z}]", 4, "interpreter: legal with 'script'"),
         ("setup: [{name: x, run: [y], shell: z}]", 4, "shell: legal with a 'run'"),
@@ -245,6 +250,19 @@ def test_one(part: str, line: int, says: str, tmp_path: Path) -> None:
 )
 def test_whole(text: str, says: str, tmp_path: Path) -> None:
     assert any(says in reason for _, reason in mistakes(tmp_path, text))
+
+
+def test_line_is_that_of_the_name(tmp_path: Path) -> None:
+    text = MINIMAL + "setup:\n  - name: x\n    run: pwd\n    expect:\n      stdout:\n        {}\n"
+    ((line, reason),) = mistakes(tmp_path, text)
+    assert (line, reason.partition(":")[0]) == (8, "setup[0].expect.stdout")
+
+
+def test_name_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "my plan.yml"
+    path.write_text(MINIMAL)
+    with pytest.raises(PlanError, match="line 1: name, which is the file's: given 'my plan'"):
+        load_plan(path)
 
 
 def test_no_text(tmp_path: Path) -> None:
