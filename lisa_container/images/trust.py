@@ -7,6 +7,7 @@ there stays as it is: the run adds a file of its own, which is under its lease.
 
 from __future__ import annotations
 
+import ipaddress
 import shlex
 import threading
 
@@ -36,6 +37,23 @@ while [ ! -d "$folder" ]; do echo "$folder"; folder=${{folder%/*}}; done
 _PUT = "umask 022; mkdir -p {folder} && cat >{file} && echo there"
 
 _lock = threading.Lock()
+
+
+def is_insecure(engine: Engine, registry: str) -> bool:
+    """Whether podman is to take a registry also without TLS: one on the node's own loopback, as
+    Docker does by itself (https://docs.docker.com/reference/cli/dockerd/#insecure-registries).
+
+    Args:
+        engine: of the node.
+        registry: `host[:port]`.
+    """
+    host, colon, _ = registry.rpartition(":")
+    host = (host if colon else registry).strip("[]")
+    try:
+        is_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    return is_loopback and engine.kind == "podman"
 
 
 def trust_registry(engine: Engine, reference: str) -> None:
