@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import pytest
 from conftest import BUSYBOX, connect_as
-from helpers import MORE_PACKAGES, eventually
+from helpers import MORE_PACKAGES
+from registries import serve_registry
 from runners import Runner, Runners, left, wait_until_clean
-from test_registry import CONFIG
 
 from lisa_container import ContainerExecutor, ContainerTestConfig, DockerAdvanced
 from lisa_container.engine.lease.lease import Lease
@@ -36,10 +36,7 @@ def registry() -> Iterator[SandboxNode]:
     """A node with a registry on its loopback that has images of some MiB."""
     with start_sandbox(1, packages=MORE_PACKAGES) as sandbox:
         machine = sandbox.nodes[0]
-        machine.run("cat > /root/open.yml", stdin=CONFIG.format(address=REGISTRY, auth=""))
-        machine.run("setsid docker-registry serve /root/open.yml >/root/open.log 2>&1 &")
-        ready = f"curl -sf http://{REGISTRY}/v2/"
-        assert eventually(lambda: machine.run(ready, check=False).returncode == 0, 60)
+        serve_registry(machine, "open", REGISTRY)
         node = connect_as(machine, "root")
         with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)) as container:
             for image in IMAGES:
