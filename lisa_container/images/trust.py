@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import shlex
 import threading
+import weakref
 
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL
@@ -36,7 +37,9 @@ while [ ! -d "$folder" ]; do echo "$folder"; folder=${{folder%/*}}; done
 """
 _PUT = "umask 022; mkdir -p {folder} && cat >{file} && echo there"
 
-_lock = threading.Lock()
+# Held while a node is looked at and changed: pulls that begin at once would do it twice.
+_locks: weakref.WeakKeyDictionary[Engine, threading.Lock] = weakref.WeakKeyDictionary()
+_locks_lock = threading.Lock()
 
 
 def is_insecure(engine: Engine, registry: str) -> bool:
@@ -72,7 +75,9 @@ def trust_registry(engine: Engine, reference: str) -> None:
     given = {x.host: x.certificates for x in current_settings().registries if x.certificates}
     for name in prefixes(reference):
         if name in given:
-            with _lock:
+            with _locks_lock:
+                lock = _locks.setdefault(engine, threading.Lock())
+            with lock:
                 _trust(engine, registry_of(reference), given[name].strip().encode() + b"\n")
             return
 
