@@ -23,7 +23,8 @@ from lisa_container.settings import current_settings
 _FOLDERS = {"docker": "/etc/docker/certs.d", "podman": "/etc/containers/certs.d"}
 
 # Prints `there` where the certificates are known already, by a file of somebody else that stays or
-# by our own; else, if they can be put there, each folder that must be made for it.
+# by our own; else, if they can be put there, each folder that goes with them: those that must be
+# made, and those that another run has made, which may end before.
 _LOOK = """
 wanted=$(cat)
 for file in {folder}/*.crt; do
@@ -32,8 +33,15 @@ for file in {folder}/*.crt; do
 done
 [ "$(id -u)" = 0 ] || exit
 echo missing
-folder={folder}
-while [ ! -d "$folder" ]; do echo "$folder"; folder=${{folder%/*}}; done
+goes() {{ # FOLDER WORDS: it is not there, or has nothing but what `grep WORDS` finds
+    folder=$1
+    shift
+    [ ! -d "$folder" ] || {{ [ "$(ls -A "$folder")" ] && ! ls -A "$folder" | grep -qv "$@"; }}
+}}
+goes {folder} '^lisa_container-' && echo {folder} &&
+    goes {certs} -xF {registry} && echo {certs} &&
+    [ ! -d {engine} ] && echo {engine}
+:
 """
 _PUT = "umask 022; mkdir -p {folder} && cat >{file} && echo there"
 
@@ -84,11 +92,14 @@ def trust_registry(engine: Engine, reference: str) -> None:
 
 def _trust(engine: Engine, registry: str, certificates: bytes) -> None:
     lease = Lease.of(engine)
-    folder = f"{_FOLDERS[engine.kind]}/{registry}"
+    certs = _FOLDERS[engine.kind]
+    folder = f"{certs}/{registry}"
     try:
         labels = lease.labels()  # it may be another lease than at the last pull
         file = f"{folder}/lisa_container-{lease.id}.crt"
-        words = {"folder": shlex.quote(folder), "file": shlex.quote(file)}
+        names = {"folder": folder, "file": file, "registry": registry, "certs": certs}
+        names["engine"] = certs.rpartition("/")[0]
+        words = {key: shlex.quote(name) for key, name in names.items()}
         shell = shell_of(engine)
         said = shell.run(_LOOK.format(**words), certificates).split("\n")
         if said[0] == "missing" and LEASE_LABEL in labels:

@@ -70,7 +70,14 @@ def test_ca_is_lent(shelf: Shelf) -> None:
         assert tags(shelf) == [image]
         (name,) = machine.run(["ls", folder]).stdout.split()
         assert name.startswith("lisa_container-") and name.endswith(".crt")
+
+    # Another run has a file of its own, and needs no other to be there.
+    second = connect_as(machine, "root")
+    second.tools[DockerAdvanced].pull_image(image, username=USER, password=PASSWORD)
+    assert len(machine.run(["ls", folder]).stdout.split()) == 2
     disconnect(node)
+    assert len(machine.run(["ls", folder]).stdout.split()) == 1
+    disconnect(second)
     assert machine.run("ls /etc/docker/certs.d", check=False).returncode != 0
 
     # One that is there already is used; it, and what else is there, stays.
