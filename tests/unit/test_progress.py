@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 import pty
 import re
+import struct
 import sys
+import termios
 import time
 from collections.abc import Iterator
 
@@ -21,9 +24,9 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Stderr is a terminal of 60 columns; the end from which it can be read."""
+    """Stderr is a terminal of 90 columns; the end from which it can be read."""
     reading, writing = pty.openpty()
-    monkeypatch.setenv("COLUMNS", "60")
+    fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
     monkeypatch.setattr(progress, "_FIRST", 0.0)
     monkeypatch.setattr(progress, "_REDRAW", 0.0)
     with os.fdopen(writing, "w") as stream:
@@ -43,14 +46,14 @@ def test_terminal(terminal: int) -> None:
     with Progress("pulling image 'a'", log) as first:
         first.update(MIB, 4 * MIB)
         assert re.fullmatch(
-            r"\r\x1b\[2Kpulling image 'a': 25% \(1\.0 of 4\.0 MiB, [0-9.]+ MiB/s?\)?",
+            r"\r\x1b\[2K\[#{5}\.{15}\] 25% \(1\.0 of 4\.0 MiB, [0-9.]+ MiB/s\) pulling image 'a'",
             shown(terminal),
         )
         with Progress("pulling image 'b'", log) as second:
             second.update(MIB, 0)
             line = shown(terminal)
-            assert " | pul" in line and "\n" not in line
-            assert len(line) - len("\r\x1b[2K") <= 59
+            assert " | 1.0 MiB (" in line and "\n" not in line
+            assert len(line) - len("\r\x1b[2K") <= 89
         assert shown(terminal) == "\r\x1b[2K"
         first.update(2 * MIB, 4 * MIB)
         assert "50%" in shown(terminal)
