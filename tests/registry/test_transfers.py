@@ -39,8 +39,12 @@ def asked(shelf: Shelf) -> list[str]:
 @pytest.mark.parametrize("middleman", [("redirect", 9)], indirect=True)
 def test_redirect(docker: DockerAdvanced, shelf: Shelf, middleman: str) -> None:
     """To another server, as registries do that keep their layers elsewhere."""
+    served = f"grep -c '\"GET /v2/team/large/blobs/{shelf.digests['large']}' /root/open.log || true"
+    before = int(shelf.machine.run(served).stdout)
     docker.pull_image(middleman)
     assert tags(shelf) == [middleman]
+    assert len(asked(shelf)) == 1
+    assert int(shelf.machine.run(served).stdout) > before
 
 
 @pytest.mark.parametrize("middleman", [("cut", 1)], indirect=True)
