@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,6 +173,28 @@ def test_helper_on_the_node(
     assert "word" not in caplog.text
     machine.run("rm /usr/local/bin/docker-credential-tests")
     with pytest.raises(ImageUnauthorizedError, match="asked as nobody"):
+        docker.pull_image(f"{shelf.private}/team/tool:2")
+
+
+def test_helper_here(
+    docker: DockerAdvanced,
+    shelf: Shelf,
+    stored: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The runner's own are run on the runner."""
+    answer = json.dumps({"ServerURL": shelf.private, "Username": USER, "Secret": PASSWORD})
+    (tmp_path / "answer").write_text(answer)
+    helper = tmp_path / "docker-credential-tests"
+    helper.write_text(f"#!/bin/sh\ncat {tmp_path}/answer\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    stored("here", {"credHelpers": {shelf.private: "tests"}})
+    trust(shelf)
+    docker.pull_image(f"{shelf.private}/team/tool:1")
+    (tmp_path / "answer").write_text(answer.replace(USER, "in-helper"))
+    with pytest.raises(ImageUnauthorizedError, match="'in-helper'.*docker-credential-tests"):
         docker.pull_image(f"{shelf.private}/team/tool:2")
 
 
