@@ -27,6 +27,11 @@ _FOLDERS = {"docker": "/etc/docker/certs.d", "podman": "/etc/containers/certs.d"
 # made, and those that another run has made, which may end before.
 _LOOK = """
 wanted=$(cat)
+for file in {certs}/*/lisa_container-*.crt; do # of a run whose lease was lost, as in a reboot
+    lease=${{file##*/lisa_container-}} lease=${{lease%.crt}}
+    [ -d "/run/lisa_container.$lease" ] || [ -d "/tmp/lisa_container.$lease" ] ||
+        {{ rm -f "$file" && rmdir "${{file%/*}}"; }}
+done 2>/dev/null
 for file in {folder}/*.crt; do
     case $file in */lisa_container-*) [ "$file" = {file} ] || continue ;; esac
     [ -f "$file" ] && [ "$(cat "$file")" = "$wanted" ] && echo there && exit

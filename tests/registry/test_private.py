@@ -66,10 +66,13 @@ def test_ca_is_lent(shelf: Shelf) -> None:
     with pytest.raises(RegistryUntrustedError, match="x509.*'ca', docs/registries.md"):
         docker.pull_image(image, username=USER, password=PASSWORD)
     trust(shelf)
+    lost = "/etc/docker/certs.d/lost.example.com"
+    machine.run(f"mkdir -p {lost}; touch {lost}/lisa_container-0123456789abcdef.crt")
     for _ in range(2):
         docker.pull_image(image, username=USER, password=PASSWORD)
         assert tags(shelf) == [image]
         (name,) = machine.run(["ls", folder]).stdout.split()
+        assert machine.run(["ls", "/etc/docker/certs.d"]).stdout.split() == [shelf.private]
         assert name.startswith("lisa_container-") and name.endswith(".crt")
 
     # Another run has a file of its own, and needs no other to be there.
