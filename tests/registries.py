@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import subprocess
 import tarfile
 import time
@@ -16,7 +17,7 @@ from typing import Any
 import bcrypt
 import requests
 
-from lisa_container.images import LayeredImage
+from lisa_container.images import LayeredImage, LayerEntry, image_from_layers
 from lisa_container.images.media import OCI_INDEX
 from lisa_container.platforms.sandbox import SandboxNode
 
@@ -253,6 +254,38 @@ class Shelf:
     digests: dict[str, str] = field(default_factory=dict)
     """Of `team/tool:1`, `team/tool:2`, `team/both:1` (which is for two platforms), and `large`: of the
     layer of `team/large:1` that is."""
+
+
+def stock(machine: SandboxNode, folder: Path) -> Shelf:
+    """Start both registries on a node, with images.
+
+    Args:
+        machine: the node.
+        folder: for certificates; empty.
+    """
+    made = Certificates.make(folder, machine.address)
+    for file in (made.server, made.key):
+        machine.run(f"cat > /root/{file.name}", stdin=file.read_text())
+    give_accounts(machine, {USER: PASSWORD, OTHER_USER: OTHER_PASSWORD})
+    private = f"{machine.address}:5443"
+    serve_registry(machine, "open", "0.0.0.0:5000")
+    serve_registry(machine, "private", private, AUTH, TLS)
+    url, digests = f"http://{machine.address}:5000", {}
+    root = Path(f"/proc/{machine.pid}/root")
+    shell = {f"bin/{name}": LayerEntry.symlink("busybox") for name in ("sh", "sleep", "cat")}
+    base = {"bin/busybox": root / "bin/busybox", **shell}
+    for tag in ("1", "2"):
+        image = image_from_layers([base, {"tag": tag.encode()}], env={"PATH": "/bin"})
+        digests[f"team/tool:{tag}"] = put_image(url, "team/tool", tag, image)
+    large = image_from_layers([base, {"large": os.urandom(8 << 20)}], env={"PATH": "/bin"})
+    put_image(url, "team/large", "1", large)
+    digests["large"] = large.layers[-1].digest
+    both = [
+        image_from_layers([{"platform": name.encode()}], platform=name, cmd=["/none"])
+        for name in ("linux/amd64", "linux/arm64")
+    ]
+    digests["team/both:1"] = put_image(url, "team/both", "1", *both)
+    return Shelf(machine, private, url, made.ca, digests)
 
 
 def tags(shelf: Shelf) -> list[str]:

@@ -7,6 +7,7 @@ is legal. No message repeats a password.
 from __future__ import annotations
 
 import json
+import re
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -22,6 +23,8 @@ _LEGAL_PREFIX = (
     "a registry 'host[:port]', perhaps with the begin of a name behind it, such as 'docker.io', "
     "'docker.io/library' or 'registry.example.com:5000/team'"
 )
+# Docker's own registry, by names that stand in front of no image.
+_HUB = ("index.docker.io", "registry-1.docker.io")
 _LEGAL_PASSWORD = 'a string, best a secret variable of the runbook, such as "$(registry_password)"'
 _LEGAL_CA = "the path of a file on this machine with one or more CA certificates in PEM"
 
@@ -176,11 +179,22 @@ def _entry(where: str, value: Any, legal: Iterable[str]) -> dict[str, Any]:
 def _prefix(where: str, value: Any) -> str:
     if value in (None, ""):
         raise checks.illegal(where, value, _LEGAL_PREFIX)
+    # A password may be in it, as in a URL.
+    shown = re.sub(r"[^/]*@", "***@", value) if isinstance(value, str) else value
+    hint = ""
+    if shown != value:
+        hint = "credentials are given as 'username' and 'password'"
+    elif "://" in str(value):
+        hint = "leave the scheme out"
+    elif str(value).partition("/")[0] in _HUB:
+        hint = "did you mean 'docker.io'?"
     try:
-        return images.registry(where, value)
-    except ConfigError as error:
-        hint = "leave the scheme out" if "://" in str(value) else ""
-        raise checks.illegal(where, value, _LEGAL_PREFIX, hint) from error
+        found = images.registry(where, value)
+    except ConfigError:
+        found = ""
+    if not found or hint:
+        raise checks.illegal(where, shown, _LEGAL_PREFIX, hint)
+    return found
 
 
 def _certificates(where: str, path: str, folder: Path) -> str:

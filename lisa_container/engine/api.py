@@ -22,6 +22,8 @@ from lisa_container.engine.sockets import EngineFile
 # 1.41, podman 3 has 1.40). https://docs.docker.com/engine/api/#api-version-matrix
 FIRST_API = "1.40"
 REQUEST_TIMEOUT = 120.0
+# The version of podman's own API: the first that all since podman 4 know.
+_LIBPOD = "v4.0.0"
 
 # Bytes of an image's archive that are read at once.
 _SAVE_CHUNK = 256 * 1024
@@ -143,8 +145,30 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
             params["platform"] = platform
         return self._progress(self._url("/images/create"), params, header, timeout)
 
+    def pull_insecurely(
+        self, reference: str, header: bytes | None, timeout: float, platform: str = ""
+    ) -> Iterator[dict[str, Any]]:
+        """As `pull_progress`, by podman's own API: also from a registry without TLS, for which its
+        other API wants a file on the node.
+
+        Args:
+            reference: name with tag or digest.
+            header: as for `pull_progress`.
+            timeout: as for `pull_progress`.
+            platform: as for `pull_progress`.
+        """
+        names = zip(("OS", "Arch", "Variant"), platform.split("/") if platform else ())
+        params = {"reference": reference, "tlsVerify": "false", **dict(names)}
+        url = f"{self.base_url}/{_LIBPOD}/libpod/images/pull"
+        return self._progress(url, params, header, timeout)
+
     def push_progress(
-        self, repository: str, tag: str, header: bytes | None, timeout: float
+        self,
+        repository: str,
+        tag: str,
+        header: bytes | None,
+        timeout: float,
+        insecure: bool = False,
     ) -> Iterator[dict[str, Any]]:
         """What the engine says while it pushes an image. The SDK's `push` has no timeout.
 
@@ -153,10 +177,12 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
             tag: of the image.
             header: the encoded credential for the registry, if it needs one.
             timeout: seconds without any word of the engine.
+            insecure: have podman take the registry also without TLS; Docker knows no such word.
         """
         url = self._url("/images/{0}/push", repository)
         # Without any such header an engine refuses: it reads the body, which is empty.
-        return self._progress(url, {"tag": tag}, header or b"e30=", timeout)
+        params = {"tag": tag, **({"tlsVerify": "false"} if insecure else {})}
+        return self._progress(url, params, header or b"e30=", timeout)
 
     def load_progress(self, chunks: Iterator[bytes], timeout: float) -> Iterator[dict[str, Any]]:
         """What the engine says while it loads an image. The SDK's `load_image` has no timeout.

@@ -7,7 +7,7 @@ with Progress("pulling image 'debian:12'", node.log) as progress:
 from __future__ import annotations
 
 import logging
-import shutil
+import os
 import sys
 import threading
 import time
@@ -20,6 +20,9 @@ _PERIOD = 10.0
 _REDRAW = 0.1
 
 _MIB = 1024 * 1024
+# Characters of the bar; columns of a terminal that does not tell.
+_BAR = 20
+_COLUMNS = 80
 _CLEAR = "\r\x1b[2K"
 
 
@@ -56,18 +59,25 @@ class Progress:
         now = time.monotonic()
         if self._terminal is not None:
             if now - self._started >= _FIRST:
-                self._terminal.show(self, self._text(done, total, now))
+                # What changes first: a terminal may be narrow.
+                text = f"{_bar(done, total)}{self._amount(done, total, now)} {self._what}"
+                self._terminal.show(self, text)
         elif now - self._told >= self._period:
             self._told = now
-            self._log.info(self._text(done, total, now))
+            self._log.info(f"{self._what}: {self._amount(done, total, now)}")
 
-    def _text(self, done: int, total: int, now: float) -> str:
-        rate = done / _MIB / max(now - self._started, 0.001)
-        if total:
-            amount = f"{done * 100 // total}% ({done / _MIB:.1f} of {total / _MIB:.1f} MiB"
-        else:
-            amount = f"{done / _MIB:.1f} MiB ("
-        return f"{self._what}: {amount}, {rate:.1f} MiB/s)".replace("(, ", "(")
+    def _amount(self, done: int, total: int, now: float) -> str:
+        rate = f"{done / _MIB / max(now - self._started, 0.001):.1f} MiB/s"
+        if not total:
+            return f"{done / _MIB:.1f} MiB ({rate})"
+        return f"{done * 100 // total}% ({done / _MIB:.1f} of {total / _MIB:.1f} MiB, {rate})"
+
+
+def _bar(done: int, total: int) -> str:
+    if not total:
+        return ""
+    filled = done * _BAR // total
+    return f"[{'#' * filled}{'.' * (_BAR - filled)}] "
 
 
 class _Terminal:
@@ -107,8 +117,8 @@ class _Terminal:
             now = time.monotonic()
             if now - self._drawn_at >= _REDRAW:
                 self._drawn_at = now
-                width = shutil.get_terminal_size().columns - 1
-                self._write(_CLEAR + " | ".join(self._texts.values())[:width])
+                line = " | ".join(self._texts.values())
+                self._write(_CLEAR + line[: self._columns() - 1])
                 self._is_drawn = True
 
     def remove(self, progress: Progress) -> None:
@@ -129,6 +139,12 @@ class _Terminal:
         if self._is_drawn:
             self._write(_CLEAR)
             self._is_drawn = False
+
+    def _columns(self) -> int:
+        try:
+            return os.get_terminal_size(self._stream.fileno()).columns or _COLUMNS
+        except (OSError, ValueError):
+            return _COLUMNS
 
     def _write(self, text: str) -> None:
         try:

@@ -11,10 +11,10 @@ from lisa_container.images.credentials import Credential, find_credential
 from lisa_container.images.failures import registry_failure
 from lisa_container.images.find import find_image, image_platform
 from lisa_container.images.mirrors import mirrored
-from lisa_container.images.names import digest_of, registry_of, repository_of, split
+from lisa_container.images.names import digest_of, registry_of, repository_of, split, without_tag
 from lisa_container.images.platform import fits
 from lisa_container.images.transfer import transfer
-from lisa_container.images.trust import trust_registry
+from lisa_container.images.trust import is_insecure, trust_registry
 
 TIMEOUT = 600.0
 """Seconds without any progress, as LISA's Docker."""
@@ -86,6 +86,9 @@ def _fetch(
         trust_registry(engine, reference)
         used[:] = [credential or find_credential(engine, repository_of(reference))]
         header = used[0].header(registry) if used[0] else None
+        if is_insecure(engine, registry):
+            name = without_tag(reference)
+            return engine.api.pull_insecurely(name, header, patience, platform)
         return engine.api.pull_progress(repository, tag, header, patience, platform)
 
     def failure(said: str) -> EngineError:

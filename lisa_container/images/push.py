@@ -11,7 +11,7 @@ from lisa_container.images.credentials import Credential, find_credential
 from lisa_container.images.failures import registry_failure
 from lisa_container.images.names import digest_of, registry_of, repository_of, split
 from lisa_container.images.transfer import transfer
-from lisa_container.images.trust import trust_registry
+from lisa_container.images.trust import is_insecure, trust_registry
 
 
 def push_image(
@@ -36,14 +36,15 @@ def push_image(
     with engine.errors(image=reference):
         engine.api.inspect_image(reference)
     engine.node.log.info(f"pushing image '{reference}' of node '{engine.name}'")
-    repository, tag = split(reference)
+    (repository, tag), registry = split(reference), registry_of(reference)
     used: list[Credential | None] = []
 
     def lines(patience: float) -> Iterator[dict[str, Any]]:
         trust_registry(engine, reference)
         used[:] = [credential or find_credential(engine, repository_of(reference))]
-        header = used[0].header(registry_of(reference)) if used[0] else None
-        return engine.api.push_progress(repository, tag, header, patience)
+        header = used[0].header(registry) if used[0] else None
+        insecure = is_insecure(engine, registry)
+        return engine.api.push_progress(repository, tag, header, patience, insecure)
 
     def failure(said: str) -> EngineError:
         return registry_failure(engine.name, reference, said, str(used[0] or ""), is_push=True)

@@ -141,9 +141,9 @@ def test_any_log_driver(docker: DockerAdvanced, machine: SandboxNode, driver: st
     """The output is followed from the start, not read from a log that may not be there."""
     body_of = docker.engine.api.create_container_from_config
 
-    def with_driver(body: dict[str, object], name: object = None) -> object:
+    def with_driver(body: dict[str, object], *args: object) -> object:
         host = dict(body["HostConfig"], LogConfig={"Type": driver})  # type: ignore[call-overload]
-        return body_of({**body, "HostConfig": host}, name)
+        return body_of({**body, "HostConfig": host}, *args)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(docker.engine.api, "create_container_from_config", with_driver)

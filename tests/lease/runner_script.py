@@ -3,9 +3,11 @@ process is forked that works on a node until it is killed. Its pid goes to stand
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -18,7 +20,14 @@ from lisa.node import Node, quick_connect
 from lisa.util import constants
 from lisa.util.logger import init_logger
 
-from lisa_container import ContainerExecutor, ContainerTestConfig, DockerAdvanced
+from lisa_container import (
+    ContainerExecutor,
+    ContainerSettings,
+    ContainerTestConfig,
+    DockerAdvanced,
+    ImageNotFoundError,
+    use_settings,
+)
 from lisa_container.images import image_from_layers, ship
 from lisa_container.images.ship import send
 
@@ -119,6 +128,28 @@ class Works:
             container.run("true")
         self.docker.create_network(f"{self.name}_network")  # and forgets it
         return lambda: sys.exit(0)
+
+    def certificates(self) -> Callable[[], Any]:
+        """A pull that fails, from a registry with its own CA."""
+        ca, key = self.folder / "ca.pem", self.folder / "key.pem"
+        words = [
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=tests",
+            "-days",
+            "2",
+        ]
+        subprocess.run(["openssl", *words, "-keyout", key, "-out", ca], check=True)
+        registry = "127.0.0.1:1"
+        settings = {"registries": [{"host": registry, "ca": str(ca)}]}
+        use_settings(ContainerSettings.from_mapping(settings))
+        with contextlib.suppress(ImageNotFoundError):
+            self.docker.pull_image(f"{registry}/image:1")
+        return lambda: time.sleep(0.1)
 
     def keep(self) -> Callable[[], Any]:
         """Ends by itself, and keeps its container."""

@@ -110,6 +110,25 @@ def test_shells(machine: SandboxNode, runners: Runners, shell: str) -> None:
         machine.run("mv /bin/sh.kept /bin/sh")
 
 
+def test_certificates(machine: SandboxNode, runners: Runners) -> None:
+    """Those of a registry go, with the folders that were made for them and are empty then."""
+
+    def files() -> list[str]:
+        return sorted(machine.run("find /etc/docker", check=False).stdout.split())
+
+    before = files()
+    folder = "/etc/docker/certs.d"
+    runner = runners.start(machine, "certificates", ttl=3)
+    runner.wait_for("ready")
+    (made,) = [path for path in files() if path.endswith(".crt")]
+    assert made.startswith(f"{folder}/127.0.0.1:1/lisa_container-")
+    machine.run(["mkdir", f"{folder}/others"])
+    runner.kill()
+    wait_until_clean(machine)
+    assert files() == sorted({*before, "/etc/docker", folder, f"{folder}/others"})
+    machine.run(["rm", "-r", folder])
+
+
 def test_without_the_engines_command(machine: SandboxNode, runners: Runners) -> None:
     """curl does as well."""
     machine.run("mv /usr/bin/docker /usr/bin/docker.hidden")

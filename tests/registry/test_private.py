@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -65,12 +66,22 @@ def test_ca_is_lent(shelf: Shelf) -> None:
     with pytest.raises(RegistryUntrustedError, match="x509.*'ca', docs/registries.md"):
         docker.pull_image(image, username=USER, password=PASSWORD)
     trust(shelf)
+    lost = "/etc/docker/certs.d/lost.example.com"
+    machine.run(f"mkdir -p {lost}; touch {lost}/lisa_container-0123456789abcdef.crt")
     for _ in range(2):
         docker.pull_image(image, username=USER, password=PASSWORD)
         assert tags(shelf) == [image]
         (name,) = machine.run(["ls", folder]).stdout.split()
+        assert machine.run(["ls", "/etc/docker/certs.d"]).stdout.split() == [shelf.private]
         assert name.startswith("lisa_container-") and name.endswith(".crt")
+
+    # Another run has a file of its own, and needs no other to be there.
+    second = connect_as(machine, "root")
+    second.tools[DockerAdvanced].pull_image(image, username=USER, password=PASSWORD)
+    assert len(machine.run(["ls", folder]).stdout.split()) == 2
     disconnect(node)
+    assert len(machine.run(["ls", folder]).stdout.split()) == 1
+    disconnect(second)
     assert machine.run("ls /etc/docker/certs.d", check=False).returncode != 0
 
     # One that is there already is used; it, and what else is there, stays.
@@ -165,6 +176,28 @@ def test_helper_on_the_node(
     assert "word" not in caplog.text
     machine.run("rm /usr/local/bin/docker-credential-tests")
     with pytest.raises(ImageUnauthorizedError, match="asked as nobody"):
+        docker.pull_image(f"{shelf.private}/team/tool:2")
+
+
+def test_helper_here(
+    docker: DockerAdvanced,
+    shelf: Shelf,
+    stored: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The runner's own are run on the runner."""
+    answer = json.dumps({"ServerURL": shelf.private, "Username": USER, "Secret": PASSWORD})
+    (tmp_path / "answer").write_text(answer)
+    helper = tmp_path / "docker-credential-tests"
+    helper.write_text(f"#!/bin/sh\ncat {tmp_path}/answer\n")
+    helper.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    stored("here", {"credHelpers": {shelf.private: "tests"}})
+    trust(shelf)
+    docker.pull_image(f"{shelf.private}/team/tool:1")
+    (tmp_path / "answer").write_text(answer.replace(USER, "in-helper"))
+    with pytest.raises(ImageUnauthorizedError, match="'in-helper'.*docker-credential-tests"):
         docker.pull_image(f"{shelf.private}/team/tool:2")
 
 

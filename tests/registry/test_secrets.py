@@ -14,6 +14,7 @@ from registries import OTHER_PASSWORD, PASSWORD, USER, Shelf
 from lisa_container import ContainerSettings, use_settings
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.errors import ImageUnauthorizedError
+from lisa_container.images.credentials import Credential
 
 # Command lines and environments of all processes, all the time; each that is new is written down.
 _WATCH = """
@@ -26,13 +27,16 @@ done
 """
 
 
-def spellings(username: str, password: str) -> list[str]:
+def spellings(shelf: Shelf, username: str, password: str) -> list[str]:
+    """Also that of the header of a request."""
     pair = f"{username}:{password}".encode()
+    header = Credential("", username, password).header(shelf.private)
     return [
         password,
         password[2:-4],
         base64.b64encode(pair).decode(),
         base64.b64encode(password.encode()).decode(),
+        header.decode(),
     ]
 
 
@@ -79,7 +83,7 @@ def test_nowhere(shelf: Shelf, tmp_path: Path, caplog: pytest.LogCaptureFixture)
         machine.run("rm /root/watching")
         watcher.join(30)
         logging.getLogger("lisa").removeHandler(log)
-    words = [*spellings(USER, PASSWORD), *spellings(USER, OTHER_PASSWORD)]
+    words = [*spellings(shelf, USER, PASSWORD), *spellings(shelf, USER, OTHER_PASSWORD)]
     seen = machine.run("cat /root/watched").stdout
     assert "docker-registry" in seen and "relay" in seen, "it has watched"
     written = (tmp_path / "lisa.log").read_text()
@@ -96,5 +100,5 @@ def test_nowhere(shelf: Shelf, tmp_path: Path, caplog: pytest.LogCaptureFixture)
 def test_search_finds(shelf: Shelf) -> None:
     """What the search above would find."""
     shelf.machine.run("cat > /var/log/leak", stdin=f"x{PASSWORD}y\n")
-    assert found_on(shelf, spellings(USER, PASSWORD)) == "/var/log/leak\n"
+    assert found_on(shelf, spellings(shelf, USER, PASSWORD)) == "/var/log/leak\n"
     shelf.machine.run("rm /var/log/leak")

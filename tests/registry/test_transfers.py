@@ -15,7 +15,7 @@ from registries import OPEN, Shelf, serve_middleman, tags
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
-from lisa_container.errors import EngineTimeoutError
+from lisa_container.errors import EngineTimeoutError, NoSpaceError
 from lisa_container.images import progress, transfer
 
 PORT = 5010
@@ -39,8 +39,12 @@ def asked(shelf: Shelf) -> list[str]:
 @pytest.mark.parametrize("middleman", [("redirect", 9)], indirect=True)
 def test_redirect(docker: DockerAdvanced, shelf: Shelf, middleman: str) -> None:
     """To another server, as registries do that keep their layers elsewhere."""
+    served = f"grep -c '\"GET /v2/team/large/blobs/{shelf.digests['large']}' /root/open.log || true"
+    before = int(shelf.machine.run(served).stdout)
     docker.pull_image(middleman)
     assert tags(shelf) == [middleman]
+    assert len(asked(shelf)) == 1
+    assert int(shelf.machine.run(served).stdout) > before
 
 
 @pytest.mark.parametrize("middleman", [("cut", 1)], indirect=True)
@@ -115,6 +119,18 @@ def test_progress_in_the_log(
     )
     assert 2 <= len(told) < 20, caplog.text
     assert sorted(map(int, told)) == list(map(int, told))
+
+
+def test_full_disk(docker: DockerAdvanced, shelf: Shelf) -> None:
+    """Docker keeps downloads in a folder of its own."""
+    folder = "/var/lib/docker/tmp"
+    shelf.machine.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder])
+    try:
+        with pytest.raises(NoSpaceError, match="no space is left on node"):
+            docker.pull_image(f"{OPEN}/team/large:1")
+    finally:
+        shelf.machine.run(["umount", folder])
+    docker.pull_image(f"{OPEN}/team/large:1")
 
 
 def test_shared(docker: DockerAdvanced, shelf: Shelf) -> None:

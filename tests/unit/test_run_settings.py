@@ -70,6 +70,13 @@ def test_all_fields(certificate: Path) -> None:
         ({"registries": [{"host": "example"}]}, r"\[0\].host: given 'example'; legal: a registry"),
         ({"registries": [{"host": f"https://{HOST}"}]}, "leave the scheme out"),
         (
+            {"registries": [{"host": "user:4321@x.example.com"}]},
+            "given '\\*\\*\\*@x.*as 'username'",
+        ),
+        ({"registries": [{"host": "https://user:4321@x.example.com/v2"}]}, "//\\*\\*\\*@x.example"),
+        ({"registries": [{"host": "index.docker.io/v1"}]}, "did you mean 'docker.io'"),
+        ({"mirrors": [{"from": "docker.io", "to": 7}]}, r"mirrors\[0\].to: given 7"),
+        (
             {"registries": [{"host": HOST, "username": "x"}]},
             "given a username without a password; legal: both or none",
         ),
