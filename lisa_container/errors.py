@@ -148,6 +148,41 @@ class ImageNameTakenError(EngineError):
         )
 
 
+class ImageBuildError(EngineError):
+    """An image could not be built from its Dockerfile.
+
+    Args:
+        image: its name.
+        node: the node's name.
+        reason: what the engine said.
+        step: that failed, such as `3/7: RUN make`; empty where none had begun.
+        exit_code: of the step's command, where it had one.
+        output: the end of what the step printed.
+        log: path of the file with all that was printed.
+    """
+
+    def __init__(
+        self,
+        image: str,
+        node: str,
+        reason: str,
+        step: str,
+        exit_code: int | None,
+        output: str,
+        log: str,
+    ) -> None:
+        self.step = step
+        self.exit_code = exit_code
+        self.output = output
+        self.log = log
+        where = f" in step {step}" if step else ""
+        tail = f" The end of its output:\n{output.strip()}\n" if output.strip() else " "
+        super().__init__(
+            f"image '{image}' could not be built on node '{node}'{where}: {reason.strip()}.{tail}"
+            f"All of it is in {log}."
+        )
+
+
 class ShipError(ContainerError):
     """An image did not reach all nodes.
 

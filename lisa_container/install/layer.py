@@ -22,6 +22,7 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL, RUN_LABEL, RUNNER_LABEL, SINCE_LABEL, run_id
 from lisa_container.errors import EngineError
 from lisa_container.executor import ContainerExecutor
+from lisa_container.images.build import built_config
 from lisa_container.images.ensure import with_image
 from lisa_container.images.local.adopt import adopt
 from lisa_container.images.present import has_image, image_lock
@@ -105,7 +106,8 @@ def _base(executor: ContainerExecutor) -> str:
     """The id of the image that the container has, or will have."""
     if executor.is_started:
         return str(executor.inspect()["Image"])
-    engine, config = executor.engine, executor.config
+    engine = executor.engine
+    config = built_config(engine, executor.config)
     reference = config.image_reference
 
     def look() -> str:
