@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from docs_examples import DOCS, run_page
 from lisa.node import Node
 
 
-@pytest.mark.parametrize("page", ["how_it_works", "lease", "docker_advanced", "tools", "ship"])
-def test_page(page: str, node: Node) -> None:
+@pytest.mark.parametrize(
+    "page", ["how_it_works", "lease", "docker_advanced", "tools", "ship", "build"]
+)
+def test_page(page: str, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     run_page(DOCS / f"{page}.md", node=node, nodes=[node])
