@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import logging
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -168,14 +170,15 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
             parameters: of the request, as the API has them.
             timeout: seconds without any word of the engine.
         """
-        response = self._post(
-            self._url("/build"),
-            data=context,
-            params=parameters,
-            headers={"Content-Type": "application/x-tar"},
-            stream=True,
-            timeout=timeout,
-        )
+        with _no_build_arguments_in_the_log():
+            response = self._post(
+                self._url("/build"),
+                data=context,
+                params=parameters,
+                headers={"Content-Type": "application/x-tar"},
+                stream=True,
+                timeout=timeout,
+            )
         self._raise_for_status(response)
         try:
             yield from self._stream_helper(response, decode=True)
@@ -237,6 +240,21 @@ def _output(raw: EngineFile, response: Any, tty: bool, demux: bool) -> Iterator[
             yield demux_adaptor(stream, data) if demux else data
     finally:
         response.close()
+
+
+@contextlib.contextmanager
+def _no_build_arguments_in_the_log() -> Iterator[None]:
+    """urllib3 logs the address of a request, and there the API wants the arguments."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "/build?" not in record.getMessage()
+
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def is_timeout(error: Exception) -> bool:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, quote_plus
 
 import pytest
 from conftest import BUSYBOX, connect_as, disconnect
@@ -129,8 +131,15 @@ def test_stages(engine: Engine, node: Node, machine: SandboxNode) -> None:
     assert docker.run_in_container(reference, "cat /y").stdout == "of-build"
 
 
-def test_a_step_that_fails(engine: Engine, machine: SandboxNode) -> None:
-    """The error has the step of the user's own Dockerfile, and no secrets; nor has the log."""
+def test_a_step_that_fails(
+    engine: Engine,
+    machine: SandboxNode,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The error has the step of the user's own Dockerfile, and no secrets; nor has any log."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setattr(logging.getLogger("lisa"), "propagate", True)
     before = builds(machine)
     text = (
         f"FROM {BUSYBOX}\nARG API_TOKEN\nRUN true\n"
@@ -142,11 +151,14 @@ def test_a_step_that_fails(engine: Engine, machine: SandboxNode) -> None:
         build_image(engine, spec)
     error = caught.value
     assert error.step.startswith("4/5: RUN echo first")
-    assert (error.exit_code, error.output.strip().splitlines()[-2:]) == (3, ["first ***", "why"])
+    assert (error.exit_code, sorted(error.output.split("\n"))) == (3, ["", "first ***", "why"])
     log = Path(error.log).read_text()
     assert "RUN true" in log and "first ***" in log
-    for said in (str(error), log):
-        assert PASSWORD not in said and "in step 4/5" in str(error)
+    assert "in step 4/5" in str(error)
+    assert "'API_TOKEN' looks like a secret" in caplog.text
+    for said in (str(error), log, caplog.text):
+        assert PASSWORD not in said
+        assert quote(PASSWORD) not in said and quote_plus(PASSWORD) not in said
     assert builds(machine) == before
     assert machine.run("docker ps -aq").stdout == ""
 
