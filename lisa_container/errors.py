@@ -132,6 +132,19 @@ class RegistryUntrustedError(ImageNotFoundError):
     )
 
 
+class ImageLoadError(EngineError):
+    """The engine refused the archive of an image.
+
+    Args:
+        image: its name.
+        node: the node's name.
+        said: what the engine said.
+    """
+
+    def __init__(self, image: str, node: str, said: str) -> None:
+        super().__init__(f"the engine of node '{node}' could not load image '{image}': {said}")
+
+
 class ImageNameTakenError(EngineError):
     """An image that is not this run's has the name that was to be given to another one.
 

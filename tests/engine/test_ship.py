@@ -121,9 +121,11 @@ def test_a_name_that_is_taken(nodes: list[Node], sandbox: Sandbox) -> None:
     assert moved.id == second.id
 
     ship(first, [node], name="tests/ours")
+    ship(first, [node], name="tests/second")
     (again,) = ship(second, [node], name="tests/ours")
     run = machine.run(["docker", "run", "--rm", "tests/ours"])
     assert (run.stdout, again.layers) == ("second", 0)
+    assert machine.run(["docker", "run", "--rm", "tests/second"]).stdout == "first"
     (line,) = machine.run("docker images -q -f dangling=true").stdout.split()
     assert line in first.id, "the one that lost its name was to stay"
 
