@@ -166,6 +166,19 @@ class RegistryUntrustedError(ImageNotFoundError):
     )
 
 
+class ImageLoadError(EngineError):
+    """The engine refused the archive of an image.
+
+    Args:
+        image: its name.
+        node: the node's name.
+        said: what the engine said.
+    """
+
+    def __init__(self, image: str, node: str, said: str) -> None:
+        super().__init__(f"the engine of node '{node}' could not load image '{image}': {said}")
+
+
 class ImageNameTakenError(EngineError):
     """An image that is not this run's has the name that was to be given to another one.
 
@@ -179,6 +192,41 @@ class ImageNameTakenError(EngineError):
             f"the name '{image}' is that of another image on node '{node}', which this run has not "
             "brought there. Give another name (name=…), or have the name move and the new image "
             "stay when the run ends (keep=True)."
+        )
+
+
+class ImageBuildError(EngineError):
+    """An image could not be built from its Dockerfile.
+
+    Args:
+        image: its name.
+        node: the node's name.
+        reason: what the engine said.
+        step: that failed, such as `3/7: RUN make`; empty where none had begun.
+        exit_code: of the step's command, where it had one.
+        output: the end of what the step printed.
+        log: path of the file with all that was printed.
+    """
+
+    def __init__(
+        self,
+        image: str,
+        node: str,
+        reason: str,
+        step: str,
+        exit_code: int | None,
+        output: str,
+        log: str,
+    ) -> None:
+        self.step = step
+        self.exit_code = exit_code
+        self.output = output
+        self.log = log
+        where = f" in step {step}" if step else ""
+        tail = f" The end of its output:\n{output.strip()}\n" if output.strip() else " "
+        super().__init__(
+            f"image '{image}' could not be built on node '{node}'{where}: {reason.strip()}.{tail}"
+            f"All of it is in {log}."
         )
 
 

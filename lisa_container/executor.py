@@ -27,7 +27,7 @@ from lisa_container.engine.life import ContainerLife
 from lisa_container.engine.naming import node_name
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ConfigError, ContainerDiedError, ContainerError, EngineError
-from lisa_container.images import with_image
+from lisa_container.images import built_config, with_image
 from lisa_container.output import Output, Target
 from lisa_container.session import SessionPool
 from lisa_container.transfer import copy_from, copy_to
@@ -93,7 +93,8 @@ class ContainerExecutor:
         self.stop()
 
     def __repr__(self) -> str:
-        return f"container '{self.name}' ({self.config.image}) on '{node_name(self.host)}'"
+        image = self.config.image or "built"
+        return f"container '{self.name}' ({image}) on '{node_name(self.host)}'"
 
     @property
     def id(self) -> str:
@@ -164,7 +165,7 @@ class ContainerExecutor:
         with self._lock:
             if self._id:
                 return self
-            config = self.config.merged(image=self._image) if self._image else self.config
+            config = self._real_config()
             self.installed = [tool for tool in self.installed if tool.layer]
 
             def begin(config: ContainerTestConfig) -> str:
@@ -185,6 +186,12 @@ class ContainerExecutor:
                 raise
             self.host.log.debug(f"started {self!r}")
             return self
+
+    def _real_config(self) -> ContainerTestConfig:
+        """The config with the image to start from, built first where that is asked for."""
+        if self._image:
+            return self.config.merged(image=self._image)
+        return built_config(self.engine, self.config)
 
     def stop(self) -> None:
         """Remove the container, unless it is to be kept. Harmless when it is gone already."""

@@ -22,7 +22,7 @@ from lisa_container.errors import (
     EngineError,
     InterruptedRunError,
 )
-from lisa_container.images import ensure_image
+from lisa_container.images import built_config, ensure_image
 
 # On the container of one call, to find it again where the answer to its creation never came.
 _TOKEN_LABEL = "lisa_container.call"
@@ -132,6 +132,7 @@ class ContainerRun:
         return shlex.join(self._words or [self._config.image])
 
     def _body(self) -> dict[str, Any]:
+        self._config = built_config(self._engine, self._config)
         self._config = ensure_image(self._engine, self._config)
         body = create_body(self._engine, self._config)
         body["Labels"][_TOKEN_LABEL] = self._token

@@ -8,6 +8,7 @@ A rule that only the node can decide (does the device exist, has it that many CP
 know this capability) is not checked here.
 """
 
+from lisa_container.config.build import BuildSpec
 from lisa_container.config.images import LOCAL_REPOSITORY
 from lisa_container.config.limits import Ulimit
 from lisa_container.config.model import ContainerTestConfig, Evidence, PullPolicy, Scope
@@ -18,6 +19,7 @@ from lisa_container.config.settings import ContainerSettings, Mirror, RegistrySe
 __all__ = [
     "HOST_ROOT",
     "LOCAL_REPOSITORY",
+    "BuildSpec",
     "ConfigFields",
     "ContainerSettings",
     "ContainerTestConfig",

@@ -17,6 +17,7 @@ import marshmallow
 from dataclasses_json import DataClassJsonMixin, Undefined
 from dataclasses_json import config as json_config
 
+from lisa_container.config import build as builds
 from lisa_container.config import checks, identity, images, limits, mounts, privileges
 from lisa_container.errors import ConfigError
 
@@ -201,6 +202,10 @@ class ContainerTestConfig(DataClassJsonMixin):
     labels: Mapping[str, str] = field(default=checks.EMPTY, metadata=_rule(checks.texts))
     """Labels on the container, added to the image's. Default: none [run]."""
 
+    build: Mapping[str, Any] = field(default=checks.EMPTY, metadata=_rule(builds.build))
+    """What to build the image from, instead of an `image`: a folder with a Dockerfile, or a mapping
+    as Compose's `build` (`BuildSpec`). Default: none, nothing is built."""
+
     # The mixin's own hook: dataclasses-json may meet this config as a part of another dataclass,
     # and must not drop an unknown key then. The mixin declares it as None.
     dataclass_json_config = _REFUSE_UNKNOWN  # type: ignore[assignment]
@@ -211,6 +216,8 @@ class ContainerTestConfig(DataClassJsonMixin):
             object.__setattr__(self, each.name, value)
         mounts.check_together(self.volumes, self.tmpfs, self.mount_host_root)
         identity.check_together(self.hostname, self.network_mode)
+        if self.image and self.build:
+            raise ConfigError(f"build: given beside image {self.image!r}; legal: one of them")
 
     @property
     def image_reference(self) -> str:
@@ -225,9 +232,18 @@ class ContainerTestConfig(DataClassJsonMixin):
         return images.reference(self.image, self.registry)
 
     def require_image(self) -> ContainerTestConfig:
-        """This config, if it names an image; else `ConfigError` tells where to name one."""
-        _ = self.image_reference
+        """This config, if it names an image or a build whose files are there; else `ConfigError`
+        tells where to name one."""
+        if self.build:
+            self.build_spec.check_files()
+        else:
+            _ = self.image_reference
         return self
+
+    @property
+    def build_spec(self) -> builds.BuildSpec:
+        """`build` as an object; there must be one."""
+        return builds.BuildSpec(**self.build)
 
     @property
     def is_local_image(self) -> bool:
@@ -274,7 +290,8 @@ class ContainerTestConfig(DataClassJsonMixin):
         """A new config: each named override replaces the field, and None names nothing.
 
         Mappings are merged key by key, lists are replaced. A volume also replaces one of ours with
-        the same container path.
+        the same container path. A build is replaced as a whole, and so is an image by a build, or
+        a build by an image.
         """
         content: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         check_names(overrides, content)
@@ -287,7 +304,11 @@ class ContainerTestConfig(DataClassJsonMixin):
             if each.name == "volumes":
                 replaced = mounts.targets(value)
                 ours = {k: v for k, v in ours.items() if v.partition(":")[0] not in replaced}
-            content[each.name] = {**ours, **value} if isinstance(value, Mapping) else value
+            is_merged = isinstance(value, Mapping) and each.name != "build"
+            content[each.name] = {**ours, **value} if is_merged else value
+        for name, other in (("image", "build"), ("build", "image")):
+            if overrides.get(name) and not overrides.get(other):
+                content[other] = _DEFAULTS[other]
         return ContainerTestConfig(**content)
 
     @classmethod
@@ -312,6 +333,9 @@ class ContainerTestConfig(DataClassJsonMixin):
     @classmethod
     def schema(cls, **kwargs: Any) -> Any:
         return _Schema(many=kwargs.get("many", False))
+
+
+_DEFAULTS = {each.name: each.default for each in fields(ContainerTestConfig)}
 
 
 class _Schema(marshmallow.Schema):

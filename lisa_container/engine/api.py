@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import docker
@@ -196,6 +198,32 @@ class EngineAPI(docker.APIClient):  # type: ignore[misc]
         self._raise_for_status(response)
         yield from self._stream_helper(response, decode=True)
 
+    def build_progress(
+        self, context: Iterator[bytes], parameters: Mapping[str, Any], timeout: float
+    ) -> Iterator[dict[str, Any]]:
+        """What the engine says while it builds an image. The SDK's `build` reads the context from a
+        file, and sends all credentials that this machine has stored.
+
+        Args:
+            context: a tar, sent as it comes.
+            parameters: of the request, as the API has them.
+            timeout: seconds without any word of the engine.
+        """
+        with _no_build_arguments_in_the_log():
+            response = self._post(
+                self._url("/build"),
+                data=context,
+                params=parameters,
+                headers={"Content-Type": "application/x-tar"},
+                stream=True,
+                timeout=timeout,
+            )
+        self._raise_for_status(response)
+        try:
+            yield from self._stream_helper(response, decode=True)
+        finally:
+            response.close()  # where nobody listens any more, the engine ends the build
+
     def save_chunks(self, image: str, timeout: float) -> Iterator[bytes]:
         """An image's archive, a piece at a time. The SDK's `get_image` has no timeout.
 
@@ -264,10 +292,25 @@ def _output(raw: EngineFile, response: Any, tty: bool, demux: bool) -> Iterator[
         response.close()
 
 
+@contextlib.contextmanager
+def _no_build_arguments_in_the_log() -> Iterator[None]:
+    """urllib3 logs the address of a request, and there the API wants the arguments."""
+
+    def is_other(record: logging.LogRecord) -> bool:
+        return "/build?" not in record.getMessage()
+
+    logger = logging.getLogger("urllib3.connectionpool")
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
+
+
 def is_timeout(error: Exception) -> bool:
     """Whether a request failed because its time was up. Where the engine had begun to answer,
     `requests` calls that a broken connection."""
     reason = error.args[0] if error.args else None
-    return isinstance(error, requests.Timeout) or isinstance(
+    return isinstance(error, (requests.Timeout, urllib3.exceptions.ReadTimeoutError)) or isinstance(
         reason, urllib3.exceptions.ReadTimeoutError
     )

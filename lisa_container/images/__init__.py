@@ -3,6 +3,7 @@ apart."""
 
 from __future__ import annotations
 
+from lisa_container.images.build import build_image, built_config
 from lisa_container.images.ensure import ensure_image, with_image
 from lisa_container.images.extract import ExtractedImage, extract_image
 from lisa_container.images.layers import EntryKind, LayeredImage, LayerEntry, image_from_layers
@@ -16,6 +17,8 @@ __all__ = [
     "LayerEntry",
     "LayeredImage",
     "Shipped",
+    "build_image",
+    "built_config",
     "ensure_image",
     "extract_image",
     "image_from_layers",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import docker.errors
+
 from lisa_container.engine.client import Engine
-from lisa_container.errors import EngineError, NoSpaceError
+from lisa_container.errors import EngineError, ImageLoadError, NoSpaceError
 
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 
@@ -27,15 +29,19 @@ def load_image(engine: Engine, chunks: Iterator[bytes], what: str) -> str:
 
     Raises:
         NoSpaceError: the node's disk is full.
-        EngineError: the engine refused it.
+        ImageLoadError: the engine refused it.
+        EngineError: it does not answer.
         ImageArchiveError: the archive could not be made to its end.
     """
     said = ""
     with engine.errors(image=what):
-        for line in engine.api.load_progress(chunks, _TIMEOUT):
-            if "error" in line:
-                raise _failure(engine, what, str(line["error"]))
-            said += str(line.get("stream", ""))
+        try:
+            for line in engine.api.load_progress(chunks, _TIMEOUT):
+                if "error" in line:
+                    raise _failure(engine, what, str(line["error"]))
+                said += str(line.get("stream", ""))
+        except docker.errors.APIError as error:
+            raise _failure(engine, what, str(error.explanation or error)) from error
     found = _ID.search(said)
     if found is None:
         raise _failure(engine, what, said.strip() or "it did not say which image that is")
@@ -45,4 +51,4 @@ def load_image(engine: Engine, chunks: Iterator[bytes], what: str) -> str:
 def _failure(engine: Engine, what: str, said: str) -> EngineError:
     if "no space left" in said:
         return NoSpaceError(engine.name, said)
-    return EngineError(f"the engine of node '{engine.name}' could not load image '{what}': {said}")
+    return ImageLoadError(what, engine.name, said)

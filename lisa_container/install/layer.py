@@ -21,6 +21,7 @@ from lisa_container.config import LOCAL_REPOSITORY, ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL, RUN_LABEL, RUNNER_LABEL, SINCE_LABEL, run_id
 from lisa_container.executor import ContainerExecutor
+from lisa_container.images.build import built_config
 from lisa_container.images.caches import caches, remove_cache
 from lisa_container.images.ensure import with_image
 from lisa_container.images.find import find_image
@@ -89,12 +90,13 @@ def _base(executor: ContainerExecutor) -> str:
     if executor.is_started:
         return str(executor.inspect()["Image"])
     engine = executor.engine
+    config = built_config(engine, executor.config)
 
     def look(config: ContainerTestConfig) -> str:
         with engine.errors(image=config.image_reference):
             return str(engine.api.inspect_image(config.image_reference)["Id"])
 
-    return with_image(engine, executor.config, look)
+    return with_image(engine, config, look)
 
 
 def _key(base: str, tools: Sequence[Tool]) -> str:

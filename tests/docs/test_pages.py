@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from docs_examples import DOCS, run_page
 from lisa.node import Node
 
-PAGES = ["how_it_works", "lease", "docker_advanced", "tools", "ship", "capture"]
+PAGES = ["how_it_works", "lease", "docker_advanced", "tools", "ship", "build", "capture"]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_page(page: str, node: Node) -> None:
+def test_page(page: str, node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     run_page(DOCS / f"{page}.md", node=node, nodes=[node])

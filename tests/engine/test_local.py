@@ -16,9 +16,11 @@ from lisa.node import Node, local_node_connect
 from plans import run_sample
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.config import BuildSpec
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
 from lisa_container.errors import EngineNotFoundError
+from lisa_container.images import build_image, ship
 from lisa_container.platforms.sandbox import SandboxConfig
 from lisa_container.platforms.sandbox.rootfs import provide
 
@@ -79,6 +81,18 @@ def test_executor(local: Node) -> None:
     config = ContainerTestConfig(image=BUSYBOX, network_mode="none")
     with ContainerExecutor(local, config) as container:
         assert container.run("cat", stdin=b"hello").stdout_bytes == b"hello"
+
+
+def test_images(local: Node) -> None:
+    """Built, and shipped from this machine's engine to itself under another name."""
+    engine = Engine.of(local)
+    text = f'FROM {BUSYBOX}\nCMD ["echo", "built"]\n'
+    built = build_image(engine, BuildSpec(dockerfile_inline=text, network="none"))
+    (shipped,) = ship(built, [local], source=local, name="tests/shipped")
+    assert shipped.layers == 0
+    docker = local.tools[DockerAdvanced]
+    result = docker.run_in_container("tests/shipped", network_mode="none", pull_policy="never")
+    assert result.stdout == "built"
 
 
 def test_exec_socket(local: Node) -> None:

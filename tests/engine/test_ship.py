@@ -33,15 +33,20 @@ def sandbox() -> Iterator[Sandbox]:
         yield running
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def nodes(sandbox: Sandbox) -> Iterator[list[Node]]:
-    """Of a user with sudo; without images at the begin."""
-    for machine in sandbox.nodes:
-        machine.run("docker rmi -f $(docker images -q) 2>/dev/null || true")
+    """Of a user with sudo."""
     connected = [connect_as(machine, "sudo") for machine in sandbox.nodes]
     yield connected
     for node in connected:
         disconnect(node)
+
+
+@pytest.fixture(autouse=True)
+def no_images(sandbox: Sandbox) -> None:
+    """Each test finds the nodes without any."""
+    for machine in sandbox.nodes:
+        machine.run("docker rmi -f $(docker images -q) 2>/dev/null || true")
 
 
 def image_of(machine: SandboxNode, *layers: bytes) -> LayeredImage:
@@ -95,8 +100,9 @@ def test_a_changed_top_layer(nodes: list[Node], sandbox: Sandbox, tmp_path: Path
             assert container.run("cat /data/1").stdout_bytes == top
 
 
-def test_goes_with_the_run_or_stays(nodes: list[Node], sandbox: Sandbox, tmp_path: Path) -> None:
-    machine, node = sandbox.nodes[0], nodes[0]
+def test_goes_with_the_run_or_stays(sandbox: Sandbox, tmp_path: Path) -> None:
+    machine = sandbox.nodes[0]
+    node = connect_as(machine, "root")
     image = image_of(machine, b"x")
     archive = image.save(tmp_path / "x.tar", NAME)
     (kept,) = ship(archive, [node], name="tests/kept", keep=True)
@@ -121,9 +127,11 @@ def test_a_name_that_is_taken(nodes: list[Node], sandbox: Sandbox) -> None:
     assert moved.id == second.id
 
     ship(first, [node], name="tests/ours")
+    ship(first, [node], name="tests/second")
     (again,) = ship(second, [node], name="tests/ours")
     run = machine.run(["docker", "run", "--rm", "tests/ours"])
     assert (run.stdout, again.layers) == ("second", 0)
+    assert machine.run(["docker", "run", "--rm", "tests/second"]).stdout == "first"
     (line,) = machine.run("docker images -q -f dangling=true").stdout.split()
     assert line in first.id, "the one that lost its name was to stay"
 

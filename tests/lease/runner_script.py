@@ -28,7 +28,8 @@ from lisa_container import (
     ImageNotFoundError,
     use_settings,
 )
-from lisa_container.images import image_from_layers, ship
+from lisa_container.config import BuildSpec
+from lisa_container.images import build_image, image_from_layers, ship
 from lisa_container.images.ship import send
 
 BUSYBOX = "lisa_container/busybox"
@@ -80,6 +81,11 @@ class Works:
             self.docker.remove_image(f"built/{self.name}", force=True)
 
         return job
+
+    def build_image(self) -> Callable[[], Any]:
+        text = DOCKERFILE.replace("\\n", "\n") + f"RUN echo {self.name}\n"
+        spec = BuildSpec(dockerfile_inline=text)
+        return lambda: build_image(self.docker.engine, spec)
 
     def ship(self) -> Callable[[], Any]:
         send._PORTION = 1_000_000

@@ -180,9 +180,10 @@ def test_ship_under_way(machine: SandboxNode, runners: Runners) -> None:
     assert machine.run("ls /var/lib/docker/tmp").stdout == ""
 
 
-def test_build_under_way(machine: SandboxNode, runners: Runners) -> None:
+@pytest.mark.parametrize("work", ["build", "build_image"])
+def test_build_under_way(machine: SandboxNode, runners: Runners, work: str) -> None:
     """The engine would go on with it."""
-    runner = runners.start(machine, "build")
+    runner = runners.start(machine, work)
     runner.wait_for("ready")
     wait_until(lambda: "sleep 1.23" in machine.run("ps -eo args").stdout, "a build")
     runner.kill()

@@ -130,3 +130,19 @@ def test_wrong_runbook(
     for word in words:
         assert word in run.output, run.output
     assert not containers(machine)
+
+
+def test_build_beside_the_runbook(machine: SandboxNode, tmp_path: Path) -> None:
+    """A relative context is below the folder of the runbook; one that is not there is said first."""
+    (tmp_path / "images").mkdir()
+    (tmp_path / "images" / "marker").write_text("beside the runbook")
+    (tmp_path / "images" / "Dockerfile").write_text("FROM lisa_container/busybox\nCOPY marker /\n")
+    content = runbook([as_runbook(machine)], "built_guest", **_guest(build="images"))
+    run = run_lisa(content, tmp_path)
+    assert run.statuses() == {"built_guest": "passed"}, run.output
+    assert "step 2/2: COPY marker /" in run.output
+
+    content = runbook([as_runbook(machine)], "built_guest", **_guest(build={"context": "none"}))
+    run = run_lisa(content, tmp_path / "other")
+    assert run.exit_code != 0
+    assert "build.context" in run.output and "a folder of this machine" in run.output

@@ -68,6 +68,8 @@ FULL: dict[str, Any] = {
     "measure": True,
     "labels": {"team": "kernel"},
 }
+WHOLE = {**FULL, "build": {}}
+"""With what cannot stand beside an image."""
 
 
 def refused(field_name: str, value: Any) -> str:
@@ -89,13 +91,13 @@ def value_of(field_name: str, value: Any) -> Any:
 
 def test_full_names_every_field_with_another_value_than_the_default() -> None:
     default = ContainerTestConfig().to_dict()
-    assert list(FULL) == [each.name for each in fields(ContainerTestConfig)]
+    assert list(WHOLE) == [each.name for each in fields(ContainerTestConfig)]
     assert [name for name in FULL if FULL[name] == default[name]] == []
 
 
 def test_every_field_is_documented() -> None:
     source = Path(lisa_container.config.model.__file__).read_text(encoding="utf-8")
-    for name in FULL:
+    for name in WHOLE:
         body = source.split(f"\n    {name}: ", 1)[1].split('"""')[1]
         assert "Default:" in body, name
 
@@ -110,7 +112,7 @@ def test_defaults_ask_for_nothing() -> None:
 
 def test_round_trip_through_dict_and_json() -> None:
     config = ContainerTestConfig.from_mapping(FULL)
-    assert config.to_dict() == FULL
+    assert config.to_dict() == WHOLE
     assert ContainerTestConfig.from_dict(config.to_dict()) == config
     assert ContainerTestConfig.from_json(config.to_json()) == config
     assert ContainerTestConfig.from_dict(ContainerTestConfig().to_dict()) == ContainerTestConfig()
@@ -208,7 +210,7 @@ def test_merged_overrides_what_is_named() -> None:
     config = ContainerTestConfig.from_mapping(FULL)
     merged = config.merged(image="alpine:3", privileged=False, memory=None)
     assert (merged.image, merged.privileged, merged.memory) == ("alpine:3", False, "512m")
-    assert config.to_dict() == FULL
+    assert config.to_dict() == WHOLE
 
 
 def test_merged_with_nothing_named_is_equal() -> None:
@@ -821,7 +823,7 @@ class _Holder:
 def test_loads_as_a_lisa_schema() -> None:
     config = schema.load_by_type(ContainerTestConfig, dict(FULL))
     assert config == ContainerTestConfig.from_mapping(FULL)
-    assert ContainerTestConfig.schema().dump(config) == FULL
+    assert ContainerTestConfig.schema().dump(config) == WHOLE
     with pytest.raises(ConfigError, match=r"unknown field: given 'memroy'"):
         schema.load_by_type(ContainerTestConfig, {"memroy": "1g"})
 
@@ -829,7 +831,7 @@ def test_loads_as_a_lisa_schema() -> None:
 def test_loads_as_a_part_of_another_schema() -> None:
     holder = schema.load_by_type(_Holder, {"name": "a", "container": FULL})
     assert holder.container == ContainerTestConfig.from_mapping(FULL)
-    as_dict = {"name": "a", "container": FULL}
+    as_dict = {"name": "a", "container": WHOLE}
     assert holder.to_dict() == as_dict  # type: ignore[attr-defined]
     assert _Holder.from_dict(as_dict) == holder  # type: ignore[attr-defined]
     with pytest.raises(ConfigError, match=r"memory: given 'banana'"):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 import threading
 import zlib
+from collections import deque
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Callable
@@ -21,6 +24,10 @@ from lisa_container.images.ship.shipment import ShippedLayer
 _LEVEL = 1
 _GZIP_WINDOW = 31
 _GZIP = b"\x1f\x8b"
+
+# Bytes that are compressed at once, and by how many threads. zlib lets go of Python's lock.
+_BLOCK = 1024 * 1024
+_WORKERS = min(8, os.cpu_count() or 1)
 
 # How much of a layer is tried, and what must be left of it (as a part of one) to compress it all.
 _SAMPLE = 1024 * 1024
@@ -123,7 +130,27 @@ def _sample(chunks: Iterable[bytes]) -> bytes:
 
 
 def _compressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    engine = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    """gzip, by all processors: as blocks of their own, which every reader of gzip puts together."""
+    with ThreadPoolExecutor(_WORKERS, "pack") as workers:
+        waiting: deque[Future[bytes]] = deque()
+        for block in _blocks(chunks):
+            waiting.append(workers.submit(_gzip, block))
+            if len(waiting) > 2 * _WORKERS:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+
+def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    block = bytearray()
     for chunk in chunks:
-        yield engine.compress(chunk)
-    yield engine.flush()
+        block += chunk
+        if len(block) >= _BLOCK:
+            yield bytes(block)
+            block.clear()
+    yield bytes(block)
+
+
+def _gzip(block: bytes) -> bytes:
+    engine = zlib.compressobj(_LEVEL, zlib.DEFLATED, _GZIP_WINDOW)
+    return engine.compress(block) + engine.flush()

@@ -10,7 +10,7 @@ from typing import Callable
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL
 from lisa_container.engine.lease.lease import Lease
-from lisa_container.errors import EngineError, EngineTimeoutError, NoSpaceError, SshLostError
+from lisa_container.errors import EngineError, ImageLoadError, SshLostError
 from lisa_container.images.load import load_image
 from lisa_container.images.ship.archive import load_archive
 from lisa_container.images.ship.missing import missing_layers
@@ -83,7 +83,8 @@ class Sender:
         Raises:
             NoSpaceError: the node's disk is full.
             SshLostError: the node cannot be reached any more.
-            EngineError: the engine refused it.
+            ImageLoadError: the engine refused it.
+            EngineError: the engine does not answer.
             ImageArchiveError: a layer cannot be read.
             Stopped: it was told to stop.
         """
@@ -112,9 +113,7 @@ class Sender:
                 until = portion[-1] + 1
                 self._load(self._shipment.part(until, self._part_labels()), portion, until)
             return self._load(self._shipment.labelled(labels), last, len(every))
-        except (SshLostError, NoSpaceError, EngineTimeoutError):
-            raise
-        except EngineError as error:
+        except ImageLoadError as error:
             if self._is_whole or (len(missing) == len(every) and not parts):
                 raise
             # A layer that was there is gone, or the engine does not look before it reads.

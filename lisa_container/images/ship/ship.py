@@ -172,10 +172,12 @@ def _find(engine: Engine, reference: str) -> dict[str, Any] | None:
 
 
 def _remove(engine: Engine, image: str) -> None:
-    """Remove what had the name before; what a container still uses goes with the run."""
+    """Remove what had the name before, unless it has another one too; what a container still uses
+    goes with the run."""
     try:
         with engine.errors(image=image):
-            engine.api.remove_image(image)
+            if not engine.api.inspect_image(image).get("RepoTags"):
+                engine.api.remove_image(image)
     except EngineError as error:
         engine.node.log.debug(str(error))
 
