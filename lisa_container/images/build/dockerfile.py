@@ -15,9 +15,7 @@ from lisa_container.errors import ConfigError
 
 _ESCAPE_DIRECTIVE = re.compile(r"#\s*escape\s*=\s*([\\`])\s*", re.IGNORECASE)
 _DIRECTIVE = re.compile(r"#\s*[a-z]+\s*=.*", re.IGNORECASE)
-_VARIABLE = re.compile(
-    r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?:(?P<how>:[-+])(?P<word>[^}]*))?\})"
-)
+_VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?:(?P<how>:[-+])(?P<word>[^}]*))?\})")
 _FLAG = re.compile(r"--[a-z]+(?:=\S*)?\s+")
 _COPY_FROM = re.compile(r"--from=(\S+)")
 
