@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pytest
 from lisa import schema, secret
 from lisa.node import Node, quick_connect
 from lisa.util import constants
-from lisa.util.logger import init_logger
+from lisa.util.logger import add_handler, init_logger, remove_handler
 
 from lisa_container.engine.client import Engine
 from lisa_container.executor import release_lease
@@ -149,3 +149,12 @@ def each_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[
     connected = connect_as(machine, request.param)
     yield connected
     disconnect(connected)
+
+
+@pytest.fixture
+def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
+    """All that was logged; LISA's own log does not come to pytest by itself."""
+    caplog.set_level("DEBUG")
+    add_handler(caplog.handler)
+    yield lambda: "\n".join(record.getMessage() for record in caplog.records)
+    remove_handler(caplog.handler)

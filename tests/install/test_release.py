@@ -9,7 +9,7 @@ import os
 import tarfile
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -184,9 +184,8 @@ def test_what_does_not_pass(busybox: ContainerExecutor, server: str, tmp_path: P
 
 
 def test_a_password_in_the_url(
-    busybox: ContainerExecutor, server: str, caplog: pytest.LogCaptureFixture
+    busybox: ContainerExecutor, server: str, logged: Callable[[], str]
 ) -> None:
-    caplog.set_level("DEBUG")
     Handler.files["/hello"] = PROGRAM
     url = f"http://me:s3cret-word@{server}/hello?signature=s3cret"
     Handler.files["/hello?signature=s3cret"] = PROGRAM
@@ -205,7 +204,7 @@ def test_a_password_in_the_url(
             logs,
             str(e.value),
             str(unreachable.value),
-            *(record.getMessage() for record in caplog.records),
+            logged(),
         ]
     )
     assert "hello" in said and "s3cret" not in said

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +36,7 @@ def told(node: Node) -> Iterator[Node]:
         node.execute(f"rm ~/{name}", shell=True)
 
 
-def test_settings_of_a_node(told: Node, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG")
+def test_settings_of_a_node(told: Node, logged: Callable[[], str]) -> None:
     settings = PackageSettings.of_node(told)
     assert settings.files["pip.conf"] == b"[global]\nindex-url = https://me:p1ssword@x/simple\n"
     assert settings.files["npmrc"] == b"registry=https://r/\n//r/:_authToken=t2ken\n"
@@ -48,7 +47,7 @@ def test_settings_of_a_node(told: Node, caplog: pytest.LogCaptureFixture) -> Non
     assert settings.environment["SSL_CERT_FILE"] == "{folder}/certificates.pem"
     secrets = {"p1ssword", "t2ken", "p3ssword", "t4ken"}
     assert settings.secrets == secrets
-    said = "\n".join([repr(settings), *(record.getMessage() for record in caplog.records)])
+    said = "\n".join([repr(settings), logged()])
     assert not [secret for secret in secrets if secret in said]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -397,21 +398,14 @@ def node_with_secrets(node: Node) -> Any:
     node.execute("rm -rf ~/.config/pip", shell=True)
 
 
-def everything_said(caplog: pytest.LogCaptureFixture, *logs: str) -> str:
-    return "\n".join([*(record.getMessage() for record in caplog.records), *logs])
-
-
-def test_secrets_stay_secret(
-    make: Any, node_with_secrets: Node, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("DEBUG")
+def test_secrets_stay_secret(make: Any, node_with_secrets: Node, logged: Callable[[], str]) -> None:
     container = make(PYTHON)
     put_wheel(container, "/shop", "greeter", "1.5.2", says="greeter 1.5.2")
     running = open_shop(container, 8000, "/shop", login=f"keeper:{PASSWORD}")
     (tool,) = container.install(Tool("greeter", via="pip"))
     running.kill()
     assert "http://***@127.0.0.1:8000/simple/" in Path(tool.log).read_text()
-    said = everything_said(caplog, Path(tool.log).read_text(), str(tool))
+    said = "\n".join([logged(), Path(tool.log).read_text(), str(tool)])
     assert "greeter" in said
     assert "s3cret" not in said
     # Nor is anything left in the container.
@@ -447,15 +441,12 @@ def test_no_secret_in_a_layer_nor_on_a_command_line(make: Any, node_with_secrets
     assert node.execute(f"{save} s3cret", shell=True, sudo=True).stdout == "0"
 
 
-def test_a_wrong_password(
-    make: Any, node_with_secrets: Node, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level("DEBUG")
+def test_a_wrong_password(make: Any, node_with_secrets: Node, logged: Callable[[], str]) -> None:
     container = make(PYTHON)
     put_wheel(container, "/shop", "greeter", "1.5.2", says="greeter 1.5.2")
     open_shop(container, 8000, "/shop", login="keeper:another")
     with pytest.raises(ToolUnauthorizedError, match="wants other credentials") as e:
         container.install(Tool("greeter", via="pip"))
-    said = everything_said(caplog, Path(e.value.log).read_text(), str(e.value))
+    said = "\n".join([logged(), Path(e.value.log).read_text(), str(e.value)])
     assert "s3cret" not in said
     assert container.run("ls -A /dev/shm").stdout == ""

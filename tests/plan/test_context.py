@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Callable
 
 import pytest
-from lisa.util.logger import add_handler, remove_handler
 from plans import Run
 
 # sh is ash in the one, dash in the other.
@@ -160,15 +158,6 @@ def test_what_cannot_carry(run: Run) -> None:
       - {name: seen, run: 'echo $PWD $A', expect: {stdout: /bin 3}}
     """)
     assert result.passed, [step.message for step in result.failed]
-
-
-@pytest.fixture
-def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
-    """All that was logged; LISA's own log does not come to pytest by itself."""
-    caplog.set_level("DEBUG")
-    add_handler(caplog.handler)
-    yield lambda: "\n".join(record.getMessage() for record in caplog.records)
-    remove_handler(caplog.handler)
 
 
 def test_keeps_secrets(run: Run, logged: Callable[[], str]) -> None:
