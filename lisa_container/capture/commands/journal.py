@@ -11,6 +11,7 @@ from typing import IO, Protocol
 
 from lisa.util.logger import Logger
 
+from lisa_container.capture.files import told
 from lisa_container.capture.records import COMMANDS_FILE, OUTPUT_FOLDER
 
 # So many commands are written together.
@@ -73,8 +74,12 @@ class Journal:
         """Write what has ended."""
         lines = []
         while self._ended:
-            with contextlib.suppress(IndexError):  # another thread has it
+            try:
                 lines.append(self._ended.popleft().line())
+            except IndexError:
+                break  # another thread had the last one
+            except Exception as error:  # of ours; it must not end what a test does
+                self._log.warning(f"a command could not be recorded: {told(error)}")
         if lines:
             self.write(b"".join(lines))
 
