@@ -76,7 +76,7 @@ class ContainerCapture:
             return
         old, self._journal = self._journal, Journal(folder, self._log) if folder else None
         if old is not None:
-            old.rest()
+            old.catch_up()
 
     def begin(
         self,
@@ -155,7 +155,7 @@ class ContainerCapture:
         self.tell(ended=now())
         leave_all(self)
         if self._journal is not None:
-            self._journal.rest()
+            self._journal.catch_up()
 
     def _write(self) -> None:
         assert self._own is not None

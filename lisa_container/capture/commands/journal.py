@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 from collections import deque
 from pathlib import Path
 from typing import IO, Protocol
@@ -38,10 +36,9 @@ class Journal:
     def __init__(self, folder: Path, log: Logger) -> None:
         self.folder = folder
         self._log = log
-        self._lock = threading.Lock()
-        self._file = -1
         self._ended: deque[Ended] = deque()
         self._has_complained = False
+        self._is_torn = False
 
     def write(self, lines: bytes) -> None:
         """Write lines, at once and whole, also if this process is killed the moment after.
@@ -50,11 +47,17 @@ class Journal:
             lines: each with its end.
         """
         try:
-            with self._lock:
-                if self._file < 0:
-                    self._file = self._open()
-                os.write(self._file, lines)
+            # It does not stay open: there may be a thousand containers.
+            file = self._open()
+            try:
+                left = memoryview(b"\n" + lines if self._is_torn else lines)
+                while left:
+                    left = left[os.write(file, left) :]
+            finally:
+                os.close(file)
+            self._is_torn = False
         except OSError as error:
+            self._is_torn = True  # half a line may be there
             self.complain(error)
 
     def add(self, command: Ended) -> None:
@@ -109,22 +112,11 @@ class Journal:
         """Tell something about a record."""
         self._log.warning(message)
 
-    def rest(self) -> None:
-        """Nothing is to be written for now."""
-        self.catch_up()
-        with self._lock:
-            self._close()
-
-    def __del__(self) -> None:
-        self._close()
-
     def _open(self) -> int:
-        self.folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        return os.open(self.folder / COMMANDS_FILE, flags, 0o644)
-
-    def _close(self) -> None:
-        if self._file >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._file)
-            self._file = -1
+        path = self.folder / COMMANDS_FILE
+        try:
+            return os.open(path, flags, 0o644)
+        except FileNotFoundError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags, 0o644)
