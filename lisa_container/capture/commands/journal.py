@@ -19,8 +19,13 @@ _MANY = 32
 class Ended(Protocol):
     """A command that has ended."""
 
+    started: float
+
     def line(self) -> bytes:
         """Its record; asked for once."""
+
+    def move(self, journal: Journal) -> None:
+        """Belong to another journal, if nothing was written yet."""
 
 
 class Journal:
@@ -67,6 +72,24 @@ class Journal:
             command: its record.
         """
         self._ended.append(command)
+
+    def hand_over(self, journal: Journal, since: float) -> None:
+        """Commands that began lately belong to another journal, as far as they are not written.
+
+        Args:
+            journal: of what goes on since then.
+            since: seconds since 1970.
+        """
+        for _ in range(len(self._ended)):
+            try:
+                command = self._ended.popleft()
+            except IndexError:
+                break  # another thread has written them
+            if command.started >= since:
+                command.move(journal)
+                journal.add(command)
+            else:
+                self.add(command)
 
     def keep_up(self) -> None:
         """Write what has ended, if it is much by now."""
