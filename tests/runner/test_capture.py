@@ -174,6 +174,11 @@ def test_guests(machine: SandboxNode, tmp_path: Path) -> None:
     assert failed.files() == sorted([*EVIDENCE, "files/failed"])
     assert any("/failed" in text for text in failed.texts())
     assert any("echo after" in text for text in closed.texts())
+    # What LISA does between cases is with the container.
+    between = "echo connected"
+    assert not any(between in case.texts()[-1] for case in (passed, failed, closed))
+    (own,) = tmp_path.glob(f"log/*/*/containers/{failed.container.name}")
+    assert between in [record["command"] for record in commands(own)]
     added = [each["path"] for each in read(failed.container / "changes.json")["added"]]
     assert added == ["/failed"]
     assert "unexpected exit code" in read(failed.container / "state.json")["reason"]

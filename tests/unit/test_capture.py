@@ -11,6 +11,7 @@ from lisa.util.logger import get_logger
 
 from lisa_container.capture.commands import CommandCapture, Journal, Sample, parse
 from lisa_container.capture.commands.pieces import fit_to_masked
+from lisa_container.capture.container import ContainerCapture
 from lisa_container.capture.files import told, write_json
 from lisa_container.capture.masking import SECRET_WORDS, Masking, is_secret
 
@@ -139,6 +140,26 @@ def test_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     journal.write(b'{"n":3}\n')
     lines = (tmp_path / "commands.jsonl").read_text().splitlines()
     assert [lines[0], lines[-1]] == ['{"n":1}', '{"n":3}']
+
+
+def test_commands_of_a_case_whose_begin_was_told_late(tmp_path: Path) -> None:
+    """They go to the case, ended or not; those before it do not."""
+    container = ContainerCapture("box", {}, 1 << 20, False, lambda: None, get_logger())
+    container.to(tmp_path / "own")
+    begun = [container.begin(name, None, "", None, "") for name in ("before", "ended", "runs")]
+    before, ended, runs = (capture for capture in begun if capture is not None)
+    before.started -= 10
+    before.end(0)
+    ended.end(0)
+    container.to(tmp_path / "case", since=ended.started)
+    runs.end(0)
+    container.to(tmp_path / "own")
+
+    def commands(folder: str) -> list[str]:
+        lines = (tmp_path / folder / "commands.jsonl").read_text().splitlines()
+        return [json.loads(line)["command"] for line in lines]
+
+    assert (commands("own"), commands("case")) == (["before"], ["ended", "runs"])
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
