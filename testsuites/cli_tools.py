@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from lisa.messages import send_sub_test_result_message
 from lisa.testsuite import TestResult
 from lisa.util import constants
 
+from lisa_container.capture.records import CONTAINERS_FOLDER
 from lisa_container.plan import StepResult, find_plans, load_plans, run_plan
 
 PLANS = Path(__file__).parent / "plans"
@@ -58,7 +60,9 @@ class CliTools(TestSuite):
                     subtest_duration=step.elapsed,
                 )
 
-            done = run_plan(plan, node, log_path / "artifacts" / plan.name, send)
+            # Where those of every case are, and so in the index over all runs, too.
+            name = f"lisa_test_{plan.name}_{secrets.token_hex(4)}"
+            done = run_plan(plan, node, log_path / CONTAINERS_FOLDER / name, send, name)
             failures += [f"{plan.name}/{step.name}: {step.message}" for step in done.failed]
         if failures:
             count = sum(len(list(plan.all_steps())) for plan in plans)

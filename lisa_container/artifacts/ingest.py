@@ -31,6 +31,8 @@ from lisa_container.capture.records import (
 RUNNING, ENDED, CUT_SHORT = "running", "ended", "cut short"
 """States of a run."""
 
+# The folder of what is recorded with a case.
+_RECORDS = f"*/*/{CONTAINERS_FOLDER}"
 # Folders and files in a container's folder -> what they are in the index.
 _KINDS = {
     FILES_FOLDER: "file",
@@ -104,10 +106,12 @@ class _Run:
         self._take_results()
         own = self._folder / CONTAINERS_FOLDER
         if cases is None:
-            cases = sorted(path.parent for path in self._folder.glob(f"*/*/{CASE_FILE}"))
+            found = [*self._folder.glob(f"*/*/{CASE_FILE}"), *self._folder.glob(_RECORDS)]
+            cases = sorted({path.parent for path in found})
             names = [path.parent.name for path in own.glob(f"*/{CONTAINER_FILE}")]
         else:
             names = [x for case in cases for x in read_json(case / CASE_FILE).get("containers", [])]
+            names += [path.name for case in cases for path in case.glob(f"{CONTAINERS_FOLDER}/*")]
         for name in dict.fromkeys(names):
             self._take_container(own / name)
             self._take_records(own / name, None)

@@ -283,7 +283,7 @@ class Plan(_Checked):
     cleanup: tuple[Entry, ...] = ()
     """Steps that run at the end, whatever came before. Default: none."""
 
-    artifacts: Sequence[str] = field(default=(), metadata=_rule(rules.globs))
+    artifacts: Sequence[str] = field(default=(), metadata=_rule(checks.globs))
     """Files and folders in the container that are kept, as patterns. Default: none."""
 
     shell: str = field(default="sh", metadata=_rule(rules.shell))

@@ -151,15 +151,6 @@ def signal_name(name: str, value: Any) -> str:
     return full
 
 
-def globs(name: str, value: Any) -> tuple[str, ...]:
-    legal = "absolute paths in the container, which may have *, ? and [...] of the shell"
-    patterns = checks.strings(name, value, legal)
-    for pattern in patterns:
-        if not pattern.startswith("/"):
-            raise checks.illegal(name, pattern, f"a list of {legal}")
-    return patterns
-
-
 def plan_name(name: str, value: Any) -> str:
     if not isinstance(value, str) or not _PLAN_NAME.fullmatch(value):
         legal = "up to 100 letters, digits, '.', '_' and '-', a letter or digit first"

@@ -13,13 +13,13 @@ from lisa import secret
 from lisa.messages import TestStatus
 from lisa.node import Node
 
+from lisa_container.capture.evidence import collect
 from lisa_container.command import wait_for_kills
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerError, InterruptedRunError
 from lisa_container.executor import ContainerExecutor
 from lisa_container.plan.context import Context
 from lisa_container.plan.group import run_group
-from lisa_container.plan.keep import keep
 from lisa_container.plan.model import Entry, Group, Plan, steps_of
 from lisa_container.plan.one import prepare, run_one
 from lisa_container.plan.rules import PREPARE
@@ -60,7 +60,11 @@ class PlanResult:
 
 
 def run_plan(
-    plan: Plan, node: Node, folder: Path | None = None, on_step: OnStep | None = None
+    plan: Plan,
+    node: Node,
+    folder: Path | None = None,
+    on_step: OnStep | None = None,
+    name: str = "",
 ) -> PlanResult:
     """Run a plan in a container of its own, which goes at the end.
 
@@ -70,19 +74,26 @@ def run_plan(
     Args:
         plan: to run.
         node: to run it on.
-        folder: for artifacts; without one none are kept.
+        folder: for the records of its commands, and its artifacts in `files/`; without one no
+            artifacts are kept.
         on_step: called with each result, in the order of the plan.
+        name: of the container; made up by default.
 
     Raises:
         InterruptedRunError: Ctrl-C was pressed.
     """
-    return _Run(plan, node, folder, on_step or (lambda _: None)).run()
+    executor = ContainerExecutor(node, plan.container, name)
+    executor.capture_to(folder)
+    return _Run(plan, executor, folder, on_step or (lambda _: None)).run()
 
 
 class _Run:
-    def __init__(self, plan: Plan, node: Node, folder: Path | None, on_step: OnStep) -> None:
+    def __init__(
+        self, plan: Plan, executor: ContainerExecutor, folder: Path | None, on_step: OnStep
+    ) -> None:
         self._plan = plan
-        self._node = node
+        self._executor = executor
+        self._node = executor.host
         self._folder = folder
         self._on_step = on_step
         self._result = PlanResult(plan)
@@ -91,12 +102,11 @@ class _Run:
         self._failed = ""
 
     def run(self) -> PlanResult:
-        executor = ContainerExecutor(self._node, self._plan.container)
         try:
-            if self._prepared(executor):
-                self._run(executor)
+            if self._prepared(self._executor):
+                self._run(self._executor)
         finally:
-            executor.stop()
+            self._executor.stop()
         return self._result
 
     def _prepared(self, executor: ContainerExecutor) -> bool:
@@ -142,14 +152,27 @@ class _Run:
     def _end(self, executor: ContainerExecutor) -> None:
         # First: clean-up may remove what is to be kept.
         if self._folder is not None:
-            kept, warnings = keep(executor, self._plan.artifacts, self._folder)
-            self._result.artifacts += kept
-            self._result.warnings += warnings
-            for warning in warnings:
-                self._node.log.warning(f"plan '{self._plan.name}': {warning}")
+            self._keep(executor, self._folder)
         for entry in self._plan.cleanup:
             self._failed = ""
             self._entries(executor, [entry])
+
+    def _keep(self, executor: ContainerExecutor, folder: Path) -> None:
+        def warn(message: str) -> None:
+            self._result.warnings.append(f"artifacts: {message}")
+            self._node.log.warning(f"plan '{self._plan.name}', artifacts: {message}")
+
+        try:
+            self._result.artifacts += collect(
+                executor.engine,
+                executor.name,
+                self._plan.artifacts,
+                folder,
+                executor.capture.masking,
+                warn,
+            )
+        except (ContainerError, OSError) as error:
+            warn(str(error))
 
     def _entries(self, executor: ContainerExecutor, entries: Sequence[Entry]) -> None:
         for entry in entries:

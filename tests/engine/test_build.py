@@ -105,6 +105,18 @@ def test_the_same_is_not_built_twice(
     assert seen <= set(builds(machine))
 
 
+def test_another_image_below(engine: Engine, machine: SandboxNode) -> None:
+    """Its id counts, not its name."""
+    build_image(engine, BuildSpec(dockerfile_inline=f"FROM {BUSYBOX}\n"))
+    spec = BuildSpec(dockerfile_inline="FROM tests/base:1\nRUN true\n")
+    machine.run(f"docker tag {BUSYBOX} tests/base:1")
+    first = build_image(engine, spec)
+    machine.run(f"docker tag {first} tests/base:1")
+    second = build_image(engine, spec)
+    machine.run(f"docker tag {BUSYBOX} tests/base:1")
+    assert build_image(engine, spec) == first != second
+
+
 def test_outlives_the_run(machine: SandboxNode, context: Path) -> None:
     """It is a cache; nothing else of the build is left."""
     before = machine.run("docker images -q").stdout.split()

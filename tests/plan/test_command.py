@@ -45,8 +45,8 @@ def test_run(machine: SandboxNode, tmp_path: Path) -> None:
         ["passed", "first"],
         ["passed", "second"],
     ]
-    assert "warning: artifacts: nothing matches '/none'" in done.stderr
-    assert (tmp_path / "kept" / "mine" / "tmp" / "log").read_text() == "x\n"
+    assert "warning: artifacts: nothing to collect at '/none'" in done.stderr
+    assert (tmp_path / "kept" / "mine" / "files" / "tmp" / "log").read_text() == "x\n"
     assert left(machine) == []
 
     path.write_text(PLAN.replace("stdout: /etc", "stdout: /srv"))

@@ -328,7 +328,7 @@ def test_end_of_the_case(
     thread.join(60)
     assert not thread.is_alive() and results == []
     assert [type(error) for error in raised] == [EndOfCase]
-    assert (tmp_path / "kept" / "tmp" / "log").read_text() == "made\n"
+    assert (tmp_path / "kept" / "files" / "tmp" / "log").read_text() == "made\n"
     seen = machine.run("cat /root/plan/log; rm -r /root/plan").stdout
     assert "ps -o args" in seen and "sleep 2224" not in seen
     eventually(lambda: not processes(machine, "sleep 2224"))
@@ -354,15 +354,16 @@ def test_artifacts(run: Run, tmp_path: Path) -> None:
         folder=tmp_path / "kept",
     )
     assert list(statuses(result).values()) == ["passed", "failed"]
-    folder = tmp_path / "kept" / "srv"
+    folder = tmp_path / "kept" / "files" / "srv"
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     assert found == {"one.log", "two .log", "link.log", "a b", "folder/deep/file"}
     assert (folder / "link.log").read_text() == "1\n"
     assert {path.name for path in result.artifacts} == {
-        *("one.log", "two .log", "link.log", "a b", "folder"),
+        *("one.log", "two .log", "link.log", "a b", "file"),
     }
     warnings = "\n".join(result.warnings)
-    assert "nothing matches '/srv/none'" in warnings and "nothing matches '/srv/[x]*'" in warnings
+    assert "nothing to collect at '/srv/none'" in warnings
+    assert "nothing to collect matches '/srv/[x]*'" in warnings
     assert "broken.log" in warnings
     assert len(result.warnings) == 3
 

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(folder: Path, machine: SandboxNode) -> Iterator[Run]:
-    names = "captured_(?!forever).*"
+    names = "(captured_(?!forever).*|alone_(timeout|always))"
     finished = run_lisa(runbook([as_runbook(machine)], names), folder)
     assert finished.statuses() == {
         "captured_passed": "passed",
@@ -32,8 +32,8 @@ def run(folder: Path, machine: SandboxNode) -> Iterator[Run]:
         "captured_skipped": "skipped",
         "captured_died": "failed",
         "captured_timeout": "failed",
-        "captured_plain_timeout": "failed",
-        "captured_plain_always": "passed",
+        "alone_timeout": "failed",
+        "alone_always": "passed",
     }, finished.output
     yield finished
 
@@ -74,11 +74,11 @@ def test_run_and_containers(run: Run, folder: Path) -> None:
     assert set(record["versions"]) == {"lisa_container", "lisa", "python"}
     found = {path.parent.name: read(path) for path in root.glob("*/container.json")}
     shared = found[Case(folder, "captured_failed").container.name]
-    own = found[Case(folder, "captured_plain_timeout").container.name]
+    own = found[Case(folder, "alone_timeout").container.name]
     assert (shared["suite"], shared["case"]) == ("Captured", "")
     assert (own["suite"], own["case"]) == (
         "CapturedPlain",
-        Case(folder, "captured_plain_timeout").record["id"],
+        Case(folder, "alone_timeout").record["id"],
     )
     assert shared["engine"].startswith("docker ")
     assert len(shared["id"]) == 64
@@ -134,7 +134,7 @@ def test_died(run: Run, folder: Path) -> None:
     assert last["stdout"]["text"] == "last words\n"
 
 
-@pytest.mark.parametrize("name", ["captured_timeout", "captured_plain_timeout"])
+@pytest.mark.parametrize("name", ["captured_timeout", "alone_timeout"])
 def test_timeout(name: str, run: Run, folder: Path) -> None:
     """Though LISA throws its exception again and again, and removes the container."""
     case = Case(folder, name)
@@ -147,7 +147,7 @@ def test_timeout(name: str, run: Run, folder: Path) -> None:
 
 
 def test_always(run: Run, folder: Path) -> None:
-    case = Case(folder, "captured_plain_always")
+    case = Case(folder, "alone_always")
     assert (case.record["status"], case.files()) == ("passed", EVIDENCE)
     assert [each["path"] for each in read(case.container / "changes.json")["added"]] == ["/file"]
 

@@ -10,6 +10,7 @@ import yaml
 from nodes import containers
 from runs import ROOT, LisaProcess, run_lisa
 
+from lisa_container.artifacts import History, Index
 from lisa_container.plan import load_plan
 from lisa_container.platforms.sandbox import SandboxNode
 
@@ -31,9 +32,17 @@ def test_runbook(tmp_path: Path) -> None:
     names = [name for plan in PLANS.glob("*.yml") for name in step_names(plan)]
     assert len(names) > 20 and "jq/values" in names
     assert run.statuses() == dict.fromkeys([CASE, *names], "passed"), run.output
-    for kept in ("jq/data/first.json", "yamllint/work/report.txt"):
-        (found,) = tmp_path.glob(f"log/**/*{CASE}/artifacts/{kept}")
+    for plan, kept in (("jq", "data/first.json"), ("yamllint", "work/report.txt")):
+        (found,) = tmp_path.glob(f"log/**/*{CASE}/containers/lisa_test_{plan}_*/files/{kept}")
         assert found.stat().st_size
+    with Index(tmp_path / "log") as index:
+        history = History(index)
+        last = history.run("last")
+        case, *steps = history.cases(last)
+        assert [step.name for step in steps] == names
+        assert case.image == "lisa_container/debian"
+        assert case.commands > 15
+        assert {"jq", "ripgrep", "yamllint"} == {tool.name for tool in history.tools(last)}
 
 
 def start_on(machine: SandboxNode, folder: Path, plans: str, runbook: Any = None) -> LisaProcess:
@@ -102,7 +111,7 @@ def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:
     run = lisa.wait(60)
     assert "InterruptedRunError" in run.output
     assert "plan 'plan', step 'cleans': passed" in run.output
-    assert list(tmp_path.glob("run/log/**/artifacts/plan/tmp/kept"))
+    assert list(tmp_path.glob("run/log/**/containers/lisa_test_plan_*/files/tmp/kept"))
     assert "sleep 4244" not in machine.run("ps -eo args").stdout
 
 

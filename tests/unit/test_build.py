@@ -97,7 +97,7 @@ RUN echo a \\
   && echo b
 from $OTHER
 COPY --from=build /a /b
-COPY --from=tools:1 /a /b
+COPY --chown=1 --link --from=tools:1 /a /b
 FROM ${NONE:-fallback:2}${BASE:+x} as last
 COPY --from=0 / /
 FROM build

@@ -98,9 +98,8 @@ def _text(spec: BuildSpec) -> str:
     try:
         return Path(spec.dockerfile).read_text(encoding="utf-8-sig")
     except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"build.dockerfile: '{spec.dockerfile}' cannot be read: {error}"
-        ) from error
+        message = f"build.dockerfile: '{spec.dockerfile}' cannot be read: {error}"
+        raise ConfigError(message) from error
 
 
 def _base_id(engine: Engine, base: str, pull_policy: PullPolicy, platform: str) -> str:

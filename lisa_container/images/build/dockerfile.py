@@ -17,7 +17,7 @@ _ESCAPE_DIRECTIVE = re.compile(r"#\s*escape\s*=\s*([\\`])\s*", re.IGNORECASE)
 _DIRECTIVE = re.compile(r"#\s*[a-z]+\s*=.*", re.IGNORECASE)
 _VARIABLE = re.compile(r"\$(?:(?P<plain>\w+)|\{(?P<name>\w+)(?:(?P<how>:[-+])(?P<word>[^}]*))?\})")
 _FLAG = re.compile(r"--[a-z]+(?:=\S*)?\s+")
-_COPY_FROM = re.compile(r"--from=(\S+)")
+_COPY_FROM = re.compile(r"(?:--[a-z]+(?:=\S*)?\s+)*?--from=(\S+)")
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Callable
 
@@ -12,12 +11,13 @@ from lisa_container.engine.labels import LEASE_LABEL
 from lisa_container.engine.lease.lease import Lease
 from lisa_container.errors import EngineError, ImageLoadError, SshLostError
 from lisa_container.images.load import load_image
+from lisa_container.images.progress import Progress
 from lisa_container.images.ship.archive import load_archive
 from lisa_container.images.ship.missing import missing_layers
 from lisa_container.images.ship.pack import PackedLayer, Packer
 from lisa_container.images.ship.shipment import Shipment
 
-Progress = Callable[[int, int], object]
+OnProgress = Callable[[int, int], object]
 """Called with the bytes of the missing layers that were sent so far, and of all that are missing,
 as they are kept here."""
 
@@ -31,9 +31,6 @@ _PORTION = 32 * 1024 * 1024
 # How often it goes on after the connection broke without having brought anything since, and the
 # seconds between.
 _TRIES, _PAUSE = 3, 1.0
-
-# Seconds between two lines of the log.
-_LOG_EVERY = 10.0
 
 
 class Stopped(Exception):  # noqa: N818
@@ -56,7 +53,7 @@ class Sender:
         engine: Engine,
         shipment: Shipment,
         packer: Packer,
-        on_progress: Progress | None = None,
+        on_progress: OnProgress | None = None,
         stop: threading.Event | None = None,
     ) -> None:
         self._engine = engine
@@ -68,7 +65,8 @@ class Sender:
         self._is_whole = False
         self._total = 0
         self._done = 0.0
-        self._logged = time.monotonic()
+        self._what = f"image '{shipment.what}' to node '{engine.name}'"
+        self._progress = Progress(self._what, engine.node.log)
         self.layers = 0
         """How many layers were sent and arrived."""
         self.sent = 0
@@ -91,7 +89,8 @@ class Sender:
         left, before = _TRIES, -1
         while True:
             try:
-                loaded = self._go_on(labels)
+                with Progress(f"sending {self._what}", self._engine.node.log) as self._progress:
+                    loaded = self._go_on(labels)
                 break
             except SshLostError as error:
                 left = _TRIES if self.layers > before else left - 1
@@ -159,13 +158,10 @@ class Sender:
         done = min(round(self._done), self._total)
         if self._on_progress is not None:
             self._on_progress(done, self._total)
-        if time.monotonic() - self._logged > _LOG_EVERY:
-            self._log(f"{done} of {self._total} bytes are sent")
+        self._progress.update(done, self._total)
 
     def _log(self, what: str) -> None:
-        self._logged = time.monotonic()
-        name = self._engine.name
-        self._engine.node.log.info(f"image '{self._shipment.what}' to node '{name}': {what}")
+        self._engine.node.log.info(f"{self._what}: {what}")
 
     def _part_labels(self) -> dict[str, str]:
         return {**Lease.of(self._engine).labels(), _PART_LABEL: self._shipment.id}

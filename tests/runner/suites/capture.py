@@ -67,13 +67,13 @@ class Captured(ContainerTestSuite):
 class CapturedPlain(TestSuite):
     @TestCaseMetadata(description="takes too long in a container of its own", timeout=4)
     @container_test(image=BUSYBOX, scope="case")
-    def captured_plain_timeout(self, container: ContainerExecutor, node: Node) -> None:
+    def alone_timeout(self, container: ContainerExecutor, node: Node) -> None:
         node.execute("echo as a node")
         container.run("echo begun; sleep 100")
 
     @TestCaseMetadata(description="passes, and all is kept")
     @container_test(image=BUSYBOX, scope="case", evidence="always")
-    def captured_plain_always(self, container: ContainerExecutor) -> None:
+    def alone_always(self, container: ContainerExecutor) -> None:
         container.run("echo kept >/file")
 
 
