@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lisa.messages import MessageBase, TestResultMessage, TestStatus
+from lisa.messages import TestStatus
 from lisa.node import Node
 from lisa.testsuite import TestResult
 
@@ -35,14 +35,13 @@ from lisa_container.config import ContainerTestConfig, Evidence, Scope
 from lisa_container.engine.waiting import bounded, wait_for
 from lisa_container.errors import ContainerError
 from lisa_container.executor import ContainerExecutor
-from lisa_container.listening import Listener
 
 # How long (seconds) evidence may take, and the look at a container at a case's begin.
 EVIDENCE_TIME = 60.0
 _BEGIN_TIME = 10.0
 
-_FAILED = (TestStatus.FAILED, TestStatus.ATTEMPTED)
-_ENDED = (*_FAILED, TestStatus.PASSED, TestStatus.SKIPPED)
+FAILED = (TestStatus.FAILED, TestStatus.ATTEMPTED)
+"""How LISA says that a case has failed."""
 
 _cases: dict[str, CaseRecorder] = {}
 _lock = threading.Lock()
@@ -62,33 +61,37 @@ class _Part:
     executor: ContainerExecutor
     config: ContainerTestConfig
     folder: Path
-    begin: Begin | None
+    begin: Begin | None = None
 
 
 class CaseRecorder:
-    """Records one case. Use `CaseRecorder.of(result, folder)`.
+    """Records one case. Use `CaseRecorder.of(result, folder)`, or `CaseRecorder.on_guest`.
 
     Args:
-        result: of the case.
+        case_id: `TestResult.id_`.
+        name: of the case.
+        suite: LISA's name of the suite.
         folder: LISA's own of the case.
+        is_ours: a suite of ours, or a decorator, tells of its end.
     """
 
-    def __init__(self, result: TestResult, folder: Path) -> None:
-        metadata = result.runtime_data.metadata
+    def __init__(self, case_id: str, name: str, suite: str, folder: Path, is_ours: bool) -> None:
         self._folder = folder
-        self._suite = metadata.suite.test_class.__name__
+        self._suite = suite
+        self._is_ours = is_ours
         self._parts: list[_Part] = []
         self._began = time.monotonic()
         self._mark = interrupt.now()
         self._is_taken = False
         self._taking = threading.Event()
         self._taking.set()
+        self._looking = threading.Lock()
         self._writing = threading.Lock()
         self._record: CaseRecord = {
             "format": FORMAT,
-            "id": result.id_,
-            "name": metadata.name,
-            "suite": metadata.suite.name,
+            "id": case_id,
+            "name": name,
+            "suite": suite,
             "started": now(),
             "ended": "",
             "status": "",
@@ -99,35 +102,66 @@ class CaseRecorder:
     @classmethod
     def of(cls, result: TestResult, folder: Path) -> CaseRecorder:
         """That of a case, from its first container on."""
+        metadata = result.runtime_data.metadata
         with _lock:
             found = _cases.get(result.id_)
             if found is None or found.has_ended:  # LISA may repeat a failed case
-                found = _cases[result.id_] = cls(result, folder)
+                name, suite = metadata.name, metadata.suite.name
+                found = _cases[result.id_] = cls(result.id_, name, suite, folder, True)
+            found._is_ours = True
             return found
+
+    @classmethod
+    def on_guest(cls, case_id: str, name: str, suite: str, folder: Path) -> CaseRecorder:
+        """That of a case that LISA tells of; see the class for the arguments."""
+        with _lock:
+            if case_id not in _cases:
+                _cases[case_id] = cls(case_id, name, suite, folder, False)
+            return _cases[case_id]
+
+    @classmethod
+    def of_guest(cls, executor: ContainerExecutor) -> CaseRecorder | None:
+        """That of the case which has a container as its node, and tells nobody of its end."""
+        for case in list(_cases.values()):
+            if not case._is_ours and any(part.executor is executor for part in case._parts):
+                return case
+        return None
 
     @classmethod
     def found(cls, result: TestResult) -> CaseRecorder | None:
         """The same, if there is one."""
-        return _cases.get(result.id_)
+        return cls.with_id(result.id_)
 
-    def add(self, executor: ContainerExecutor, config: ContainerTestConfig) -> None:
+    @classmethod
+    def with_id(cls, case_id: str) -> CaseRecorder | None:
+        """The same by the case's id."""
+        return _cases.get(case_id)
+
+    def add(
+        self,
+        executor: ContainerExecutor,
+        config: ContainerTestConfig,
+        since: float | None = None,
+    ) -> None:
         """The case has a container: what happens in that is recorded with the case from now on.
 
         Args:
             executor: of the container; harmless where the case has it already.
             config: as the case has it.
+            since: when the case began (seconds since 1970), if that was a while ago.
         """
         if run_folder() is None or any(part.executor is executor for part in self._parts):
             return
         folder = self._folder / CONTAINERS_FOLDER / executor.name
         capture = executor.capture
         capture.limit, capture.measure = config.capture_limit_bytes, config.measure
+        capture.to(folder, since)
         is_own = config.scope is Scope.CASE
-        begin = Begin() if is_own else None
-        if not is_own and config.evidence is not Evidence.NEVER:
-            begin = _begin(executor)
-        self._parts.append(_Part(executor, config, folder, begin))
-        capture.to(folder)
+        part = _Part(executor, config, folder, Begin() if is_own else None)
+        with self._looking:
+            self._parts.append(part)
+            if not is_own and config.evidence is not Evidence.NEVER:
+                part.begin = _begin(executor)
         capture.tell(suite=self._suite, case=self._record["id"] if is_own else "")
         self._record["containers"].append(executor.name)
         self._write()
@@ -150,8 +184,9 @@ class CaseRecorder:
             return
         try:
             is_interrupted = interrupt.now() != self._mark
-            for part in [] if is_interrupted else self._parts:
-                _take(part, failure, rules, time.monotonic() - self._began)
+            with self._looking:
+                for part in [] if is_interrupted else self._parts:
+                    _take(part, failure, rules, time.monotonic() - self._began)
         finally:
             self._taking.set()
 
@@ -167,6 +202,17 @@ class CaseRecorder:
     def has_ended(self) -> bool:
         """Whether the case is over."""
         return bool(self._record["ended"])
+
+    @property
+    def status(self) -> str:
+        """How LISA says that it ended; empty until then."""
+        return self._record["status"]
+
+    @property
+    def failure(self) -> str | None:
+        """What LISA says that it failed with; None where it has not."""
+        has_failed = self.status in [status.name.lower() for status in FAILED]
+        return (self._record["message"] or "failed") if has_failed else None
 
     def is_on(self, node: Node) -> bool:
         """Whether it has a container on a node."""
@@ -185,9 +231,9 @@ class CaseRecorder:
         if self._record["status"]:
             _cases.pop(self._record["id"], None)
 
-    def tell(self, status: str, message: str) -> None:
+    def tell(self, status: TestStatus, message: str) -> None:
         """LISA tells how it ended."""
-        self._record["status"], self._record["message"] = status, message
+        self._record["message"], self._record["status"] = message, status.name.lower()
         self._write()
         if self._record["ended"]:
             _cases.pop(self._record["id"], None)
@@ -219,20 +265,7 @@ def wait_for_evidence(node: Node) -> None:
 
 def failure_of(result: TestResult) -> str | None:
     """What a case failed with; None where it has not."""
-    return (result.message or "failed") if result.status in _FAILED else None
-
-
-class CaseStatus(Listener):
-    """LISA's reports of how cases ended."""
-
-    def _subscribed_message_type(self) -> list[type[MessageBase]]:
-        return [TestResultMessage]
-
-    def _received_message(self, message: MessageBase) -> None:
-        assert isinstance(message, TestResultMessage)
-        case = _cases.get(message.id_)
-        if case is not None and message.status in _ENDED:
-            case.tell(message.status.name.lower(), message.message)
+    return (result.message or "failed") if result.status in FAILED else None
 
 
 def _begin(executor: ContainerExecutor) -> Begin | None:

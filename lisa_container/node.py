@@ -20,6 +20,7 @@ from lisa.util.shell import Shell
 from lisa_container.config import ConfigFields, ContainerTestConfig
 from lisa_container.errors import ConfigError
 from lisa_container.executor import ContainerExecutor, release_lease
+from lisa_container.reports import add_guest, end_case_of_guest
 from lisa_container.shell import ContainerProcess, ContainerShell
 
 # sshd's port, for what asks a node for its connection information.
@@ -180,6 +181,8 @@ class ContainerNode(GuestNode):
     def close(self) -> None:
         """LISA closes its nodes after each case: commands that still run end (see
         `ContainerShell.close`), the container lives on."""
+        if self._is_guest:
+            end_case_of_guest(self.executor)
         for shell in self._own_shells:
             shell.close()
         self._nics = None
@@ -206,6 +209,8 @@ class ContainerNode(GuestNode):
         assert self.parent is not None
         self.parent.initialize()
         self.executor.start()
+        if self._is_guest:
+            add_guest(self.executor)
 
     def _execute(
         self,

@@ -13,7 +13,7 @@ from lisa.testsuite import TestResult
 from lisa.util import PassedException, SkippedException
 from lisa.util.parallel import run_in_parallel
 
-from lisa_container import cases, interrupt, upcoming
+from lisa_container import cases, interrupt, reports, upcoming
 from lisa_container.artifacts.listener import RunListener
 from lisa_container.capture.evidence import NoiseRule
 from lisa_container.capture.files import told
@@ -35,7 +35,7 @@ C = TypeVar("C", bound=Case)
 interrupt.install()
 listen(upcoming.Upcoming)
 listen(RunListener)
-listen(cases.CaseStatus)
+listen(reports.CaseStatus)
 
 # On a decorated case: what it overrides; functools.wraps carries it through LISA's own decorator.
 _MARK = "_container_test"

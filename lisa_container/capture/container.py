@@ -10,7 +10,14 @@ from typing import Any
 from lisa.secret import add_secret
 from lisa.util.logger import Logger
 
-from lisa_container.capture.commands import CommandCapture, Journal, Meters, Sample, leave_all
+from lisa_container.capture.commands import (
+    CommandCapture,
+    Journal,
+    Meters,
+    Sample,
+    leave_all,
+    move_all,
+)
 from lisa_container.capture.files import now, run_folder, write_json
 from lisa_container.capture.masking import MASK, Masking, secret_values
 from lisa_container.capture.records import (
@@ -65,18 +72,23 @@ class ContainerCapture:
         """Where its commands are recorded now; None: nowhere."""
         return self._journal.folder if self._journal is not None else None
 
-    def to(self, folder: Path | None) -> None:
+    def to(self, folder: Path | None, since: float | None = None) -> None:
         """Record into another folder from now on; what runs is recorded where it began.
 
         Args:
             folder: None: the container's own, if there is one.
+            since: from then on already (seconds since 1970), as far as nothing is written yet.
         """
         folder = folder or self._own
         if folder == self.folder:
             return
-        old, self._journal = self._journal, Journal(folder, self._log) if folder else None
+        old, new = self._journal, Journal(folder, self._log) if folder else None
+        self._journal = new
         if old is not None:
-            old.rest()
+            if new is not None and since is not None:
+                move_all(self, new, since)
+                old.hand_over(new, since)
+            old.catch_up()
 
     def begin(
         self,
@@ -155,7 +167,7 @@ class ContainerCapture:
         self.tell(ended=now())
         leave_all(self)
         if self._journal is not None:
-            self._journal.rest()
+            self._journal.catch_up()
 
     def _write(self) -> None:
         assert self._own is not None

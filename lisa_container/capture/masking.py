@@ -35,7 +35,7 @@ _ASSIGNMENT = re.compile(r"(?P<name>[A-Za-z_][\w-]*)=(?P<value>'[^']*'|\"[^\"]*\
 
 def is_secret(name: str) -> bool:
     """Whether the name of a variable says that its value is secret."""
-    return name not in _NO_SECRETS and _SECRET_NAME.search(name) is not None
+    return name not in _NO_SECRETS and _SECRET_NAME.search(str(name)) is not None
 
 
 def mask_urls(text: str) -> str:

@@ -21,7 +21,8 @@ They are below LISA's own folder of the run, in UTF-8, made to be read by people
 Times are ISO 8601 in UTC with microseconds. What is secret is `***`, or what LISA puts there.
 
 These files are the truth; an index over them can be made anew at any time. A process that was
-killed may leave a last line of `commands.jsonl` that is not whole: leave it out.
+killed, or a full disk, may leave a line of `commands.jsonl` that is not whole, or empty: leave it
+out.
 """
 
 # A key that may be missing is told by a class of its own: Python 3.9 has no `NotRequired`.

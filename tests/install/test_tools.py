@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from lisa.node import Node
+from lisa.util import constants
 from shop import PYTHON, open_shop, put, put_wheel
 
 from lisa_container import ConfigError, ContainerExecutor, ContainerTestConfig
@@ -127,6 +128,8 @@ def test_apt(container: ContainerExecutor) -> None:
     assert re.fullmatch("sha256:[0-9a-f]{64}", jq.checksum)
     assert re.match(r"\w+://\S+ ", jq.origin)
     assert container.installed == [jq]
+    artifacts = constants.RUN_LOCAL_LOG_PATH / "containers" / container.name
+    assert json.loads((artifacts / "tools.json").read_text()) == [jq.to_dict()]
     log = Path(jq.log).read_text()
     assert "$ apt-get" in log and "Setting up jq" in log and "exit code 0" in log
 

@@ -160,6 +160,30 @@ def test_no_secret(run: Run, folder: Path) -> None:
     assert any(b"***" in path.read_bytes() for path in found if path.name == "2.log")
 
 
+def test_guests(machine: SandboxNode, tmp_path: Path) -> None:
+    """Stock cases, whose node is a container: LISA's reports tell which case runs."""
+    guest = {"type": "container", "image": "lisa_container/busybox", "artifacts": ["/failed"]}
+    content = runbook([as_runbook(machine)], "stock_.*", guest_enabled=True, guests=[guest])
+    done = run_lisa(content, tmp_path)
+    statuses = {"stock_passed": "passed", "stock_failed": "failed", "stock_closed": "passed"}
+    assert done.statuses() == statuses, done.output
+    passed, failed, closed = (Case(tmp_path, name) for name in statuses)
+    assert [case.record["status"] for case in (passed, failed, closed)] == [*statuses.values()]
+    assert "state.json" not in passed.files()
+    assert any("/passed" in text for text in passed.texts())
+    assert failed.files() == sorted([*EVIDENCE, "files/failed"])
+    assert any("/failed" in text for text in failed.texts())
+    assert any("echo after" in text for text in closed.texts())
+    # What LISA does between cases is with the container.
+    between = "echo connected"
+    assert not any(between in case.texts()[-1] for case in (passed, failed, closed))
+    (own,) = tmp_path.glob(f"log/*/*/containers/{failed.container.name}")
+    assert between in [record["command"] for record in commands(own)]
+    added = [each["path"] for each in read(failed.container / "changes.json")["added"]]
+    assert added == ["/failed"]
+    assert "unexpected exit code" in read(failed.container / "state.json")["reason"]
+
+
 def test_killed(machine: SandboxNode, tmp_path: Path) -> None:
     """kill -9 of the runner: what had happened is there, and can be read."""
     lisa = LisaProcess(runbook([as_runbook(machine)], "captured_forever"), tmp_path)

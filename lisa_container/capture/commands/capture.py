@@ -45,6 +45,19 @@ class Followed(Protocol):
         """Whether it still runs."""
 
 
+def move_all(owner: object, journal: Journal, since: float) -> None:
+    """What runs in a container, and began lately, belongs to another journal.
+
+    Args:
+        owner: of the container.
+        journal: where to.
+        since: seconds since 1970.
+    """
+    for each in watched():
+        if isinstance(each, CommandCapture) and each.owner is owner and each.started >= since:
+            each.move(journal)
+
+
 def leave_all(owner: object) -> None:
     """A container has been removed: what ran in it does not any more.
 
@@ -95,7 +108,8 @@ class CommandCapture:
         self._limit = limit
         self._meter = meter
         self._resources: ResourceRecord | None = None
-        self._started = time.time()
+        self.started = time.time()
+        """When, in seconds since 1970."""
         self._began = time.monotonic()
         self._stdout: StreamCapture | None = None
         self._stderr: StreamCapture | None = None
@@ -120,6 +134,16 @@ class CommandCapture:
         """
         self._followed = command
         self._journal.keep_up()
+
+    def move(self, journal: Journal) -> None:
+        """Belong to another journal, if nothing was written yet.
+
+        Args:
+            journal: where to.
+        """
+        with self._lock:
+            if self._pieces is None and not self._is_announced:
+                self._journal = journal
 
     def piece(self, stream: int, data: bytes) -> None:
         """Take the next piece of its output.
@@ -198,7 +222,7 @@ class CommandCapture:
                 "cwd": mask.text(cwd),
                 "environment": mask.environment(environment),
                 "user": user,
-                "started": iso(datetime.fromtimestamp(self._started, timezone.utc)),
+                "started": iso(datetime.fromtimestamp(self.started, timezone.utc)),
             }
         return begun
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import threading
 from collections import deque
 from pathlib import Path
 from typing import IO, Protocol
 
 from lisa.util.logger import Logger
 
+from lisa_container.capture.files import told
 from lisa_container.capture.records import COMMANDS_FILE, OUTPUT_FOLDER
 
 # So many commands are written together.
@@ -20,8 +19,13 @@ _MANY = 32
 class Ended(Protocol):
     """A command that has ended."""
 
+    started: float
+
     def line(self) -> bytes:
         """Its record; asked for once."""
+
+    def move(self, journal: Journal) -> None:
+        """Belong to another journal, if nothing was written yet."""
 
 
 class Journal:
@@ -37,10 +41,9 @@ class Journal:
     def __init__(self, folder: Path, log: Logger) -> None:
         self.folder = folder
         self._log = log
-        self._lock = threading.Lock()
-        self._file = -1
         self._ended: deque[Ended] = deque()
         self._has_complained = False
+        self._is_torn = False
 
     def write(self, lines: bytes) -> None:
         """Write lines, at once and whole, also if this process is killed the moment after.
@@ -49,11 +52,17 @@ class Journal:
             lines: each with its end.
         """
         try:
-            with self._lock:
-                if self._file < 0:
-                    self._file = self._open()
-                os.write(self._file, lines)
+            # It does not stay open: there may be a thousand containers.
+            file = self._open()
+            try:
+                left = memoryview(b"\n" + lines if self._is_torn else lines)
+                while left:
+                    left = left[os.write(file, left) :]
+            finally:
+                os.close(file)
+            self._is_torn = False
         except OSError as error:
+            self._is_torn = True  # half a line may be there
             self.complain(error)
 
     def add(self, command: Ended) -> None:
@@ -64,6 +73,24 @@ class Journal:
         """
         self._ended.append(command)
 
+    def hand_over(self, journal: Journal, since: float) -> None:
+        """Commands that began lately belong to another journal, as far as they are not written.
+
+        Args:
+            journal: of what goes on since then.
+            since: seconds since 1970.
+        """
+        for _ in range(len(self._ended)):
+            try:
+                command = self._ended.popleft()
+            except IndexError:
+                break  # another thread has written them
+            if command.started >= since:
+                command.move(journal)
+                journal.add(command)
+            else:
+                self.add(command)
+
     def keep_up(self) -> None:
         """Write what has ended, if it is much by now."""
         if len(self._ended) >= _MANY:
@@ -73,8 +100,12 @@ class Journal:
         """Write what has ended."""
         lines = []
         while self._ended:
-            with contextlib.suppress(IndexError):  # another thread has it
+            try:
                 lines.append(self._ended.popleft().line())
+            except IndexError:
+                break  # another thread had the last one
+            except Exception as error:  # of ours; it must not end what a test does
+                self._log.warning(f"a command could not be recorded: {told(error)}")
         if lines:
             self.write(b"".join(lines))
 
@@ -104,22 +135,11 @@ class Journal:
         """Tell something about a record."""
         self._log.warning(message)
 
-    def rest(self) -> None:
-        """Nothing is to be written for now."""
-        self.catch_up()
-        with self._lock:
-            self._close()
-
-    def __del__(self) -> None:
-        self._close()
-
     def _open(self) -> int:
-        self.folder.mkdir(parents=True, exist_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
-        return os.open(self.folder / COMMANDS_FILE, flags, 0o644)
-
-    def _close(self) -> None:
-        if self._file >= 0:
-            with contextlib.suppress(OSError):
-                os.close(self._file)
-            self._file = -1
+        path = self.folder / COMMANDS_FILE
+        try:
+            return os.open(path, flags, 0o644)
+        except FileNotFoundError:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return os.open(path, flags, 0o644)

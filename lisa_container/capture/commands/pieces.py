@@ -100,7 +100,11 @@ def fit_to_masked(
         if line > begin[stream]:
             masked_begin[stream] += len(mask(data[begin[stream] : line]))
             begin[stream] = line
-        end = masked_begin[stream] + len(mask(data[begin[stream] : came[stream]]))
+        # A secret that has only begun is no secret yet, and may be longer than its mask.
+        until = data.find(b"\n", came[stream])
+        whole_line = data[begin[stream] : until if until >= 0 else None]
+        part = len(mask(data[begin[stream] : came[stream]]))
+        end = masked_begin[stream] + min(part, len(mask(whole_line)))
         if index == last[stream]:
             end = whole[stream]
         end = max(taken[stream], min(end, whole[stream]))

@@ -86,3 +86,21 @@ class CapturedKilled(ContainerTestSuite):
     def captured_forever(self, container: ContainerExecutor) -> None:
         container.run("echo short")
         container.run("echo begun; sleep 4244")
+
+
+@TestSuiteMetadata(area="tests", category="functional", description="Knows of no container.")
+class Stock(TestSuite):
+    @TestCaseMetadata(description="passes", priority=0)
+    def stock_passed(self, node: Node) -> None:
+        node.execute("echo passed >/passed", shell=True)
+
+    @TestCaseMetadata(description="fails", priority=1)
+    def stock_failed(self, node: Node) -> None:
+        time.sleep(0.2)
+        node.execute("echo failed >/failed", shell=True)
+        node.execute("false", expected_exit_code=0)
+
+    @TestCaseMetadata(description="passes, and closes its node", priority=2)
+    def stock_closed(self, node: Node) -> None:
+        node.close()
+        node.execute("echo after", shell=True)
