@@ -564,6 +564,8 @@ class ContainerExecutor:
             image_id=self._life.image_id,
             config=self.config.to_dict(),
         )
+        # Those of its image were installed before.
+        self.capture.tools([tool.to_dict() for tool in self.installed])
 
     def _require_started(self) -> None:
         if not self._id:
