@@ -38,7 +38,7 @@ def run_sample(node: Node, folder: Path) -> None:
     result = run_plan(load_plan(path), node, folder / "kept")
     assert [step.name for step in result.failed] == ["hangs"], [x.message for x in result.failed]
     assert "skipped" not in statuses(result).values()
-    assert (folder / "kept" / "srv" / "made").read_text() == "x\n"
+    assert (folder / "kept" / "files" / "srv" / "made").read_text() == "x\n"
 
 
 def statuses(result: PlanResult) -> dict[str, str]:
