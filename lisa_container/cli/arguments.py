@@ -29,4 +29,11 @@ def parse(words: list[str] | None) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     for command in _COMMANDS:
         command.add(commands)
-    return parser.parse_args(words)
+    arguments, rest = parser.parse_known_args(words)
+    # A target behind an option that itself is behind another word: argparse has given the target
+    # nothing by then.
+    if len(rest) == 1 and not rest[0].startswith("-") and not getattr(arguments, "target", rest):
+        arguments.target = rest.pop()
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return arguments
