@@ -8,6 +8,7 @@ from lisa_container.config import LOCAL_REPOSITORY
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL
 from lisa_container.errors import EngineError
+from lisa_container.images.names import without_registry
 
 
 def caches(engine: Engine, repository: str = LOCAL_REPOSITORY) -> list[str]:
@@ -49,6 +50,10 @@ def remove_cache(engine: Engine, name: str) -> bool:
 def _names(image: dict[str, Any], repository: str) -> list[str]:
     if (image.get("Labels") or {}).get(LEASE_LABEL):
         return []  # it goes with its run
-    # Podman puts `localhost/` in front.
-    names = {name: name.partition("localhost/")[2] or name for name in image["RepoTags"] or []}
-    return [name for name, own in names.items() if own.startswith(repository)]
+    found = image["RepoTags"] or []
+    return [name for name in found if _own_name(name).startswith(repository)]
+
+
+def _own_name(name: str) -> str:
+    """The name as we give it: podman puts `docker.io/` or `localhost/` in front."""
+    return without_registry(name.partition("localhost/")[2] or name)
