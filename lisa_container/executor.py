@@ -178,7 +178,7 @@ class ContainerExecutor:
 
             try:
                 self._id = with_image(self.engine, config, begin)
-                self._tell_started()
+                self._tell_started(self.config.image or config.image)
                 self._sessions = SessionPool(self.engine, self.name)
             except BaseException:
                 if self in _live:
@@ -554,13 +554,13 @@ class ContainerExecutor:
         except ContainerError:
             return None  # that it died, or its node is lost, its commands tell
 
-    def _tell_started(self) -> None:
+    def _tell_started(self, image: str) -> None:
         assert self._life is not None
         self.capture.started(
             id=self._id,
             node=node_name(self.host),
             engine=f"{self.engine.kind} {self.engine.version}",
-            image=self.config.image,
+            image=image,
             image_id=self._life.image_id,
             config=self.config.to_dict(),
         )

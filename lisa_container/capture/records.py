@@ -101,7 +101,7 @@ class ContainerRecord(TypedDict):
     engine: str
     """`docker 20.10.24` or `podman 4.3.1`."""
     image: str
-    """As the config has it."""
+    """As the config has it; the name that it was given where it was built."""
     image_id: str
     config: dict[str, Any]
     """All fields of `ContainerTestConfig`."""

@@ -198,5 +198,4 @@ def _exit(container: Any) -> object:
 
 
 def _line(case: Case) -> str:
-    first = case.message.strip().splitlines()[:1]
-    return first[0][:100] if first else ""
+    return " ".join(case.message.split())[:100]

@@ -11,6 +11,7 @@ import pytest
 from nodes import as_runbook, containers
 from runs import LisaProcess, run_lisa, runbook
 
+from lisa_container.artifacts import History, Index
 from lisa_container.platforms.sandbox import SandboxNode
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
@@ -140,6 +141,10 @@ def test_build_beside_the_runbook(machine: SandboxNode, tmp_path: Path) -> None:
     content = runbook([as_runbook(machine)], "built_guest", **_guest(build="images"))
     run = run_lisa(content, tmp_path)
     assert run.statuses() == {"built_guest": "passed"}, run.output
+    with Index(next(tmp_path.glob("**/lisa_container.sqlite")).parent) as index:
+        history = History(index)
+        (case,) = history.cases(history.run("last"))
+    assert case.image.startswith("lisa_container/build:")
     assert "step 2/2: COPY marker /" in run.output
 
     content = runbook([as_runbook(machine)], "built_guest", **_guest(build={"context": "none"}))
