@@ -251,3 +251,12 @@ def test_capture(podman_node: Node, tmp_path: Path) -> None:
 
 def test_plan(podman_node: Node, tmp_path: Path) -> None:
     run_sample(podman_node, tmp_path)
+
+
+def test_image_of_the_root(podman: DockerAdvanced, podman_node: Node) -> None:
+    image = "lisa_container/root"
+    with ContainerExecutor(podman_node, ContainerTestConfig(image=image)) as container:
+        assert container.run("dpkg --status dpkg | head -1").stdout == "Package: dpkg"
+    labels = podman.engine.api.inspect_image(image)["Config"]["Labels"]
+    assert labels["lisa_container.lease"] == podman.labels["lisa_container.lease"]
+    podman.remove_image(image, force=True)

@@ -9,11 +9,13 @@ from lisa_container.images.layers import LAYERS_NAME
 from lisa_container.images.local.busybox import make_busybox
 from lisa_container.images.local.debian import make_debian
 from lisa_container.images.local.layers import load_layers
+from lisa_container.images.local.root import make_root
 
 # Name behind `lisa_container/` -> what makes it: called with the engine, reference and tag.
 MAKERS: dict[str, Callable[[Engine, str, str], None]] = {
     "busybox": make_busybox,
     "debian": make_debian,
+    "root": make_root,
     LAYERS_NAME: load_layers,
 }
 
