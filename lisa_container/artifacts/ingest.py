@@ -140,44 +140,38 @@ class _Run:
 
     def _take_results(self) -> None:
         for line in self._new_lines(self._folder / CONTAINERS_FOLDER / RESULTS_FILE):
-            self._put(
-                "cases",
-                ("run", "result", "parent", "name"),
-                run=self._id,
-                result=line.get("id") or "",
-                parent=line.get("parent") or "",
-                suite=line.get("suite") or "",
-                name=line.get("name") or "",
-                status=line.get("status") or "",
-                message=line.get("message") or "",
-                started=line.get("started"),
-                duration=line.get("duration"),
-                folder=line.get("folder") or "",
-            )
+            self._put_case(line, line.get("folder") or "")
 
     def _case_of(self, folder: Path) -> int | None:
         """The row of the case in a folder; made from its own file where its runner was killed
         before it could tell of it."""
         below = self._below(folder, self._folder)
+        found = self._find_case(below)
+        case = {} if found is not None else read_json(folder / CASE_FILE)
+        if case:
+            # Only a result of LISA's says how it ended.
+            self._put_case({**case, "status": "", "message": ""}, below)
+            found = self._find_case(below)
+        return found
+
+    def _find_case(self, below: str) -> int | None:
         query = "SELECT id FROM cases WHERE run = ? AND folder = ? AND parent = ''"
         row = self._connection.execute(query, (self._id, below)).fetchone()
-        if row is not None:
-            return int(row["id"])
-        found = read_json(folder / CASE_FILE)
-        if not found:
-            return None
-        return self._put_numbered(
+        return None if row is None else int(row["id"])
+
+    def _put_case(self, case: dict[str, Any], below: str) -> None:
+        self._put(
             "cases",
             ("run", "result", "parent", "name"),
             run=self._id,
-            result=found.get("id") or "",
-            parent="",
-            suite=found.get("suite") or "",
-            name=found.get("name") or "",
-            status="",
-            message="",
-            started=found.get("started"),
-            duration=None,
+            result=case.get("id") or "",
+            parent=case.get("parent") or "",
+            suite=case.get("suite") or "",
+            name=case.get("name") or "",
+            status=case.get("status") or "",
+            message=case.get("message") or "",
+            started=case.get("started"),
+            duration=case.get("duration"),
             folder=below,
         )
 

@@ -56,4 +56,4 @@ def _names(image: dict[str, Any], repository: str) -> list[str]:
 
 def _own_name(name: str) -> str:
     """The name as we give it: podman puts `docker.io/` or `localhost/` in front."""
-    return without_registry(name.partition("localhost/")[2] or name)
+    return without_registry(name.removeprefix("localhost/"))

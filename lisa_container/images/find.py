@@ -25,11 +25,11 @@ def find_image(engine: Engine, reference: str, platform: str = "") -> str:
         EngineError: the engine does not answer.
     """
     name = without_tag(reference)  # of a pinned one; podman knows no name with both
-    known, image = name, _inspect(engine, name)
+    known, image = name, inspect_image(engine, name)
     digest = digest_of(reference)
     if image is None and digest:
         known = _by_digest(engine, digest)
-        image = _inspect(engine, known) if known else None
+        image = inspect_image(engine, known) if known else None
     if image is None or (platform and not fits(_platform(image), platform)):
         return ""
     return known
@@ -45,7 +45,7 @@ def image_platform(engine: Engine, image: str) -> str:
     Raises:
         EngineError: the engine does not answer.
     """
-    found = _inspect(engine, image)
+    found = inspect_image(engine, image)
     return _platform(found) if found is not None else ""
 
 
@@ -57,7 +57,16 @@ def _by_digest(engine: Engine, digest: str) -> str:
     return ""
 
 
-def _inspect(engine: Engine, image: str) -> dict[str, Any] | None:
+def inspect_image(engine: Engine, image: str) -> dict[str, Any] | None:
+    """All the engine knows of an image; None where the node does not have it.
+
+    Args:
+        engine: of the node.
+        image: its name or id.
+
+    Raises:
+        EngineError: the engine does not answer.
+    """
     try:
         with engine.errors(image=image):
             return dict(engine.api.inspect_image(image))

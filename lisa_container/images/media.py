@@ -6,6 +6,8 @@ https://github.com/moby/docker-image-spec.
 
 from __future__ import annotations
 
+import hashlib
+
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
@@ -31,3 +33,8 @@ OPAQUE = ".wh..wh..opq"
 
 XATTR = "SCHILY.xattr."
 """Begin of the pax record of an extended attribute, as Go's archive/tar and star write it."""
+
+
+def digest_of(content: bytes) -> str:
+    """The digest by which both formats name it: `sha256:…` (image-spec, descriptor.md)."""
+    return f"sha256:{hashlib.sha256(content).hexdigest()}"

@@ -28,6 +28,7 @@ from lisa_container.images.media import (
     OCI_LAYOUT_FILE,
     OCI_MANIFEST,
     OCI_NAME,
+    digest_of,
 )
 from lisa_container.images.names import full_name, with_registry
 
@@ -104,9 +105,9 @@ class LayeredImage:
         self._settings = dict(settings)
         self.config = self._config()
         """What the engine keeps of it beside the layers, as JSON."""
-        self.id = _digest(self.config)
+        self.id = digest_of(self.config)
         """What the engine calls it once it was loaded from a saved archive: `sha256:…`."""
-        self.digest = _digest(self._manifest())
+        self.digest = digest_of(self._manifest())
         """Of its manifest, as a registry would call it: `sha256:…`."""
         self.reference = f"{LOCAL_REPOSITORY}{NAME}:{self.id[7 : 7 + _KEY_DIGITS]}"
         """Its name, for `ContainerTestConfig(image=…)`: the same for the same content."""
@@ -176,7 +177,7 @@ class LayeredImage:
         for folder in (BLOBS, f"{BLOBS}/sha256"):
             yield header(folder, _FOLDER)
         for content in (self.config, manifest):
-            yield from _member(_blob(_digest(content)), content)
+            yield from _member(_blob(digest_of(content)), content)
         # One that is there twice is written once.
         for layer in {layer.digest: layer for layer in self.layers}.values():
             yield header(_blob(layer.digest), _FILE, layer.size)
@@ -212,7 +213,7 @@ class LayeredImage:
         )
 
     def _index(self, manifest: bytes, name: str) -> dict[str, Any]:
-        described = _descriptor(OCI_MANIFEST, _digest(manifest), len(manifest))
+        described = _descriptor(OCI_MANIFEST, digest_of(manifest), len(manifest))
         os_name, architecture, *variant = self.platform.split("/")
         described["platform"] = {"architecture": architecture, "os": os_name}
         if variant:
@@ -236,10 +237,6 @@ class LayeredImage:
 
 def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
-
-
-def _digest(content: bytes) -> str:
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
 
 
 def _blob(digest: str) -> str:

@@ -15,9 +15,8 @@ from typing import Callable
 
 from lisa_container.images.layers import LayerEntry
 from lisa_container.images.layers.tar import END, header, padding
-from lisa_container.images.media import DOCKER_MANIFEST_FILE
+from lisa_container.images.media import DOCKER_MANIFEST_FILE, digest_of
 from lisa_container.images.ship.pack import PackedLayer
-from lisa_container.images.ship.shipment import digest_of
 
 _FILE = LayerEntry(mode=0o644)
 # A layer of ours may come as one chunk; whoever watches wants to hear of it meanwhile.

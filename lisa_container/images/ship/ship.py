@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Callable
+from typing import Callable
 
 from lisa.node import Node
 
@@ -22,9 +22,9 @@ from lisa_container.errors import (
     ConfigError,
     EngineError,
     ImageNameTakenError,
-    ImageNotFoundError,
     ShipError,
 )
+from lisa_container.images.find import inspect_image
 from lisa_container.images.lock import image_lock
 from lisa_container.images.names import full_name
 from lisa_container.images.ship.pack import Packer
@@ -42,7 +42,7 @@ _STOP_TIMEOUT = 5.0
 # On an image that goes with the run: the id that it has where it came from.
 _ORIGIN_LABEL = "lisa_container.image"
 
-Progress = Callable[[str, int, int], object]
+OnProgress = Callable[[str, int, int], object]
 """Called with a node's name, the bytes of its missing layers that were sent so far, and of all that
 it misses; from several threads."""
 
@@ -75,7 +75,7 @@ def ship(
     platform: str = "",
     keep: bool = False,
     compress: bool = True,
-    on_progress: Progress | None = None,
+    on_progress: OnProgress | None = None,
 ) -> list[Shipped]:
     """Bring an image to nodes that reach no registry; each is sent only the layers that it lacks.
 
@@ -94,7 +94,7 @@ def ship(
             it goes with the run, and carries labels for that, which make it another id.
         compress: whether layers that get smaller by it are sent compressed. By default they are,
             which is quicker up to some 300 Mbit/s to one node, and to n nodes up to n times that.
-        on_progress: see `Progress`.
+        on_progress: see `OnProgress`.
 
     Returns:
         What became of it, for each node, in their order.
@@ -142,7 +142,7 @@ def _own_name(shipment: Shipment) -> str:
 def _to_node(
     engine: Engine, shipment: Shipment, sender: Sender, reference: str, keep: bool
 ) -> Shipped:
-    there = _find(engine, reference)
+    there = inspect_image(engine, reference)
     labels: dict[str, str] = {}
     if not keep:
         labels = {**Lease.of(engine).labels(), _ORIGIN_LABEL: shipment.id}
@@ -161,14 +161,6 @@ def _to_node(
     if old and not keep:
         _remove(engine, old)
     return Shipped(engine.name, reference, loaded, sender.layers, sender.sent)
-
-
-def _find(engine: Engine, reference: str) -> dict[str, Any] | None:
-    try:
-        with engine.errors(image=reference):
-            return dict(engine.api.inspect_image(reference))
-    except ImageNotFoundError:
-        return None
 
 
 def _remove(engine: Engine, image: str) -> None:

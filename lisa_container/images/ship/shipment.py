@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Callable
 
 from lisa_container.images.layers import LayeredImage
+from lisa_container.images.media import digest_of
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,3 @@ class Shipment:
     def size_of(self, positions: Sequence[int]) -> int:
         """Bytes of some of the layers, as they are kept here."""
         return sum(self.layers[position].size for position in positions)
-
-
-def digest_of(content: bytes) -> str:
-    """`sha256:…`."""
-    return f"sha256:{hashlib.sha256(content).hexdigest()}"
