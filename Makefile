@@ -7,12 +7,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 RUN := runtime/log
 
-# What the tests need beside the sandbox's own packages, where this machine has none of its own: an
-# engine to start privately, and a second kind of shell.
+# Packages that the tests need in addition to the sandbox's, if this machine lacks the programs: an
+# engine, and a second kind of shell.
 missing = $(if $(shell command -v $(1) 2>/dev/null || ls /usr/sbin/$(1) 2>/dev/null),,$(2))
 TEST_PACKAGES := $(call missing,dockerd,docker.io) $(call missing,busybox,busybox-static)
 
-.PHONY: help setup packages test-packages demo test lint types docs unit bench clean
+.PHONY: help setup packages test-packages demo test run-tests soak lint types docs unit bench clean
 
 help: ## List the targets.
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' Makefile | expand -t 16
@@ -39,12 +39,20 @@ demo: setup ## Run the main job: suites in containers on a sandbox node, over SS
 	@-$(MAKE) --no-print-directory packages
 	@./tools/demo $(BIN)
 
-test: setup test-packages lint types docs ## Set-up, linters, types, docs and all tests.
+test: setup test-packages lint ## Set-up, linters, types, docs and all tests.
+	@$(MAKE) --no-print-directory -j3 types docs run-tests || \
+		{ echo "make test failed: see the lines with *** above."; exit 1; }
+
+run-tests: setup
 	@./tools/run-tests $(BIN)/python
+
+soak: setup test-packages ## The long tests at their full length (make test takes samples): six minutes.
+	LISA_CONTAINER_TEST_SOAK=1 $(BIN)/python -m pytest -m soak --timeout=7200 --durations=0
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 types: setup
 	$(BIN)/mypy

@@ -1,9 +1,8 @@
-"""Benchmarks: each row runs us beside the alternatives, in one run, and prints the ratio.
+"""Benchmarks. Each row measures lisa_container and its alternatives in one run, with the ratio.
 
-make bench all rows; writes docs/performance.md make bench ROWS="command transfer" some rows; only
-prints
+    make bench                           all rows; writes docs/performance.md
+    make bench ROWS="command transfer"   some rows; only prints
 
-A row is one module in `rows`: its docstring says what is measured and how, `measure` does it.
-What a row's numbers do not say (limits, and the measurement that shows them) is in
-`notes/<row>.md`.
+A row is a module in `rows`. Its docstring describes what is measured and how, and `measure` does
+it. `notes/<row>.md` explains the limits of a row's numbers.
 """

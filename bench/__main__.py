@@ -1,4 +1,4 @@
-"""Run rows, print the table, write the page. See `python -m bench --help`."""
+"""Run rows, print their table, and write the page. See `python -m bench --help`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ PAGE = Path(__file__).parent.parent / "docs" / "performance.md"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run it.
+    """Run the benchmarks.
 
     Returns:
-        The exit code: 1 where a row could not be run. A missed target is a result, no failure.
+        The exit code: 1 if a row could not be run. A missed target is a result, not a failure.
     """
     options = _options(arguments)
     names = [name for name in ROWS if name in (options.rows or ROWS)]
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         about = describe_machine(stage.api())
     rows = [_run(name, options.quick) for name in names]
     if options.quick:
-        about["run"] = "a quick one, which shows only that the rows work"
+        about["run"] = "a quick run, which only shows that the rows work"
     about["load"] = f"{before} before the first row, {load()} at the end"
     print(table(rows))
     path = options.page or (PAGE if names == list(ROWS) and not options.quick else None)
@@ -40,19 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         documents = {row.name: load_row(row.name).__doc__ for row in rows}
         path.write_text(page(rows, about, documents), encoding="utf-8")
     else:
-        _say("The page is written when all rows are run, or with --page.")
+        _print_progress("The page is only written when all rows are run, or with --page.")
     return int(any(row.error for row in rows))
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("rows", nargs="*", metavar="row", help=f"all, or some of {', '.join(ROWS)}")
-    parser.add_argument("--quick", action="store_true", help="only show that the rows work")
-    parser.add_argument("--page", type=Path, help="the page to write, whatever rows are run")
+    parser.add_argument("--quick", action="store_true", help="only check that the rows work")
+    parser.add_argument(
+        "--page", type=Path, help="path of the page to write, even if only some rows are run"
+    )
     options = parser.parse_args(arguments)
     unknown = [name for name in options.rows if name not in ROWS]
     if unknown:
-        parser.error(f"there is no row {', '.join(unknown)}; there are {', '.join(ROWS)}")
+        parser.error(f"unknown row {', '.join(unknown)}; legal: {', '.join(ROWS)}")
     return options
 
 
@@ -61,14 +63,14 @@ def _run(name: str, quick: bool) -> Row:
     try:
         with Stage(quick) as stage:
             row = Row(name, tuple(load_row(name).measure(stage)))
-    except Exception as error:  # the other rows are still worth having
+    except Exception as error:  # continue with the other rows
         traceback.print_exc()
         row = Row(name, error=f"{type(error).__name__}: {error}")
-    _say(f"{name}: {time.monotonic() - begin:.0f} s")
+    _print_progress(f"{name}: {time.monotonic() - begin:.0f} s")
     return row
 
 
-def _say(text: str) -> None:
+def _print_progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""Runs of `lisa -r` with the suites of this folder."""
+"""Run the suites of this folder with `lisa -r`."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def run_suite(
     """Run a suite on the stage's node, as a user with sudo.
 
     Args:
-        stage: has the node.
-        suite: a name of `suites/cases.py`.
-        cases: how many it shall have.
-        record: a file that gets a line at the begin of each case, for who watches.
-        platform: settings of the runbook's platform.
+        stage: stage with the node.
+        suite: name of a suite in `suites/cases.py`.
+        cases: number of cases.
+        record: file to which each case appends a line when it starts; None uses a temporary file.
+        **platform: settings of the runbook's platform.
 
     Returns:
-        The seconds from the begin of each case to the begin of the next one.
+        The seconds from the start of each case to the start of the next.
 
     Raises:
         AssertionError: not all cases passed.
@@ -75,6 +75,6 @@ def _runbook(stage: Stage, suite: str, platform: dict[str, Any]) -> dict[str, An
         "extension": [{"path": str(_ROOT / "bench" / "suites"), "name": "suites_of_the_bench"}],
         "environment": {"environments": [{"nodes": [node]}]},
         "platform": [{"type": "ready", **platform}],
-        # All passed, or the exit code says so.
+        # The exit code reports failed cases.
         "testcase": [{"criteria": {"name": f"{suite.lower()}_.*"}}],
     }

@@ -1,4 +1,4 @@
-"""What the numbers were measured on. No names of hosts, no paths."""
+"""Description of the machine that the numbers were measured on, without host names and paths."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import docker
 
 
 def describe_machine(api: docker.APIClient) -> dict[str, str]:
-    """What matters of this machine, and of the engine on the node.
+    """Return the relevant properties of this machine and of the node's engine.
 
     Args:
-        api: of the node's engine.
+        api: client of the node's engine.
     """
     info, version = api.info(), api.version()
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
@@ -28,7 +28,7 @@ def describe_machine(api: docker.APIClient) -> dict[str, str]:
 
 
 def load() -> str:
-    """How many processes want to run, on average of the last minute."""
+    """Return the load average of the last minute."""
     return f"{os.getloadavg()[0]:.1f}"
 
 

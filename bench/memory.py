@@ -1,4 +1,4 @@
-"""What memory this process takes (Linux, proc(5))."""
+"""Memory of this process (Linux, proc(5))."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _PROC = Path("/proc/self")
 
 
 def resident() -> float:
-    """MiB in use now, after what is garbage was collected."""
+    """Return the resident memory in MiB after a garbage collection."""
     gc.collect()
     return _status("VmRSS")
 
 
 def peak() -> float:
-    """The most MiB since `reset_peak`."""
+    """Return the peak of the resident memory in MiB since `reset_peak`."""
     return _status("VmHWM")
 
 
 def reset_peak() -> None:
-    """Forget the peak so far."""
+    """Reset the peak to the current value."""
     (_PROC / "clear_refs").write_text("5")
 
 

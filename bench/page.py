@@ -1,4 +1,4 @@
-"""The table for the terminal, and docs/performance.md."""
+"""Table for the terminal, and text of docs/performance.md."""
 
 from __future__ import annotations
 
@@ -12,26 +12,29 @@ NOTES = Path(__file__).parent / "notes"
 _INTRO = """\
 # Performance
 
-Every number here comes from `make bench`, which makes a node on this machine, reaches it over SSH
-on a virtual Ethernet pair, and runs us beside the alternatives on its real Docker Engine. This
-page is written by it; do not edit it.
+`make bench` measures every number on this page and writes the page. Do not edit it.
 
-- The ways of a row take turns (A B C A B C …) in one run, so that what else the machine does
-  meets all alike; what is quick is done several times in a turn. The numbers are medians.
-- The ratio is ours divided by the alternative's: below 1 we are quicker, or smaller.
-- The outcome of everything measured is checked: output, exit code, or the sum of the copied
-  bytes. A failure is no sample but ends the row.
-- Each row has a node of its own, freshly made. The node's users have a clean shell profile; a
-  heavy one adds to every command that starts a shell.
-- Runner and node share the machine's cores, so the runner's own work counts twice: on a node of
-  its own the engine would not wait for it.
+The benchmark creates a node on this machine and reaches it over SSH on a virtual Ethernet pair. The
+node has a real Docker Engine. lisa_container ("ours") and its alternatives use this engine.
+
+- lisa_container and the alternatives of a row take turns (A B C A B C …), so that other work on the
+  machine affects all of them equally. Quick calls are repeated in each turn. The numbers are
+  medians.
+- The ratio is our median divided by the alternative's median. Below 1, lisa_container is faster or
+  smaller.
+- Every outcome is checked: the output, the exit code, or the checksum of copied bytes. A failure
+  ends the row.
+- Each row has a new node. The node's users have an empty shell profile. A slow profile would delay
+  every command that starts a shell.
+- Runner and node share the machine's cores, so the engine also waits for the runner's work. On a
+  separate node, the engine would not wait.
 
 Measured on:
 """
 
 
 def table(rows: Sequence[Row]) -> str:
-    """All lines of the rows, as a table in Markdown that a terminal shows well, too."""
+    """Return all lines of the rows as a Markdown table that is also readable in a terminal."""
     cells = [["row", *HEADINGS]]
     for row in rows:
         cells += [[row.name, *line.cells()] for line in row.lines]
@@ -46,12 +49,12 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def page(rows: Sequence[Row], about: Mapping[str, str], documents: Mapping[str, str]) -> str:
-    """The page's text.
+    """Return the text of the page.
 
     Args:
-        rows: in order.
-        about: the machine.
-        documents: by the row's name, what it measures and how: a title, an empty line, more.
+        rows: rows in order.
+        about: properties of the machine.
+        documents: docstring of each row by its name: a title, an empty line, and the description.
     """
     parts = [_INTRO, "\n".join(f"- {name}: {value}" for name, value in about.items())]
     parts.append(f"\n{table(rows)}\n")

@@ -1,8 +1,7 @@
-"""The engine's API with nothing of ours: the SDK on the engine's own socket, in processes of its
-own.
+"""Engine API without lisa_container: the SDK on the engine's own socket, in separate processes.
 
-Several processes, not threads: the alternative shall be as quick as the engine lets it, and not
-be held up by Python's interpreter lock or by what runs in this process.
+Processes instead of threads, so that Python's interpreter lock and the work of this process do not
+slow the alternative down.
 """
 
 from __future__ import annotations
@@ -20,20 +19,20 @@ _REQUEST_TIMEOUT = 600
 
 
 def open_api(socket: str) -> docker.APIClient:
-    """The SDK on a socket.
+    """Return an SDK client for a socket.
 
     Args:
-        socket: as `unix://<path>`.
+        socket: URL of the socket, `unix://<path>`.
     """
     return docker.APIClient(base_url=socket, version="auto", timeout=_REQUEST_TIMEOUT)
 
 
 def create_and_start(api: docker.APIClient, settings: dict[str, Any]) -> str:
-    """A running container; its id.
+    """Create and start a container, and return its id.
 
     Args:
-        api: of the engine.
-        settings: what to send to `POST /containers/create`.
+        api: client of the engine.
+        settings: body of `POST /containers/create`.
     """
     container: str = api.create_container_from_config(settings)["Id"]
     api.start(container)
@@ -42,7 +41,7 @@ def create_and_start(api: docker.APIClient, settings: dict[str, Any]) -> str:
 
 
 def run(api: docker.APIClient, container: str) -> None:
-    """A trivial command in a container, as the SDK's `exec_run` does it."""
+    """Run a trivial command in a container like the SDK's `exec_run`."""
     command = api.exec_create(container, ["/bin/true"])["Id"]
     api.exec_start(command)
     assert api.exec_inspect(command)["ExitCode"] == 0
@@ -54,16 +53,16 @@ def remove(api: docker.APIClient, container: str) -> None:
 
 
 class RawClients:
-    """So many processes, each with a connection of its own; a context manager.
+    """Context manager of processes that each have their own connection to the engine.
 
     Args:
-        socket: of the engine.
-        count: how many requests shall be on their way at a time.
+        socket: URL of the engine's socket.
+        count: number of processes, and so of concurrent requests.
     """
 
     def __init__(self, socket: str, count: int) -> None:
         context = multiprocessing.get_context("spawn")
-        # All of them are there before anything is measured: each waits for the others.
+        # The barrier makes sure that all processes exist before the measurement.
         barrier = context.Barrier(count, timeout=_REQUEST_TIMEOUT)
         self._pool = ProcessPoolExecutor(count, context, _open, (socket, barrier))
         for begun in [self._pool.submit(_ping) for _ in range(count)]:
@@ -83,7 +82,7 @@ class RawClients:
     def each(
         self, function: Callable[[docker.APIClient, Any], Any], items: Sequence[Any]
     ) -> list[Any]:
-        """Call a function of this module with a client and each of the items, all at once."""
+        """Call a function of this module with a client and each of the items, concurrently."""
         return list(self._pool.map(_call, [function] * len(items), items))
 
 

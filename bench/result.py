@@ -1,4 +1,4 @@
-"""What a row found: lines of numbers, and whether they are what was promised."""
+"""Results of a row: lines of numbers, and whether they meet their targets."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from enum import Enum
 
 
 class Of(Enum):
-    """What a target is about.
+    """Quantity that a target limits.
 
     RATIO: ours divided by the alternative's.
-    DIFFERENCE: ours less the alternative's.
+    DIFFERENCE: ours minus the alternative's.
     VALUE: ours alone.
     """
 
@@ -22,11 +22,11 @@ class Of(Enum):
 
 @dataclass(frozen=True)
 class Target:
-    """An upper limit: all that is measured here is better when it is less.
+    """Upper limit of a number. Less is better for everything measured here.
 
     Attributes:
-        limit: in the line's unit; a ratio has none.
-        of: what it limits.
+        limit: the limit in the line's unit; a ratio has no unit.
+        of: the limited quantity.
     """
 
     limit: float
@@ -35,16 +35,16 @@ class Target:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table.
+    """Line of the table.
 
     Attributes:
-        what: was measured; ours.
-        ours: the median.
-        other: the alternative, if there is one.
-        theirs: its median.
-        unit: of both.
-        target: what was promised; None where the line only informs.
-        samples: how many of ours the median is of.
+        what: description of our measurement.
+        ours: our median.
+        other: description of the alternative; empty if there is none.
+        theirs: the alternative's median.
+        unit: unit of both medians.
+        target: target of the line; None if the line has none.
+        samples: number of our samples.
     """
 
     what: str
@@ -57,7 +57,7 @@ class Line:
 
     @property
     def ratio(self) -> float | None:
-        """Ours divided by the alternative's; None where nothing is there to compare with."""
+        """Ours divided by the alternative's; None without an alternative."""
         return self.ours / self.theirs if self.theirs else None
 
     @property
@@ -69,14 +69,14 @@ class Line:
             return self.ours <= self.target.limit
         if self.theirs is None:
             raise ValueError(
-                f"'{self.what}' has a target of {self.target.of.value} and no alternative"
+                f"'{self.what}' has a target for its {self.target.of.value} but no alternative"
             )
         if self.target.of is Of.DIFFERENCE:
             return self.ours - self.theirs <= self.target.limit
         return self.ours <= self.target.limit * self.theirs
 
     def cells(self) -> list[str]:
-        """As text, in the order of `HEADINGS`."""
+        """Return the line's cells as text, in the order of `HEADINGS`."""
         holds = {None: "", True: "yes", False: "**missed**"}[self.holds]
         return [
             self.what,
@@ -104,12 +104,12 @@ HEADINGS = ["ours", "median", "alternative", "its median", "ratio", "target", "h
 
 @dataclass(frozen=True)
 class Row:
-    """A row that was run.
+    """Result of a row.
 
     Attributes:
-        name: of its module.
-        lines: what it found.
-        error: why it could not be run, else empty.
+        name: name of the row's module.
+        lines: lines of the table.
+        error: why the row could not be run; empty if it could.
     """
 
     name: str
@@ -118,7 +118,7 @@ class Row:
 
 
 def number(value: float) -> str:
-    """Three digits that say something, and no exponent."""
+    """Format a number with three significant digits and without an exponent."""
     if value == 0:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))

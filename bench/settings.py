@@ -1,4 +1,4 @@
-"""The settings of a container, for one just like it that is made without us."""
+"""Settings of a container, for creating an equal one without lisa_container."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from lisa_container import ContainerExecutor
 
 
 def settings_of(container: ContainerExecutor) -> dict[str, Any]:
-    """What to send to `POST /containers/create` for a container like this one.
+    """Return a body of `POST /containers/create` for a container like this one.
 
     Args:
-        container: started.
+        container: the started container.
     """
-    found = container.inspect()
-    # The engine names the host after the container's id.
-    config = {name: value for name, value in found["Config"].items() if name != "Hostname"}
-    return {**config, "HostConfig": found["HostConfig"]}
+    state = container.inspect()
+    # The engine derives the host name from the container's id.
+    config = {name: value for name, value in state["Config"].items() if name != "Hostname"}
+    return {**config, "HostConfig": state["HostConfig"]}

@@ -1,4 +1,4 @@
-"""A node for a row: a sandbox on this machine, over real SSH, with a real engine."""
+"""Node for a row: a sandbox on this machine with real SSH and a real engine."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from lisa.util import constants
 from lisa.util.logger import init_logger, set_console_level
 
 from bench.raw import open_api
-from lisa_container.executor import release_lease
+from lisa_container.container.live import release_lease
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 
 BUSYBOX = "lisa_container/busybox"
-"""Made on the node of its own static busybox; see lisa_container/images/local."""
+"""Image made on the node from its own static busybox; see lisa_container/images/local."""
 
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
 class Login:
-    """Where and as whom to log in; goes to other processes, too."""
+    """Address and user for a login. Can be sent to other processes."""
 
     address: str
     port: int
@@ -42,7 +42,7 @@ class Login:
 
     @contextlib.contextmanager
     def node(self) -> Iterator[Node]:
-        """A LISA node, connected, for a `with` block."""
+        """Connect a LISA node for a `with` block."""
         node = quick_connect(
             schema.RemoteNode(
                 name="node",
@@ -63,16 +63,16 @@ class Login:
 
 
 class Stage:
-    """The node, and what the rows need around it; a context manager.
+    """Context manager with the node and the environment of a row.
 
     Args:
-        quick: whether the rows shall only show that they work.
+        quick: whether the rows only check that they work.
 
     Attributes:
-        machine: the node itself, past SSH.
-        root: who may open the engine's socket.
-        user: who has sudo without a password: the usual LISA user.
-        folder: for files on this machine; empty at first, removed at the end.
+        machine: the node, accessed without SSH.
+        root: login as root, who may open the engine's socket.
+        user: login as a user with sudo without a password, the usual LISA user.
+        folder: temporary folder on this machine.
     """
 
     def __init__(self, quick: bool = False) -> None:
@@ -100,16 +100,16 @@ class Stage:
         self._exit.close()
 
     def pick(self, full: int, quick: int) -> int:
-        """How many: of a real run, or of one that only shows that it works."""
+        """Return the number for a full run or for a quick run."""
         return quick if self.quick else full
 
     @property
     def socket(self) -> str:
-        """The engine's own socket, from this side: through the file system of the node's init."""
+        """URL of the engine's socket on this machine, through the root of the node's init."""
         return f"unix:///proc/{self.machine.pid}/root/run/docker.sock"
 
     def api(self) -> docker.APIClient:
-        """The SDK on the engine's own socket: no SSH, nothing of ours."""
+        """Return an SDK client on the engine's own socket, without SSH and lisa_container."""
         return open_api(self.socket)
 
     def _login(self, username: str) -> Login:
@@ -118,14 +118,14 @@ class Stage:
 
 
 def set_up_lisa(folder: Path) -> None:
-    """What a run of LISA sets up, where it is used as a library. Its log has only warnings.
+    """Set up LISA as a library, with a log that shows only warnings.
 
     Args:
-        folder: for its files.
+        folder: folder for LISA's files.
     """
     init_logger()
     set_console_level(logging.WARNING)
-    # It takes these for its log.
+    # LISA redirects these to its log.
     sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
     constants.RUN_ID = "bench"
     constants.RUN_LOGIC_PATH = Path("bench/run")
@@ -135,11 +135,11 @@ def set_up_lisa(folder: Path) -> None:
 
 
 def in_process(function: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Call a function in a new Python, say to see what memory it alone takes.
+    """Call a function in a new Python process, for example to measure its memory.
 
     Args:
-        function: of a module's top level; LISA is set up around it.
-        arguments: for it; pickled.
+        function: function at the top level of a module. LISA is set up before the call.
+        *arguments: arguments of the function, which are pickled.
     """
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
@@ -152,5 +152,5 @@ def _with_lisa(function: Callable[..., _Result], arguments: tuple[Any, ...]) -> 
         try:
             return function(*arguments)
         except Exception:
-            # As text: not every error can be pickled.
+            # As text, because some errors cannot be pickled.
             raise RuntimeError(traceback.format_exc()) from None

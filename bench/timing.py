@@ -1,4 +1,4 @@
-"""Taking the time of several ways to do a thing, in turns."""
+"""Measure several ways to do a thing, in turns."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Callable
 
 
 class Stopwatch:
-    """Durations in seconds, by the name of the phase.
+    """Stopwatch that collects durations in seconds by the name of a phase.
 
     with watch("start"):
         container.start()
@@ -22,25 +22,27 @@ class Stopwatch:
 
     @contextlib.contextmanager
     def __call__(self, phase: str = "") -> Iterator[None]:
+        """Measure a `with` block as a sample of a phase."""
         begin = time.perf_counter()
-        yield  # what fails is no sample
+        yield  # a failure adds no sample
         self.samples[phase].append(time.perf_counter() - begin)
 
     def median(self, phase: str = "") -> float:
-        """The median of a phase's durations."""
+        """Return the median of a phase's durations."""
         return median(self.samples[phase])
 
 
 Way = Callable[[Stopwatch], None]
-"""Does the thing, has its durations taken, and raises where the outcome is wrong."""
+"""Function that does the thing, measures it, and raises an error if the outcome is wrong."""
 
 
 def repeated(call: Callable[[], None], times: int = 1) -> Way:
-    """A way that makes a call several times in each of its turns.
+    """Return a way that makes a call several times in each turn.
 
     Args:
-        call: does the thing once, and raises where the outcome is wrong.
-        times: more for what is quick, so that all ways are given about the same time.
+        call: function that does the thing once, and raises an error if the outcome is wrong.
+        times: number of calls in a turn; more for quick calls, so that all turns take about as
+            long.
     """
 
     def way(watch: Stopwatch) -> None:
@@ -52,12 +54,12 @@ def repeated(call: Callable[[], None], times: int = 1) -> Way:
 
 
 def interleave(ways: Mapping[str, Way], rounds: int, warm_up: bool = True) -> dict[str, Stopwatch]:
-    """Take turns: A B C A B C …, so that what else the machine does meets all alike.
+    """Run ways in turns (A B C A B C …), so that other work on the machine affects all alike.
 
     Args:
-        ways: by name.
-        rounds: how many turns each gets.
-        warm_up: whether one further round goes first, which does not count.
+        ways: ways by name.
+        rounds: number of turns of each way.
+        warm_up: whether to run one more round first that is not measured.
     """
     if warm_up:
         for way in ways.values():

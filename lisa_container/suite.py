@@ -10,39 +10,61 @@ from typing import Any, Callable, TypeVar, overload
 
 from lisa import Environment, Node, TestSuite
 from lisa.testsuite import TestResult
-from lisa.util import PassedException, SkippedException
-from lisa.util.parallel import run_in_parallel
+from lisa.util.parallel import cancel, run_in_parallel
 
-from lisa_container import cases, interrupt, reports, upcoming
-from lisa_container.artifacts.listener import RunListener
-from lisa_container.capture.evidence import NoiseRule
-from lisa_container.capture.files import told
-from lisa_container.capture.normalise import RuleSet
-from lisa_container.capture.snapshot import snapshots_of
-from lisa_container.cases import CaseRecorder
-from lisa_container.command import Command, CommandResult, wait_for_kills
+from lisa_container.cases import selection, upcoming
+from lisa_container.cases import status as reports
+from lisa_container.cases.environments import in_containers
+from lisa_container.cases.life import CaseLife, case_code, case_on_nodes
+from lisa_container.cases.recorder import CaseRecorder, failure_of
+from lisa_container.cases.retries import counted_as_running
+from lisa_container.cases.started import follow_containers
 from lisa_container.config import ContainerTestConfig, Scope
-from lisa_container.engine.waiting import bounded
+from lisa_container.container import interrupt
+from lisa_container.container.kills import wait_for_kills
+from lisa_container.container.one_shot import run_in_new_container
+from lisa_container.container.request import Command
+from lisa_container.container.result import CommandResult
+from lisa_container.engine.installation import ensure_engine
 from lisa_container.errors import ConfigError
+from lisa_container.evidence import NoiseRule
 from lisa_container.executor import ContainerExecutor
-from lisa_container.listening import listen
-from lisa_container.sharing import NodeContainers, keep_if_asked
+from lisa_container.notifiers.full_disk import DiskListener
+from lisa_container.notifiers.history import RunListener
+from lisa_container.notifiers.listener import listen
+from lisa_container.notifiers.masked_messages import MaskedMessages
+from lisa_container.snapshots.normalise import RuleSet
 
 Case = Callable[..., None]
 C = TypeVar("C", bound=Case)
 
-# Suites are imported by LISA's main thread, the only one that may do this.
-interrupt.install()
+# LISA imports suites in its main thread, the only one that may install a signal handler.
+interrupt.install(on_interrupt=cancel)
 listen(upcoming.Upcoming)
+listen(MaskedMessages)
 listen(RunListener)
+listen(DiskListener)
 listen(reports.CaseStatus)
+follow_containers()
 
-# On a decorated case: what it overrides; functools.wraps carries it through LISA's own decorator.
+# Attribute of a decorated case: its overrides. functools.wraps copies it to LISA's wrapper.
 _MARK = "_container_test"
+# Parameters that ask for containers.
+_CONTAINER, _CONTAINERS = "container", "containers"
+# LISA passes only arguments that a case annotates; a decorated case needs these in any case.
+_NEEDED = {
+    "node": Node,
+    "result": TestResult,
+    "variables": dict[str, Any],
+    "log_path": Path,
+}
+# Parameters of cases in addition to LISA's.
+_OF_SUITES = ("container", "containers", "host")
+_OF_DECORATED = ("container", "host")
 
 
 class ContainerTestSuite(TestSuite):
-    """A suite with a container on each node. Its cases can take it as a parameter.
+    """Suite with a container on each node, which its cases can take as a parameter.
 
         @TestSuiteMetadata(area="demo", category="functional", description="…")
         class Demo(ContainerTestSuite):
@@ -53,26 +75,31 @@ class ContainerTestSuite(TestSuite):
             def verify_host_root(self, container: ContainerExecutor, host: Node) -> None:
                 container.run("cat /host/etc/hostname", expected_exit_code=0)
 
-    Beside what LISA gives, a case can name `container` (the one on its node), `containers` (one on
-    each node of the environment, in order) and `host` (its node); `before_case` and `after_case`
-    get them in their keyword arguments. The container is made for the first case that needs it and
-    serves the suite's other cases on that node too; with `scope: case` in the config each case has
-    a fresh one. It is removed with the environment.
+    A case may have LISA's parameters and three more: `container` (the container on its node),
+    `containers` (one for each node of the environment, in order) and `host` (its node).
+    `before_case` and `after_case` can name them, too; as keyword arguments they get those that the
+    case has.
+
+    A container starts when a case's parameters or its code first ask for it, and serves the suite's
+    other cases on that node. With `scope: case` in the config each case gets a fresh one. The
+    container is removed with the environment.
 
     Snapshots of outputs (`CommandResult.assert_output_matches`) are in `snapshots/<suite>` beside
     the suite's file.
     """
 
     output_rules: RuleSet | None = None
-    """Rules of normalisation for the suite's snapshots; None: `default_rules()`. Set it on the
+    """Rules of normalisation for the suite's snapshots; None means `default_rules()`. Set on the
     class."""
 
     change_rules: Sequence[NoiseRule] | None = None
-    """Rules for what `changes.json` leaves out; None: `default_noise_rules()`. Set it on the
-    class."""
+    """Rules for changes that `changes.json` leaves out; None means `default_noise_rules()`. Set on
+    the class."""
+
+    _case: CaseRecorder | None = None
 
     def _get_container_config(self) -> ContainerTestConfig:
-        """What the suite's container shall be. Override it."""
+        """Return the config of the suite's container; override this method."""
         raise ConfigError(
             f"suite '{type(self).__name__}' names no container: override _get_container_config() "
             "and return ContainerTestConfig(image=…)"
@@ -80,47 +107,83 @@ class ContainerTestSuite(TestSuite):
 
     @functools.cached_property
     def container_config(self) -> ContainerTestConfig:
-        """The suite's config."""
+        """Config of the suite's container."""
         return self._get_container_config()
 
-    def _prepare_container(self, node: Node) -> ContainerExecutor:
-        """The suite's container on a node, started where it is not yet. Override to add to it.
+    def _prepare_container(self, node: Node) -> Any:
+        """Return the suite's container on a node; start it first if it does not run.
+
+        Override this method to prepare the container further, and call it by `super()`. The
+        override need not return anything.
 
         Args:
-            node: of the environment.
+            node: Node of the environment.
+
+        Returns:
+            The `ContainerExecutor`.
 
         Raises:
-            ConfigError, EngineError: it cannot be had; nothing stays behind.
+            ConfigError: The config is wrong; nothing was created.
+            EngineError: The container cannot be started; nothing stays on the node.
         """
-        if self.container_config.scope is Scope.SUITE:
-            return NodeContainers.of(node).shared(type(self).__qualname__, self.container_config)
-        if node not in self._of_this_case:
-            self._of_this_case[node] = NodeContainers.of(node).fresh(self.container_config)
-        return self._of_this_case[node]
+        return self._life.container_on(node)
 
-    def _run_in_container(self, node: Node, command: Command, **kwargs: Any) -> CommandResult:
-        """Run a command in the suite's container on a node.
+    def _run_in_container(
+        self,
+        node: Node,
+        command: Command,
+        *,
+        remove: bool | None = None,
+        detach: bool = False,
+        name: str | None = None,
+        **options: Any,
+    ) -> CommandResult:
+        """Run a command in the suite's container on a node, or in a container of its own.
+
+        With `remove`, `detach` or `name` the command is the first process of a new container with
+        the suite's config, as with `DockerAdvanced.run_in_container`.
 
         Args:
-            node: of the environment.
-            command: as for `ContainerExecutor.run`.
-            kwargs: likewise.
+            node: Node of the environment.
+            command: See `ContainerExecutor.run`.
+            remove: Remove the container of its own when it ends; the default there.
+            detach: Return at once, with the id of the container of its own as stdout.
+            name: Name of the container of its own.
+            options: Further arguments of `ContainerExecutor.run`, such as `working_dir` and
+                `environment`. A container of its own takes `cwd` or `working_dir`, `update_envs` or
+                `environment`, `user`, `timeout` (seconds) and `expected_exit_code`.
+
+        Raises:
+            ConfigError: An argument is wrong; nothing was created.
+            EngineError: See `ContainerExecutor.run`.
         """
-        return self._prepare_container(node).run(command, **kwargs)
+        if remove is None and not detach and name is None:
+            return self._container_on(node).run(command, **options)
+        return run_in_new_container(
+            ensure_engine(node),
+            self.container_config,
+            command,
+            name,
+            remove=remove is not False,
+            detach=detach,
+            **options,
+        )
 
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
-        """The runbook's variables that are visible to cases (`is_case_visible: true`)."""
+        """Variables of the runbook that cases may see (`is_case_visible: true`)."""
         return {}
 
     @functools.cached_property
-    def _of_this_case(self) -> dict[Node, ContainerExecutor]:
+    def _mistakes(self) -> dict[str, ConfigError]:
+        """Mistakes of cases, by the names of the cases; such a case fails before anything else."""
         return {}
 
     @functools.cached_property
-    def _containers(self) -> list[ContainerExecutor]:
-        """Those given to the present case, one for each node."""
-        return []
+    def _life(self) -> CaseLife:
+        config = self.container_config
+        is_needed = functools.partial(_is_to_come, self, config)
+        return CaseLife(self, config, is_needed, False, self._case)
 
     def start(
         self,
@@ -128,88 +191,143 @@ class ContainerTestSuite(TestSuite):
         case_results: list[TestResult],
         case_variables: dict[str, Any],
     ) -> None:
-        """LISA's entry to the suite. Methods are wrapped for this run, on the object, so that a
-        user's own `before_case` and `after_case` need not call ours."""
+        """Run cases; LISA calls this.
+
+        The methods of this object are wrapped, so that a user's own `before_case` and `after_case`
+        need not call a method of this class.
+
+        Args:
+            environment: LISA's environment.
+            case_results: LISA's results of the cases to run.
+            case_variables: Variables of the runbook that cases may see.
+        """
         own: Any = self
+        where = type(self).__name__
+        guest_mistake = selection.find_guest_mistake(where, environment.default_node)
+        for result in case_results:
+            name = result.runtime_data.name
+            mistake = guest_mistake or _find_mistake(type(self), name)
+            if mistake is not None:
+                self._mistakes[name] = mistake
         own.variables = dict(case_variables)
         for result in case_results:
             name = result.runtime_data.name
-            own.__dict__.setdefault(name, self._with_container(getattr(self, name)))
-        own.before_case = self._with_container(self.before_case)
+            own.__dict__.setdefault(name, self._with_container(getattr(self, name), is_case=True))
+        own._prepare_container = self._container_on
+        own.before_case = self._with_container(self.before_case, is_case=False)
         own.after_case = self._then_release(self.after_case)
         try:
             super().start(environment, case_results, case_variables)
         finally:
-            self._release_case()  # after_case may not have come to its end
+            self._end_case()  # where `after_case` was not called or did not finish
 
-    def _with_container(self, method: Case) -> Case:
-        """The method with the suite's containers among its keyword arguments."""
+    def _with_container(self, method: Case, is_case: bool) -> Case:
+        """Return the method with the suite's containers among its keyword arguments."""
 
         @functools.wraps(method)
         def wrapper(**kwargs: Any) -> None:
-            if self._is_decorated(kwargs["result"]):
-                method(**kwargs)  # the decorator brings a container of its own
+            mistake = self._mistakes.get(kwargs["result"].runtime_data.name)
+            if mistake is not None:
+                if is_case:
+                    raise mistake
                 return
-            nodes = list(kwargs["environment"].nodes.list())
-            upcoming.begins(kwargs["result"].id_)
-            self._containers = self._prepare_all(nodes)
-            case = CaseRecorder.of(kwargs["result"], kwargs["log_path"])
-            for container in self._containers:
-                case.add(container, self.container_config)
-            for each in self._of_this_case:
-                NodeContainers.of(each).prepare_next(
-                    self.container_config, self._is_another_to_come, as_node=False
-                )
-            try:
-                with snapshots_of(self, self.variables):
-                    method(**kwargs, **self._container_arguments(kwargs))
-            except BaseException as error:
-                for each, container in zip(nodes, self._containers):
-                    keep_if_asked(each, container, error)
-                raise
+            result: TestResult = kwargs["result"]
+            upcoming.begins(result.id_)
+            self._begin_case(result, kwargs["log_path"])
+            if is_case and self._is_decorated(result):
+                method(**kwargs)  # the decorator starts another container
+                return
+            asked = _asked_for(type(self), result.runtime_data.name, method)
+            self._start_containers(asked, kwargs)
+            assert self._case is not None
+            with case_code(self._case, self, self.variables):
+                method(**kwargs, **self._container_arguments(kwargs))
 
         return wrapper
 
     def _then_release(self, method: Case) -> Case:
-        """`after_case` with the containers there are; those of the case go after it."""
+        """Return `after_case` wrapped: evidence is taken before it, and the case ends after it."""
 
         @functools.wraps(method)
         def wrapper(**kwargs: Any) -> None:
+            if kwargs["result"].runtime_data.name in self._mistakes:
+                return
             wait_for_kills()
             result: TestResult = kwargs["result"]
-            case = CaseRecorder.found(result)
-            if case is not None:
-                case.take_within(cases.failure_of(result), self.change_rules)
+            if self._case is not None and self._case.containers:
+                failure = failure_of(result)
+                with counted_as_running(result, kwargs["node"]):
+                    self._case.take(failure)
             try:
+                self._start_containers(_asked_by(method), kwargs)
                 method(**kwargs, **self._container_arguments(kwargs))
             finally:
-                if case is not None:
-                    case.end()
-                self._release_case()
+                with counted_as_running(result, kwargs["node"]):
+                    self._end_case()
 
         return wrapper
+
+    def _start_containers(self, asked: set[str], kwargs: dict[str, Any]) -> None:
+        """Start the containers that parameters ask for."""
+        nodes: list[Node] = []
+        if _CONTAINERS in asked:
+            nodes = list(kwargs["environment"].nodes.list())
+        elif _CONTAINER in asked:
+            nodes = [kwargs["node"]]
+        if len(nodes) == 1:
+            self._container_on(nodes[0])
+        elif nodes:
+            run_in_parallel([functools.partial(self._container_on, node) for node in nodes])
 
     def _container_arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         node: Node = kwargs["node"]
         arguments: dict[str, Any] = {"host": node}
-        if self._containers:
-            index = list(kwargs["environment"].nodes.list()).index(node)
-            arguments.update(container=self._containers[index], containers=self._containers)
+        if "_life" in vars(self):
+            nodes = list(kwargs["environment"].nodes.list())
+            arguments[_CONTAINERS] = self._life.containers_on(nodes)
+            for container in self._life.containers_on([node]):
+                arguments[_CONTAINER] = container
         return arguments
 
-    def _prepare_all(self, nodes: list[Node]) -> list[ContainerExecutor]:
-        if len(nodes) == 1:
-            return [self._prepare_container(nodes[0])]
-        return run_in_parallel([functools.partial(self._prepare_container, x) for x in nodes])
+    def _container_on(self, node: Node) -> ContainerExecutor:
+        """Return the case's container on a node, prepared and recorded."""
+        if node in self._preparing:  # asked for by the user's own `_prepare_container`
+            return self._life.container_on(node)
+        for executor in self._life.containers_on([node]):
+            if executor.is_running:
+                return executor
+        self._preparing.add(node)
+        try:
+            prepared: object = type(self)._prepare_container(self, node)
+        finally:
+            self._preparing.discard(node)
+        if not isinstance(prepared, ContainerExecutor):
+            prepared = self._life.container_on(node)
+        self._life.use(node, prepared)
+        return prepared
 
-    def _release_case(self) -> None:
-        self._containers = []
-        while self._of_this_case:
-            node, executor = self._of_this_case.popitem()
-            NodeContainers.of(node).end_case(executor, self._is_another_to_come)
+    @property
+    def _preparing(self) -> set[Node]:
+        """Nodes whose container is being prepared."""
+        nodes: set[Node] = vars(self).setdefault("_nodes_in_preparation", set())
+        return nodes
 
-    def _is_another_to_come(self) -> bool:
-        return _is_to_come(self, self.container_config)
+    def _begin_case(self, result: TestResult, folder: Path) -> None:
+        """Begin the record of a case, unless it has begun."""
+        if self._case is None or self._case.id != result.id_:
+            vars(self).pop("_life", None)
+            self._case = CaseRecorder.of(result, folder)
+            self._case.rules = self.change_rules
+
+    def _end_case(self) -> None:
+        """End the record, and give back the containers of this case alone."""
+        case, self._case = self._case, None
+        try:
+            if case is not None:
+                case.end()
+        finally:
+            if "_life" in vars(self):
+                self._life.end()
 
     def _is_decorated(self, result: TestResult) -> bool:
         return hasattr(getattr(type(self), result.runtime_data.name), _MARK)
@@ -245,20 +363,23 @@ def container_test(
         def verify_inside(self, node: Node, host: Node) -> None:
             node.execute("cat /proc/1/status")
 
-    The `node` of the case is the container as a LISA node; a `host` is the machine underneath, and
-    a `container` the `ContainerExecutor`. It goes above or below `@TestCaseMetadata`, bare or with
-    arguments. In a `ContainerTestSuite` what it does not name comes from the suite's config.
+    The case's `node` is the container as a LISA node, `host` is the node that the container runs
+    on, and `container` is the `ContainerExecutor`. A case that takes `environment` gets a container
+    on each node, and `environment.nodes` are the containers. `before_case` and `after_case` get the
+    host: LISA calls them before the container starts and after it ends. The decorator stands above
+    or below `@TestCaseMetadata`, with or without arguments. In a `ContainerTestSuite` fields that
+    are not given come from the suite's config.
 
     Args:
-        image: of the container.
-        privileged: as far as the engine can.
-        mount_host_root: the node's `/` at `/host`.
-        volumes: host path to container path, with an optional `:ro`.
-        environment: variables.
-        options: any other field of `ContainerTestConfig`.
+        image: Image of the container.
+        privileged: Grant all that the engine can grant.
+        mount_host_root: Mount the node's `/` at `/host`.
+        volumes: Path on the node to path in the container, with an optional `:ro`.
+        environment: Environment variables.
+        options: Any other field of `ContainerTestConfig`.
 
     Raises:
-        ConfigError: a wrong value, at once.
+        ConfigError: A value is wrong; raised when the suite is imported.
     """
     if callable(image):
         return _decorate(image, {})
@@ -280,64 +401,74 @@ def _decorate(case: Case, overrides: dict[str, Any]) -> Case:
     @functools.wraps(case)
     def wrapper(suite: TestSuite, **kwargs: Any) -> None:
         node: Node = kwargs["node"]
+        where = f"{type(suite).__name__}.{case.__name__}"
+        mistake = selection.find_guest_mistake(where, node) or _find_mistake(
+            type(suite), case.__name__
+        )
+        if mistake is not None:
+            raise mistake
         config = _base_config(suite).merged(**overrides).require_image()
-        containers = NodeContainers.of(node)
         is_needed = functools.partial(_is_to_come, suite, config)
-        upcoming.begins(kwargs["result"].id_)
-        if config.scope is Scope.CASE:
-            executor = containers.fresh(config)
-            containers.prepare_next(config, is_needed, as_node=True)
-        else:
-            executor = containers.shared(type(suite).__qualname__, config)
-        recorder = CaseRecorder.of(kwargs["result"], kwargs["log_path"])
-        failure: str | None = None
-
-        def end() -> None:
-            recorder.take_within(failure, getattr(suite, "change_rules", None))
-            recorder.end()
-            if config.scope is Scope.CASE:
-                containers.end_case(executor, is_needed)
-
-        try:
-            recorder.add(executor, config)
+        facts = (kwargs[name] for name in ("result", "log_path", "variables"))
+        environment: Environment | None = kwargs.get("environment")
+        nodes = [node] if environment is None else list(environment.nodes.list())
+        with case_on_nodes(suite, config, is_needed, nodes, *facts) as executors:
+            executor = executors[nodes.index(node)]
             kwargs.update(node=executor.node, container=executor, host=node)
-            with snapshots_of(suite, kwargs["variables"]):
-                case(suite, **{name: kwargs[name] for name in parameters if name in kwargs})
-        except BaseException as error:
-            keep_if_asked(node, executor, error)
-            if not isinstance(error, (SkippedException, PassedException)):
-                failure = told(error)
-            raise
-        finally:
-            # As one job: what ended the case may come again meanwhile, and the container must not
-            # go before its evidence.
-            bounded(end, None)
+            if environment is not None:
+                kwargs["environment"] = in_containers(environment, executors)
+            case(suite, **{name: kwargs[name] for name in parameters if name in kwargs})
 
-    # LISA gives a case only what it annotates, and we need these also where the case does not.
-    needed = {
-        "node": Node,
-        "result": TestResult,
-        "variables": dict[str, Any],
-        "log_path": Path,
-    }
-    wrapper.__annotations__ = {**needed, **case.__annotations__}
+    wrapper.__annotations__ = {**_NEEDED, **case.__annotations__}
     setattr(wrapper, _MARK, overrides)
     return wrapper
 
 
+def _find_mistake(suite: type[TestSuite], name: str) -> ConfigError | None:
+    """Return the mistake of a case that has a container; None for all other cases."""
+    case = getattr(suite, name, None)
+    is_decorated = hasattr(case, _MARK)
+    if case is None or not (is_decorated or issubclass(suite, ContainerTestSuite)):
+        return None
+    where = f"{suite.__name__}.{name}"
+    own = _OF_DECORATED if is_decorated else _OF_SUITES
+    given = (*_NEEDED, *own) if is_decorated else ()
+    mistake = selection.find_parameter_mistake(case, where, own, given)
+    return mistake or selection.runbook_guest_mistake(where if is_decorated else suite.__name__)
+
+
+listen(selection.watch_selection(_find_mistake))
+
+
 def _is_to_come(suite: TestSuite, config: ContainerTestConfig) -> bool:
-    """Whether a case of the suite is still to come that wants a container of its own like this."""
+    """Return whether a later case of the suite needs a fresh container with this config."""
     names = upcoming.cases_of(suite._metadata.name)
     configs = [_config_of(suite, name) for name in dict.fromkeys(names)]
     return any(x.scope is Scope.CASE and x.key() == config.key() for x in configs if x is not None)
 
 
 def _config_of(suite: TestSuite, name: str) -> ContainerTestConfig | None:
-    """What the container of a case will be; None where it has none."""
+    """Return the config of a case's container, or None for a case without one."""
     overrides = getattr(getattr(type(suite), name, None), _MARK, None)
     if overrides is not None:
         return _base_config(suite).merged(**overrides)
-    return suite.container_config if isinstance(suite, ContainerTestSuite) else None
+    if isinstance(suite, ContainerTestSuite) and _asked_for(type(suite), name, suite.before_case):
+        return suite.container_config
+    return None
+
+
+def _asked_for(suite: type[TestSuite], name: str, method: Case) -> set[str]:
+    """Return the parameters of a case, and of a method run for it, that ask for containers."""
+    case = getattr(suite, name, None)
+    # The parameters of a decorated case mean the container of the decorator.
+    return _asked_by(method) | (set() if hasattr(case, _MARK) else _asked_by(case))
+
+
+def _asked_by(method: Case | None) -> set[str]:
+    """Return the parameters of a method that ask for containers: those without a default."""
+    parameters = inspect.signature(method).parameters.values() if method is not None else ()
+    required = {each.name for each in parameters if each.default is each.empty}
+    return required & {_CONTAINER, _CONTAINERS}
 
 
 def _base_config(suite: TestSuite) -> ContainerTestConfig:

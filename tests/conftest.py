@@ -10,30 +10,51 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
+import hypothesis.core
 import pytest
-from lisa import schema, secret
-from lisa.node import Node, quick_connect
+from lisa import secret
+from lisa.node import Node
 from lisa.util import constants
 from lisa.util.logger import add_handler, init_logger, remove_handler
 
-from lisa_container.engine.client import Engine
-from lisa_container.executor import release_lease
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
-
-# It is a plugin, whose fixtures tests take, and a module that they import from.
-pytest.register_assert_rewrite("archives")
-
-BUSYBOX = "lisa_container/busybox"
+from tests.support.debian import DEBIAN, common_folder, put_debian
+from tests.support.leftovers import leftovers, wait_until_as_before
+from tests.support.nodes import connect, connect_as, disconnect, disconnect_all
+from tests.support.soak import SEED, SEED_VARIABLE, SOAKS
 
 # In the background, or under nohup, these are ignored, and what a test starts would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+GIVEN_NODE = os.environ.get("LISA_CONTAINER_TEST_NODE", "")
+
+END_RELAYS = (
+    "pkill -f '/(var/)?run/[a-z/.]*sock [0-9]+ [0-9.]+$'; sleep 0.1; rm -rf /run/lisa_container_*"
+)
+# Images are a cache, and a file may look for those that another has made. Dear ones stay. Twice: an
+# image that another is made of goes after that.
+REMOVE_IMAGES = (
+    "for turn in 1 2; do docker images --format '{{.Repository}}:{{.Tag}}' "
+    "| grep -vE '^lisa_container/(busybox|debian|tools):' | xargs -r docker rmi -f; "
+    "docker image prune -f; done"
+)
+
 # A session of LISA gives these; here LISA is used as a library.
 init_logger()
+
+
+def pytest_report_header() -> str:
+    """Name the seed of this run, for another one with the same samples."""
+    kind = "all of each long test" if SOAKS else "samples of long tests"
+    return f"{kind}; {SEED_VARIABLE}={SEED} repeats what is drawn at random"
+
+
+def pytest_configure() -> None:
+    """Let property tests draw by the seed of the run, too."""
+    hypothesis.core.global_force_seed = SEED
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -55,11 +76,72 @@ def no_secrets() -> Iterator[None]:
     secret.reset()
 
 
+# Tests in these folders kill, hide and cut off what a node needs.
+OWN_NODE_FOLDERS = ("attack", "lease")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give the files of some folders a node of their own."""
+    for item in items:
+        module = item.getparent(pytest.Module)
+        if module and item.path.parent.name in OWN_NODE_FOLDERS:
+            module.add_marker(pytest.mark.own_node)
+
+
+class SharedNode:
+    """The sandbox node of this process, started when the first test wants one."""
+
+    def __init__(self) -> None:
+        self._sandbox: Sandbox | None = None
+
+    def get(self) -> Sandbox:
+        """Return the running sandbox."""
+        self._sandbox = self._sandbox or start_sandbox(1)
+        return self._sandbox
+
+    def has(self, machine: SandboxNode) -> bool:
+        """Return whether this is the node."""
+        return self._sandbox is not None and machine in self._sandbox.nodes
+
+    def stop(self) -> None:
+        """End the node; the next test that wants one gets a new one."""
+        if self._sandbox:
+            self._sandbox.stop()
+        self._sandbox = None
+
+
+@pytest.fixture(scope="session")
+def shared_node() -> Iterator[SharedNode]:
+    """The node for the files of this process that leave a node as it was."""
+    shared = SharedNode()
+    yield shared
+    shared.stop()
+
+
 @pytest.fixture(scope="module")
-def sandbox() -> Iterator[Sandbox]:
-    """One sandbox node for the tests of a file; they leave it as it was."""
-    with start_sandbox(1) as running:
-        yield running
+def sandbox(request: pytest.FixtureRequest, shared_node: SharedNode) -> Iterator[Sandbox]:
+    """One sandbox node for the tests of a file.
+
+    Other files use it, too, and each must leave it as it was. A file whose tests cannot has the mark
+    `own_node` and gets a node that ends with it.
+    """
+    if request.node.get_closest_marker("own_node"):
+        with start_sandbox(1) as running:
+            yield running
+            disconnect_all()
+        return
+    running = shared_node.get()
+    (machine,) = running.nodes
+    before = leftovers(machine, leases=True)
+    yield running
+    disconnect_all()
+    # A relay stays until it is idle for a while, which tests/engine/test_relay.py sees.
+    machine.run(END_RELAYS, check=False)
+    left = wait_until_as_before(machine, before, leases=True)
+    if left:
+        shared_node.stop()
+        pytest.fail("the tests of this file left on the node:\n" + "\n".join(left))
+    machine.run(REMOVE_IMAGES, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -68,87 +150,90 @@ def machine(sandbox: Sandbox) -> SandboxNode:
     return sandbox.nodes[0]
 
 
-def connect(
-    address: str,
-    username: str,
-    port: int = 22,
-    key: Path | None = None,
-    password: str = "",
-    name: str = "",
-) -> Node:
-    """A connected LISA node."""
-    runbook = schema.RemoteNode(
-        name=name,
-        address=address,
-        public_address=address,
-        port=port,
-        public_port=port,
-        username=username,
-        password=password,
-        private_key_file=str(key or ""),
-    )
-    return quick_connect(runbook, logger_name=name or "node")
+@pytest.fixture
+def own_machine() -> Iterator[SandboxNode]:
+    """A node that a test may break."""
+    with start_sandbox(1) as running:
+        yield running.nodes[0]
 
 
-def connect_as(machine: SandboxNode, user: str) -> Node:
-    """A LISA node for one of a sandbox node's users: `root`, `sudo` or `password`."""
-    name = f"{machine.name}-{user}"
-    if user == "password":
-        return connect(
-            machine.address,
-            machine.password_username,
-            machine.port,
-            password=machine.password,
-            name=name,
-        )
-    username = "root" if user == "root" else machine.username
-    return connect(machine.address, username, machine.port, machine.private_key_file, name=name)
+@pytest.fixture(autouse=True)
+def left_as_it_was(request: pytest.FixtureRequest, shared_node: SharedNode) -> Iterator[None]:
+    """A test leaves nothing on the node that other tests use, but for its file's fixtures."""
+    if "machine" not in request.fixturenames:
+        yield
+        return
+    machine: SandboxNode = request.getfixturevalue("machine")
+    if not shared_node.has(machine):
+        yield
+        return
+    before = leftovers(machine, leases=False)
+    yield
+    left = wait_until_as_before(machine, before, leases=False)
+    assert not left, "the test left on the node:\n" + "\n".join(left)
 
 
-def disconnect(node: Node) -> None:
-    """The end of a node: nothing of ours goes on to use it, or a connection of its own."""
-    release_lease(node)
-    Engine.forget(node)
-    node.close()
+def _connected(machine: SandboxNode, user: str) -> Iterator[Node]:
+    node = connect_as(machine, user)
+    yield node
+    disconnect(node)
 
 
-@pytest.fixture(scope="module")
-def node(request: pytest.FixtureRequest) -> Iterator[Node]:
-    """A remote node whose user has sudo without a password: the usual LISA user."""
-    given = os.environ.get("LISA_CONTAINER_TEST_NODE", "")
-    if given:
-        username, _, address = given.rpartition("@")
+if GIVEN_NODE:
+
+    @pytest.fixture(scope="module")
+    def node() -> Iterator[Node]:
+        """The remote node that the environment names."""
+        username, _, address = GIVEN_NODE.rpartition("@")
         host, _, port = address.partition(":")
         key = Path(os.environ["LISA_CONTAINER_TEST_KEY"])
         connected = connect(host, username or "root", int(port or 22), key, name="given")
-    else:
-        connected = connect_as(request.getfixturevalue("machine"), "sudo")
-    yield connected
-    disconnect(connected)
+        yield connected
+        disconnect(connected)
+
+else:
+
+    @pytest.fixture(scope="module")
+    def node(machine: SandboxNode) -> Iterator[Node]:
+        """A remote node whose user has sudo without a password: the usual LISA user."""
+        yield from _connected(machine, "sudo")
+
+
+@pytest.fixture(scope="module")
+def debian_image(node: Node, machine: SandboxNode, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The name of a Debian image that the node has."""
+    put_debian(node, machine, common_folder(tmp_path_factory.getbasetemp()))
+    return DEBIAN
 
 
 @pytest.fixture(scope="module")
 def root_node(machine: SandboxNode) -> Iterator[Node]:
     """The same machine, logged in as root."""
-    connected = connect_as(machine, "root")
-    yield connected
-    disconnect(connected)
+    yield from _connected(machine, "root")
 
 
 @pytest.fixture(scope="module")
 def password_node(machine: SandboxNode) -> Iterator[Node]:
     """The same machine, as a user who logs in with a password and whose sudo asks for it."""
-    connected = connect_as(machine, "password")
-    yield connected
-    disconnect(connected)
+    yield from _connected(machine, "password")
 
 
 @pytest.fixture(scope="module", params=["root", "sudo", "password"])
-def each_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Any]:
+def each_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Node]:
     """The node as each kind of user in turn."""
-    connected = connect_as(machine, request.param)
-    yield connected
-    disconnect(connected)
+    yield from _connected(machine, request.param)
+
+
+@pytest.fixture(scope="module", params=["root", "sudo", "docker"])
+def each_engine_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Node]:
+    """The node as each kind of user that may reach the engine in turn."""
+    yield from _connected(machine, request.param)
+
+
+@pytest.fixture(scope="module")
+def stranger(machine: SandboxNode) -> Iterator[Node]:
+    """Log in to the machine as a user who may reach neither the engine nor sudo."""
+    yield from _connected(machine, "stranger")
 
 
 @pytest.fixture

@@ -1,5 +1,5 @@
-"""Suites of lisa_container: each a worked example and a useful test.
+"""Suites of lisa_container. Each is an example and a useful test.
 
-Their image is the runbook variable `container_image`; by default the node's own static busybox, so
-that no registry is needed.
+The runbook variable `container_image` selects their image. The default is made from the node's own
+static busybox and needs no registry.
 """

@@ -1,4 +1,4 @@
-"""Command-line tools, tested by plans: YAML files that say what to run and what to expect."""
+"""Test command-line tools with plans: YAML files with commands and expected results."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from lisa.messages import send_sub_test_result_message
 from lisa.testsuite import TestResult
 from lisa.util import constants
 
-from lisa_container.capture.records import CONTAINERS_FOLDER
 from lisa_container.plan import StepResult, find_plans, load_plans, run_plan
+from lisa_container.recording.records import CONTAINERS_FOLDER
 
 PLANS = Path(__file__).parent / "plans"
-"""Those that come with this suite, run where the runbook names none."""
+"""Plans of this suite, used if the runbook names none."""
 
 
 @TestSuiteMetadata(
     area="cli",
     category="functional",
     description="""
-    Plans of commands (docs/plans.md), each in a container of its own. The runbook's variable
-    `plans` names their files.
+    Runs plans of commands (docs/plans.md), each in its own container. The runbook's variable
+    `plans` names the files.
     """,
 )
 class CliTools(TestSuite):
-    """Each step is a sub-test of its own in LISA's results: `<plan>/<step>`."""
+    """Suite that reports each step as a LISA sub-test, `<plan>/<step>`."""
 
     @TestCaseMetadata(
         description="""
-        Runs all plans. It fails if any step does, and names those; all plans are read before
-        anything is made on the node.
+        Runs all plans. Fails if a step fails, and names those steps. All plans are checked before
+        anything is created on the node.
         """,
         priority=2,
         timeout=7200,
@@ -60,7 +60,7 @@ class CliTools(TestSuite):
                     subtest_duration=step.elapsed,
                 )
 
-            # Where those of every case are, and so in the index over all runs, too.
+            # In the folder that the index over all runs reads.
             name = f"lisa_test_{plan.name}_{secrets.token_hex(4)}"
             done = run_plan(plan, node, log_path / CONTAINERS_FOLDER / name, send, name)
             failures += [f"{plan.name}/{step.name}: {step.message}" for step in done.failed]

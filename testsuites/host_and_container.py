@@ -1,4 +1,4 @@
-"""A suite with one container for all its cases, the host's root mounted in it."""
+"""Suite with one shared container in which the host's root is mounted."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .image import container_image
     area="container",
     category="functional",
     description="""
-    Host and container side by side: the kernel they share, and the host's root seen from inside.
+    Compares host and container: their common kernel, and the host's root in the container.
     """,
 )
 class HostAndContainer(ContainerTestSuite):
-    """LISA makes a new object of this class for each case; the container stays the same."""
+    """Suite whose cases share a container, though LISA creates a new suite object for each case."""
 
     def _get_container_config(self) -> ContainerTestConfig:
         return ContainerTestConfig(
@@ -31,10 +31,12 @@ class HostAndContainer(ContainerTestSuite):
         in_container = container.run("cat /host/etc/hostname", expected_exit_code=0)
         assert_that(in_container.stdout).is_equal_to(host.execute("cat /etc/hostname").stdout)
 
-    @TestCaseMetadata(description="What the host mounts later shows at /host too.", priority=2)
+    @TestCaseMetadata(description="A later mount of the host appears at /host.", priority=2)
     def verify_later_mount(self, container: ContainerExecutor, host: Node) -> None:
         if " /host " not in container.run("grep master: /proc/self/mountinfo").stdout:
-            raise SkippedException("the node's root is a private mount, which shows none of them")
+            raise SkippedException(
+                "the node's root is a private mount, so later mounts do not appear"
+            )
         folder = f"/mnt/{container.name}"
         host.execute(f"mkdir {folder}", sudo=True, expected_exit_code=0)
         try:
@@ -45,7 +47,7 @@ class HostAndContainer(ContainerTestSuite):
             host.execute(f"umount {folder}", sudo=True)
             host.execute(f"rmdir {folder}", sudo=True)
 
-    @TestCaseMetadata(description="Container and host run on one kernel.", priority=1)
+    @TestCaseMetadata(description="Container and host share a kernel.", priority=1)
     def verify_one_kernel(self, container: ContainerExecutor, host: Node) -> None:
         assert_that(container.run("uname -r -v").stdout).is_equal_to(
             host.execute("uname -r -v").stdout
@@ -53,8 +55,8 @@ class HostAndContainer(ContainerTestSuite):
 
     @TestCaseMetadata(
         description="""
-        System calls that a default container refuses work in a privileged one: it can mount a file
-        system, make a device and enter namespaces of its own.
+        System calls that fail in a default container work in a privileged one: it can mount a file
+        system, create a device and enter new namespaces.
         """,
         priority=1,
     )
@@ -72,7 +74,7 @@ class HostAndContainer(ContainerTestSuite):
                 expected_exit_code_failure_message=f"{call} is refused in a privileged container",
             )
 
-    @TestCaseMetadata(description="stdout, stderr and exit code come apart.", priority=1)
+    @TestCaseMetadata(description="stdout, stderr and exit code are separate.", priority=1)
     def verify_streams(self, container: ContainerExecutor) -> None:
         result = container.run("echo out; echo err >&2; exit 3")
         assert_that(result.stdout).is_equal_to("out")

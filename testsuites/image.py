@@ -1,13 +1,13 @@
-"""Which image the suites of this folder use."""
+"""Image of the suites in this folder."""
 
 from __future__ import annotations
 
 from lisa_container import ContainerTestSuite
 
-# Made on the spot of the node's own static busybox.
+# Made on the node from its own static busybox.
 DEFAULT = "lisa_container/busybox"
 
 
 def container_image(suite: ContainerTestSuite) -> str:
-    """The runbook's variable `container_image`, if it has one."""
+    """Return the runbook's variable `container_image`, or the default image."""
     return str(suite.variables.get("container_image") or DEFAULT)

@@ -13,11 +13,11 @@ from lisa_container import ContainerExecutor, container_test
     area="container",
     category="functional",
     description="""
-    The decorator: the case's node is a container, and any LISA code works in it.
+    The decorator makes the case's node a container, in which any LISA code works.
     """,
 )
 class Inside(TestSuite):
-    """No base class of ours is needed, and the order of the two decorators does not matter."""
+    """Ordinary LISA suite. The order of the two decorators does not matter."""
 
     @TestCaseMetadata(description="Processes and root are the container's.", priority=1)
     @container_test(image="lisa_container/busybox")
@@ -36,7 +36,7 @@ class Inside(TestSuite):
             host.tools[Uname].get_linux_information().kernel_version_raw
         )
 
-    @TestCaseMetadata(description="A memory limit holds, and is named.", priority=2)
+    @TestCaseMetadata(description="A memory limit is enforced and reported.", priority=2)
     @container_test(image="lisa_container/busybox", memory="16m", scope="case")
     def verify_memory_limit(self, container: ContainerExecutor) -> None:
         result = container.run("dd if=/dev/zero of=/dev/null bs=200M count=1")

@@ -11,7 +11,7 @@ from lisa_container import ContainerExecutor, ContainerTestConfig, ContainerTest
 
 from .image import container_image
 
-# Runs some of everything for a few seconds: processes, files, memory, pipes.
+# Loads processes, files, memory and pipes for a few seconds.
 _STRESS = """
 set -e
 end=$(($(date +%s) + 5))
@@ -29,11 +29,11 @@ done
     area="container",
     category="stress",
     description="""
-    The node's kernel from inside a privileged container: modules, load, and its log.
+    Tests the node's kernel from a privileged container: modules, load, and the kernel log.
     """,
 )
 class KernelInContainer(ContainerTestSuite):
-    """The container sees the host's modules read-only."""
+    """Suite of kernel tests. The container sees the host's modules read-only."""
 
     def _get_container_config(self) -> ContainerTestConfig:
         return ContainerTestConfig(

@@ -1,4 +1,4 @@
-"""One module for each row: its docstring is for the page, `measure(stage)` gives its lines."""
+"""One module per row. Its docstring is part of the page, and `measure(stage)` returns its lines."""
 
 from __future__ import annotations
 
@@ -13,5 +13,5 @@ ROWS = (
 
 
 def load(name: str) -> Any:
-    """The module of a row."""
+    """Import the module of a row."""
     return importlib.import_module(f"bench.rows.{name}")

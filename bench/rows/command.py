@@ -1,17 +1,17 @@
 """A trivial command in a container.
 
-The program `/bin/true`, started in one container of a Debian with Python, its exit code checked:
+The program `/bin/true` runs in a Debian container with Python, and its exit code is checked:
 
 - `executor.run`, as a user with sudo (through the relay) and as root (the engine's own socket);
-- LISA's stock path: `node.execute("docker exec …", sudo=True)`, on a connection of LISA's that we
-  never touched;
-- docker-py's own `ssh://`, as root: one client, one `exec_run` after the other;
-- Mitogen, ssh as root and then docker: one context in the container, `subprocess.call` in it. It
-  needs Python in the image;
-- the floor: a bare `sh` in the container, kept open by one exec through the same stream of ours:
-  a line written, the exit code read. It keeps no output apart, knows no timeout, and a command
-  that reads its stdin or ends it is its last. Once with the program, once with a builtin (`:`)
-  that starts none.
+- LISA's stock path, `node.execute("docker exec …", sudo=True)`, on a connection that
+  lisa_container has not used;
+- docker-py's own `ssh://`, as root: one client, with one `exec_run` after the other;
+- Mitogen, as root over ssh and then docker: one context in the container that runs
+  `subprocess.call`. It needs Python in the image;
+- the lower bound: a bare `sh` in the container that one exec keeps open, over our stream. A line is
+  written and the exit code is read. This shell does not separate stdout from stderr, has no time
+  limit, and breaks if a command reads stdin. It is measured with the program, and with a builtin
+  (`:`) that starts no program.
 """
 
 from __future__ import annotations
@@ -42,13 +42,14 @@ MITOGEN = "Mitogen, ssh and docker, root"
 BARE = "a bare resident sh, root"
 BUILTIN = "a bare resident sh that starts no program, root"
 
-# How often a way runs in one of its turns: so often that it takes about as long as the slow ones.
+# Calls of a way in one turn, so that all turns take about as long.
 _TIMES = {SUDO: 100, ROOT: 100, BARE: 100, BUILTIN: 100, MITOGEN: 100}
 
 Call = Callable[[], None]
 
 
 def measure(stage: Stage) -> list[Line]:
+    """Measure the row."""
     make_image(stage)
     config = ContainerTestConfig(image=IMAGE, pull_policy=PullPolicy.NEVER)
     with contextlib.ExitStack() as stack:
@@ -68,16 +69,16 @@ def measure(stage: Stage) -> list[Line]:
         ways = {
             name: repeated(call, stage.pick(_TIMES.get(name, 1), 1)) for name, call in calls.items()
         }
-        found = interleave(ways, rounds=stage.pick(20, 2))
+        watches = interleave(ways, rounds=stage.pick(20, 2))
 
     def line(ours: str, other: str, limit: float | None) -> Line:
         return Line(
             ours,
-            found[ours].median(),
+            watches[ours].median(),
             other,
-            found[other].median(),
+            watches[other].median(),
             target=None if limit is None else Target(limit),
-            samples=len(found[ours].samples[""]),
+            samples=len(watches[ours].samples[""]),
         )
 
     return [
@@ -92,7 +93,7 @@ def measure(stage: Stage) -> list[Line]:
 
 
 def make_image(stage: Stage) -> None:
-    """An image with Python: what the node itself has installed, without its data."""
+    """Make an image with Python from the node's own root file system."""
     stage.machine.run(
         "tar -C / --one-file-system --exclude=usr/share -c bin sbin lib lib64 usr etc "
         f"| docker import - {IMAGE} && docker run --rm {IMAGE} python3 -c 'import zlib'",
@@ -111,7 +112,7 @@ def _stock(node: Node, container: str) -> Call:
 
 @contextlib.contextmanager
 def _docker_py(stage: Stage, name: str) -> Iterator[Call]:
-    # It takes key and host key from the home folder's .ssh only.
+    # docker-py takes the key and the host key only from ~/.ssh.
     login = stage.root
     home = stage.folder / "home"
     (home / ".ssh").mkdir(parents=True)
@@ -153,7 +154,7 @@ def _bare_shell(container: ContainerExecutor, command: str) -> Iterator[Call]:
     api = container.engine.api
     created = api.exec_create(container.id, ["sh"], stdin=True)
     stream = api.exec_stream(created["Id"])
-    # The engine's frame: 8 bytes of head (moby, pkg/stdcopy), then what sh wrote at once.
+    # A frame of the engine: a header of 8 bytes (moby, pkg/stdcopy) and the output of sh.
     expected = 8 + len("0\n")
 
     def call() -> None:

@@ -1,14 +1,13 @@
-"""What a fresh container for each case costs.
+"""Cost of a fresh container for each case.
 
-A suite of cases that run one command in their container and then work for 0.3 s, by `lisa -r`:
-with `scope: case`, where each has a container of its own, beside `scope: suite`, where all share
-one. Measured is the time from the begin of a case to the begin of the next one, so that making
-and removing containers counts wherever it happens, and LISA's own work between cases in both
-alike.
+`lisa -r` runs a suite whose cases run one command in their container and then take 0.3 s. With
+`scope: case`, each case has its own container; with `scope: suite`, all share one. The time from
+the start of a case to the start of the next is measured. So it includes the creation and removal of
+containers, and LISA's own work between cases.
 
-Then `scope: suite` once more, while the SDK, on the engine's own socket and by another process,
-makes a container in each case and removes it at its end, as `scope: case` does: what the engine's
-work for them takes from the machine when nobody waits for it.
+Then `scope: suite` runs again while the SDK creates a container in each case and removes it at the
+case's end, on the engine's own socket. This shows how much the engine's work slows the machine when
+no case waits for it.
 """
 
 from __future__ import annotations
@@ -27,11 +26,12 @@ from bench.stage import BUSYBOX, Stage
 from bench.timing import Stopwatch, Way, interleave
 from lisa_container import ContainerExecutor, ContainerTestConfig
 
-# How long (seconds) after the begin of a case its container goes: when it has ended.
+# Seconds from the start of a case to the removal of its container.
 _CASE = 0.4
 
 
 def measure(stage: Stage) -> list[Line]:
+    """Measure the row."""
     cases = stage.pick(20, 3)
 
     def way(suite: str) -> Way:
@@ -45,16 +45,16 @@ def measure(stage: Stage) -> list[Line]:
             watch.samples[""] += run_suite(stage, "Shared", cases, record)
 
     ways = {"fresh": way("Fresh"), "shared": way("Shared"), "beside": beside}
-    found = interleave(ways, stage.pick(3, 1), False)
+    watches = interleave(ways, stage.pick(3, 1), False)
 
     def line(ours: str, what: str, target: Target | None) -> Line:
         return Line(
             what,
-            found[ours].median(),
+            watches[ours].median(),
             "the same, scope: suite",
-            found["shared"].median(),
+            watches["shared"].median(),
             target=target,
-            samples=len(found[ours].samples[""]),
+            samples=len(watches[ours].samples[""]),
         )
 
     return [
@@ -65,7 +65,7 @@ def measure(stage: Stage) -> list[Line]:
 
 @contextlib.contextmanager
 def _engine_at_work(stage: Stage) -> Iterator[Path]:
-    """While it lasts, each line in the file has a container made, and removed some time later."""
+    """Create a container for each new line in the yielded file, and remove it a little later."""
     record = stage.folder / "begins"
     record.write_text("")
     is_over = threading.Event()

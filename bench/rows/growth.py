@@ -1,10 +1,10 @@
-"""What more containers cost the next one.
+"""Cost per container as their number grows.
 
-With 1, 10, 100 and 300 containers running on one node, made by `start_all`, each having run a
-command: the start of one more, a command in one of them, and the runner's resident memory, each
-beside what it is with one container. All in one process over one SSH connection, as a user with
-sudo. The engine itself grows slower, too: beside the start stands the SDK's on the engine's own
-socket at the same number.
+1, 10, 100 and 300 containers run on one node, started by `start_all`, and each has run a command.
+For each number, the start of one more container, a command in one of them, and the runner's
+resident memory are compared with one container. All of it happens in one process over one SSH
+connection, as a user with sudo. The engine becomes slower too, so each start is also compared with
+the SDK on the engine's own socket at the same number.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ _COMMANDS = 300
 
 
 def measure(stage: Stage) -> list[Line]:
+    """Measure the row."""
     sizes = (1, 10, 100, 300) if not stage.quick else (1, 3)
     found = in_process(_grow, stage.user, stage.socket, sizes)
     lines = []
@@ -50,7 +51,7 @@ def measure(stage: Stage) -> list[Line]:
 
 
 def _grow(login: Login, socket: str, sizes: tuple[int, ...]) -> list[dict[str, float]]:
-    """The numbers at each size."""
+    """Return the numbers for each size."""
     executors: list[ContainerExecutor] = []
     found = []
     api = raw.open_api(socket)

@@ -1,17 +1,16 @@
 """A hundred containers at once.
 
-`start_all` of 100 executors, one trivial command in each, `stop_all`; over one SSH connection as
-a user with sudo. Beside it:
+`start_all` starts 100 executors, each runs a trivial command, and `stop_all` removes them, over one
+SSH connection as a user with sudo. The alternatives are:
 
-- the SDK on the engine's own socket with no SSH between, the same settings: create, start and
-  inspect; exec create, start and inspect; remove. By 8 and by 16 processes at a time: Python's
-  interpreter lock would hold up threads, and the alternative shall be as quick as the engine lets
-  it;
-- the docker CLI, one container after the other, in one SSH session: `docker run -d`, `docker
+- the SDK on the engine's own socket without SSH, with the same settings: create, start and inspect;
+  exec create, start and inspect; remove. It uses 8 or 16 processes, because Python's interpreter
+  lock would slow threads down;
+- the docker CLI, with one container after the other in one SSH session: `docker run -d`, `docker
   exec`, `docker rm -f`.
 
-The three phases follow each other: no command before all are started. Commands are given by 8
-threads.
+The three phases do not overlap: commands run after all containers have started. 8 threads run the
+commands.
 """
 
 from __future__ import annotations
@@ -47,6 +46,7 @@ for id in $(cat /tmp/ids); do docker rm -f $id; done >/dev/null
 
 
 def measure(stage: Stage) -> list[Line]:
+    """Measure the row."""
     count = stage.pick(100, 4)
     with contextlib.ExitStack() as stack:
         node = stack.enter_context(stage.user.node())

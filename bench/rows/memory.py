@@ -1,12 +1,12 @@
-"""The runner's memory.
+"""Memory of the runner.
 
-The resident memory (VmRSS, after a collection of garbage) of a process that does only this, as a
-user with sudo:
+The resident memory (VmRSS after a garbage collection) of a process that does only this, as a user
+with sudo:
 
-- per container: what 50 further running containers add, each of which has run a command and is
-  ready for the next one, divided by 50;
-- per 1,000 commands: what the first 1,000 commands in one container add after 100 to warm up, and
-  then what 9,000 further ones add, divided by 9.
+- per container: the increase from 50 more running containers, divided by 50. Each has run a command
+  and is ready for the next;
+- per 1,000 commands: the increase from the first 1,000 commands in one container, after 100 to warm
+  up; then the increase from 9,000 more, divided by 9.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ _WARM_UP = 100
 
 
 def measure(stage: Stage) -> list[Line]:
+    """Measure the row."""
     count, first, more = stage.pick(50, 3), stage.pick(1000, 20), stage.pick(9000, 20)
     containers = in_process(_per_container, stage.user, count)
     commands = in_process(_per_commands, stage.user, (first, more))
@@ -46,7 +47,7 @@ def measure(stage: Stage) -> list[Line]:
 
 
 def _per_container(login: Login, count: int) -> float:
-    """MiB that so many containers take."""
+    """Return the MiB that a number of containers adds."""
     with contextlib.ExitStack() as stack:
         node = stack.enter_context(login.node())
 
@@ -64,8 +65,8 @@ def _per_container(login: Login, count: int) -> float:
 
 
 def _per_commands(login: Login, counts: tuple[int, ...]) -> list[float]:
-    """MiB that so many commands add, and then so many more."""
-    found = []
+    """Return the MiB that each number of commands adds, one after the other."""
+    increases = []
     with login.node() as node, ContainerExecutor(node, CONFIG) as container:
         for _ in range(_WARM_UP):
             _run(container)
@@ -73,8 +74,8 @@ def _per_commands(login: Login, counts: tuple[int, ...]) -> list[float]:
             before = memory.resident()
             for _ in range(count):
                 _run(container)
-            found.append(memory.resident() - before)
-    return found
+            increases.append(memory.resident() - before)
+    return increases
 
 
 def _run(container: ContainerExecutor) -> None:

@@ -1,12 +1,12 @@
 """A trivial command through LISA's own `Node.execute`.
 
-`executor.node.execute("true")` in a container beside `node.execute("true")` on the bare node, the
-same LISA code above both, as a user with sudo. LISA looks for a command's end every 10 ms
-(`Process._wait_result` sleeps for 0.01 s between two looks), which is the floor of both.
+`executor.node.execute("true")` in a container is compared with `node.execute("true")` on the bare
+node, as a user with sudo. Both use the same LISA code. LISA checks every 10 ms whether a command
+has ended (`Process._wait_result` sleeps for 0.01 s), which is the lower bound for both.
 
-LISA's connection to the node has Nagle's algorithm on; ours turns it off, also for what else LISA
-does over that connection. So the bare node is measured on a connection that LISA alone has used,
-and on one that we have used before.
+LISA leaves Nagle's algorithm on for its SSH connection. lisa_container turns it off, so LISA's own
+commands over that connection become faster too. The bare node is therefore measured on a connection
+that only LISA has used, and on one that lisa_container has used before.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ TUNED = f"{BARE}, over our connection"
 
 
 def measure(stage: Stage) -> list[Line]:
+    """Measure the row."""
     with contextlib.ExitStack() as stack:
         untouched = stack.enter_context(stage.user.node())
         node = stack.enter_context(stage.user.node())

@@ -1,15 +1,16 @@
-"""An image to a node that reaches no registry.
+"""Shipping an image to a node without a registry.
 
-`ship` of an archive over LISA's connection as a user with sudo, beside `ssh … sudo docker load` of
-the very same archive as the same user, over a connection that is open already. (That is what
-`docker save | ssh … docker load` does, less the saving.) First to a node that has nothing of it:
-a base layer of 64 MiB and a top layer of 8 MiB of random bytes, which nobody can compress, and
-then a layer of real programs, the node's own `/usr/bin`. Then the image of random bytes with
-another top layer, to the node that has the base layer now. The programs once more without
-compression.
+`ship` sends an archive over LISA's connection, as a user with sudo. The alternative is `ssh … sudo
+docker load` of the same archive as the same user, over an open connection. (That is `docker save |
+ssh … docker load` without the saving.) These cases are measured:
 
-The bytes are those that the node's network got, with all that SSH adds; after each turn the
-engine's own word for the layers is compared with the image's.
+- an image of random bytes, which cannot be compressed, to a node without any of its layers: a base
+  layer of 64 MiB and a top layer of 8 MiB;
+- the same base layer with another top layer, to the node that has the base layer now;
+- a layer of real programs, the node's own `/usr/bin`, with and without compression.
+
+The bytes are those that the node's network received, including the overhead of SSH. After each
+turn, the layers that the engine reports are compared with the image's.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ _TIMEOUT = 600
 
 
 def measure(stage: Stage) -> list[Line]:
+    """Measure the row."""
     base, top = stage.pick(64, 2), stage.pick(8, 1)
     lower = os.urandom(base * _MIB)
     programs = Path(f"/proc/{stage.machine.pid}/root/usr/bin")
@@ -105,13 +107,13 @@ def measure(stage: Stage) -> list[Line]:
 
 
 def _warm(node: Node) -> None:
-    """What is found out about a node once does not count."""
+    """Ship a tiny image, so that one-time checks of the node are not measured."""
     ship(image_from_layers([{"x": b""}]), [node])
 
 
 @contextlib.contextmanager
 def _docker_load(stage: Stage) -> Iterator[list[str]]:
-    """The command, over a connection that is open already, as ours is."""
+    """Yield the command of the alternative, which uses an open connection like ours."""
     *ssh, target = stage.machine.ssh_command()
     control = ["-S", str(stage.folder / "control")]
     subprocess.run([*ssh, "-fNM", *control, target], check=True, stdin=subprocess.DEVNULL)
@@ -122,9 +124,9 @@ def _docker_load(stage: Stage) -> Iterator[list[str]]:
 
 
 def _check(stage: Stage, image: LayeredImage) -> None:
-    said = stage.api().inspect_image(_NAME)
-    assert said["Id"] == image.id
-    assert said["RootFS"]["Layers"] == [layer.digest for layer in image.layers]
+    result = stage.api().inspect_image(_NAME)
+    assert result["Id"] == image.id
+    assert result["RootFS"]["Layers"] == [layer.digest for layer in image.layers]
 
 
 def _remove_all(stage: Stage) -> None:
@@ -132,6 +134,6 @@ def _remove_all(stage: Stage) -> None:
 
 
 def _received(stage: Stage) -> int:
-    """Bytes that came over the node's network; proc(5)."""
+    """Return the number of bytes that the node's network has received; proc(5)."""
     lines = stage.machine.run("cat /proc/net/dev").stdout.splitlines()[2:]
     return sum(int(line.split()[1]) for line in lines if not line.strip().startswith("lo:"))

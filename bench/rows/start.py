@@ -1,9 +1,8 @@
 """Start and removal of one container.
 
-`executor.start()` to its return, with the container running and ready for commands, and
-`executor.stop()`, over SSH as a user with sudo; beside the SDK (`docker.APIClient`) on the
-engine's own socket with no SSH between: create (the very same settings, as `inspect` gave them),
-start, inspect, and removal.
+`executor.start()`, after which the container is ready for commands, and `executor.stop()`, over SSH
+as a user with sudo. The alternative is the SDK (`docker.APIClient`) on the engine's own socket
+without SSH: create with the same settings, start, inspect, and remove.
 """
 
 from __future__ import annotations
@@ -21,6 +20,7 @@ CONFIG = ContainerTestConfig(image=BUSYBOX)
 
 
 def measure(stage: Stage) -> list[Line]:
+    """Measure the row."""
     with stage.user.node() as node:
         with ContainerExecutor(node, CONFIG) as container:
             settings = settings_of(container)
@@ -59,5 +59,4 @@ def measure(stage: Stage) -> list[Line]:
 
 
 def _check_gone(api: docker.APIClient, container: str) -> None:
-    # A removal may end in the background.
-    assert container not in [found["Id"] for found in api.containers(all=True, quiet=True)]
+    assert container not in [each["Id"] for each in api.containers(all=True, quiet=True)]

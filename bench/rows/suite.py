@@ -1,12 +1,12 @@
 """A whole suite in a container.
 
-A stock LISA suite of 200 trivial cases (`node.execute("/bin/true")`) by `lisa -r`: as it is in a
-container, by the guest `type: container` in the runbook, beside the bare node. Then the same
-cases in a `ContainerTestSuite`, with `container.run`. Measured is the whole run of `lisa`, its
-own start, and the container's making included, and the time from case to case; that again for the
-last cases only, when few are still to come.
+`lisa -r` runs a stock LISA suite of 200 trivial cases (`node.execute("/bin/true")`), unmodified: in
+a container, as the guest `type: container` in the runbook, and on the bare node. The same cases run
+in a `ContainerTestSuite` with `container.run`. The whole run of `lisa` is measured, including
+its own start and the creation of the container. So is the time from case to case, for all cases and
+for the last ones, when few cases remain.
 
-`BENCH_SUITE_CASES=50 make bench ROWS=suite` takes fewer cases.
+`BENCH_SUITE_CASES=50 make bench ROWS=suite` runs fewer cases.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _LAST = 5
 
 
 def measure(stage: Stage) -> list[Line]:
+    """Measure the row."""
     cases = stage.pick(int(os.environ.get("BENCH_SUITE_CASES", "200")), 3)
     guest = {"guest_enabled": True, "guests": [{"type": "container", "image": BUSYBOX}]}
 

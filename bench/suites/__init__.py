@@ -1,1 +1,1 @@
-"""Suites that the benchmarks run by `lisa -r`."""
+"""Suites that the benchmarks run with `lisa -r`."""

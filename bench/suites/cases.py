@@ -1,7 +1,7 @@
-"""Many like cases: on a node, in a suite's container, in a container of each case's own.
+"""Suites of many equal cases: on a node, in a shared container, or in a container per case.
 
-From the environment: BENCH_CASES, how many cases a suite has; BENCH_RECORD, a file to which each
-case appends the time of its begin (seconds, of the machine's monotonic clock).
+Environment variables: BENCH_CASES is the number of cases of a suite. BENCH_RECORD is a file to
+which each case appends the time of its start, in seconds of the monotonic clock.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from lisa import Node, TestCaseMetadata, TestSuite, TestSuiteMetadata
 
 from lisa_container import ContainerExecutor, ContainerTestConfig, ContainerTestSuite, Scope
 
-# Of a case that does something.
+# Duration of a case that does something.
 _SECONDS = 0.3
 
 
 def _register(name: str, base: type, case: Callable[..., None], **members: Any) -> None:
-    """A suite with so many cases of one kind; LISA knows each by its qualified name."""
+    """Register a suite with many cases of one kind, each with its own qualified name."""
     for index in range(int(os.environ["BENCH_CASES"])):
         each = _numbered(case, name, f"{name.lower()}_{index:03}")
         members[each.__name__] = TestCaseMetadata(description="like all the others")(each)
@@ -34,7 +34,7 @@ def _numbered(case: Callable[..., None], suite: str, name: str) -> Callable[...,
             record.write(f"{time.monotonic()}\n")
         case(**arguments)
 
-    # LISA gives a case what it annotates.
+    # LISA passes a case the arguments that it annotates.
     method.__annotations__ = case.__annotations__
     method.__name__, method.__qualname__ = name, f"{suite}.{name}"
     return method

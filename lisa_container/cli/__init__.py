@@ -1,11 +1,11 @@
-"""The command `lisa-container`: what runs left on nodes, its removal, and plans.
+"""Command `lisa-container`: resources of runs on nodes, history of runs, and plans.
 
     lisa-container ps root@10.0.0.4 --identity ~/.ssh/id_ed25519
     lisa-container reap --runbook runbooks/remote.yml -v address:10.0.0.4
     lisa-container plan check testsuites/plans/*.yml
     lisa-container plan run testsuites/plans/jq.yml root@10.0.0.4 --identity ~/.ssh/id_ed25519
 
-Exit codes: 0; 1 where something could not be removed, or a plan is wrong or fails; 2 for a wrong
+Exit codes: 0; 1 if something could not be removed, or a plan is invalid or fails; 2 for a wrong
 command line, or a node or engine that does not answer.
 """
 
@@ -13,30 +13,42 @@ from __future__ import annotations
 
 import sys
 
-from lisa.util import LisaException
-from lisa.util.logger import uninit_logger
-
+from lisa_container.cli import output
 from lisa_container.cli.arguments import parse
-from lisa_container.cli.codes import INTERRUPTED, UNREACHABLE
+from lisa_container.cli.codes import BROKEN_PIPE, INTERRUPTED, UNREACHABLE
 
 
 def main(words: list[str] | None = None) -> int:
     """Run the command.
 
     Args:
-        words: of the command line; those of the process by default.
+        words: words of the command line; None: those of the process.
 
     Returns:
         The exit code.
     """
-    # Importing LISA has turned standard output into lines of its log.
-    uninit_logger()
-    arguments = parse(words)
+    output.prepare()
     try:
-        return int(arguments.run(arguments))
-    except LisaException as error:
-        print(error, file=sys.stderr)
-        return UNREACHABLE
+        arguments = parse(words)
+        code = int(arguments.run(arguments))
+        output.close()
+        return code
+    except BrokenPipeError:
+        output.discard()
+        return BROKEN_PIPE
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        output.complain("interrupted")
         return INTERRUPTED
+    except Exception as error:
+        if not _is_explained(error):
+            raise
+        output.complain(error)
+        return UNREACHABLE
+
+
+def _is_explained(error: Exception) -> bool:
+    """Return whether the message of an error suffices. LISA is not imported for this."""
+    lisa = sys.modules.get("lisa.util")
+    return isinstance(error, OSError) or (
+        lisa is not None and isinstance(error, lisa.LisaException)
+    )

@@ -1,4 +1,4 @@
-"""`python -m lisa_container.cli`, where the command is not on the path."""
+"""`python -m lisa_container.cli`: the command, if it is not on the path."""
 
 import sys
 

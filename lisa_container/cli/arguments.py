@@ -1,39 +1,74 @@
-"""The command line of `lisa-container`."""
+"""Parser of the command line of `lisa-container`."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
+import sys
+from typing import Any
 
-from lisa_container.cli import history, plan, ps, reap
+from lisa_container.cli.declare import declare
 
-# One module for each: `add(commands)` declares it, and has `run(arguments)` be called for it.
-_COMMANDS = (ps, reap, history, plan)
+PROGRAM = "lisa-container"
+"""Name of the command."""
 
 
-def parse(words: list[str] | None) -> argparse.Namespace:
-    """Parse it; ends the process for --help, and with exit code 2 for what is wrong.
+class Parser(argparse.ArgumentParser):
+    """Argument parser whose help is in colours on a terminal; its subparsers are of this class.
 
     Args:
-        words: those of the process where None.
-
-    Returns:
-        What was given; its `run` is the command.
+        options: those of `argparse.ArgumentParser`.
     """
-    parser = argparse.ArgumentParser(
-        prog="lisa-container",
-        description="What runs of LISA have on nodes through lisa_container, what they were, and "
-        "plans for them.",
+
+    def __init__(self, **options: Any) -> None:
+        """Make a parser with that help."""
+        super().__init__(**{"formatter_class": _make_formatter, **options})
+
+
+def make_parser() -> Parser:
+    """Return the parser with all commands."""
+    parser = Parser(
+        prog=PROGRAM,
+        description="Show and remove what runs of LISA left on nodes through lisa_container, "
+        "answer questions about runs, and check and run plans.",
         epilog="Exit codes: 0; 1 if something could not be removed, or a plan is wrong or "
         "fails; 2 for a wrong command line, or a node or engine that does not answer.",
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    for command in _COMMANDS:
-        command.add(commands)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
+    declare(parser.add_subparsers(dest="command", required=True))
+    return parser
+
+
+def parse(words: list[str] | None) -> argparse.Namespace:
+    """Parse the command line; end the process for --help, and with exit code 2 for a mistake.
+
+    Args:
+        words: of the command line; None: those of the process.
+
+    Returns:
+        The arguments; `run` is the function that does the job.
+    """
+    parser = make_parser()
     arguments, rest = parser.parse_known_args(words)
-    # A target behind an option that itself is behind another word: argparse has given the target
-    # nothing by then.
+    # argparse has decided that there is no target when it comes after an option and its value.
     if len(rest) == 1 and not rest[0].startswith("-") and not getattr(arguments, "target", rest):
         arguments.target = rest.pop()
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     return arguments
+
+
+def _make_formatter(prog: str) -> argparse.HelpFormatter:
+    """Return the formatter of the help; rich is imported for a terminal only."""
+    if not sys.stdout.isatty():
+        return argparse.HelpFormatter(prog)
+    from rich_argparse import RichHelpFormatter
+
+    return RichHelpFormatter(prog)
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("lisa_container")
+    except importlib.metadata.PackageNotFoundError:  # a checkout on the path
+        return "of a checkout"

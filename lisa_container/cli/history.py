@@ -1,99 +1,102 @@
-"""`lisa-container history`: what runs were, and what became of their cases."""
+"""`lisa-container history`: questions about runs and their cases."""
 
 from __future__ import annotations
 
 import argparse
-import json
+import functools
+import re
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
 
-from lisa_container.artifacts.difference import changes
-from lisa_container.artifacts.history import Case, History
-from lisa_container.artifacts.index import Index
-from lisa_container.artifacts.ingest import catch_up
-from lisa_container.cli.table import print_table
-from lisa_container.errors import ConfigError
+from lisa_container.cli.codes import FAILED
+from lisa_container.cli.output import complain, say, say_json, say_table, show_activity
+from lisa_container.errors import ArtifactIndexError, ConfigError
+from lisa_container.history.difference import changes
+from lisa_container.history.history import MOST, Case, History, Run
+from lisa_container.history.index import Index
+from lisa_container.history.ingest import RUNNING, catch_up
+from lisa_container.history.place import remove_run
 
-_LIMIT = 20
-_RUN = "a run's id, its beginning, 'last', or 'last-1' for the one before it"
+_AGE = re.compile(r"([1-9]\d{0,4})([hdw])")
+_UNITS = {"h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+# SQLite's way to say "no limit".
+_ALL = -1
 
-
-def add(commands: Any) -> None:
-    """Declare the command.
-
-    Args:
-        commands: the subparsers of `lisa-container`.
-    """
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "history", help="list runs, follow a case over them, compare two"
-    )
-    parser.set_defaults(run=lambda arguments: _run(arguments, _runs))
-    _add_common(parser, is_outer=True)
-    questions = parser.add_subparsers(dest="question", metavar="QUESTION")
-    for name, words, job in (
-        ("runs", "list the last runs (the default)", _runs),
-        ("run", "show one run: its cases, containers, tools, files", _one),
-        ("case", "follow a case, or a sub-test, over the runs", _case),
-        ("diff", "tell what changed between two runs", _diff),
-    ):
-        question = questions.add_parser(name, help=words, description=words)
-        _add_common(question, is_outer=False)
-        question.set_defaults(run=lambda arguments, job=job: _run(arguments, job))
-        if name == "run":
-            question.add_argument("name", nargs="?", default="last", metavar="RUN", help=_RUN)
-            question.add_argument("--files", action="store_true", help="also each file it kept")
-        elif name == "case":
-            question.add_argument("name", metavar="CASE", help="its name")
-        elif name == "diff":
-            question.add_argument("before", nargs="?", default="last-1", metavar="RUN", help=_RUN)
-            question.add_argument("after", nargs="?", default="last", metavar="RUN", help=_RUN)
+# Longest message of a case in a terminal's table.
+_LONGEST_MESSAGE = 100
 
 
-def _add_common(parser: argparse.ArgumentParser, is_outer: bool) -> None:
-    # Given before the question, a value must not be replaced by the question's own default.
-    default: Any = None if is_outer else argparse.SUPPRESS
-    parser.add_argument(
-        "--log",
-        type=Path,
-        default=Path("runtime/log") if is_outer else default,
-        metavar="FOLDER",
-        help="where LISA makes a folder for each run; default: runtime/log",
-    )
-    parser.add_argument(
-        "-n",
-        "--limit",
-        type=int,
-        default=_LIMIT if is_outer else default,
-        help=f"how many runs; default: {_LIMIT}",
-    )
-    parser.add_argument(
-        "--json", action="store_true", default=False if is_outer else default, help="as JSON"
-    )
-    parser.add_argument(
-        "--rebuild",
-        action="store_true",
-        default=False if is_outer else default,
-        help="make the index anew from the runs' files first",
-    )
+def show_runs(arguments: argparse.Namespace) -> int:
+    """Print the last runs; return the exit code."""
+    return _answer(arguments, _runs)
 
 
-def _run(arguments: argparse.Namespace, job: Any) -> int:
+def show_run(arguments: argparse.Namespace) -> int:
+    """Print the details of one run; return the exit code."""
+    return _answer(arguments, _one)
+
+
+def show_case(arguments: argparse.Namespace) -> int:
+    """Print the results of a case over the runs; return the exit code."""
+    return _answer(arguments, _case)
+
+
+def show_difference(arguments: argparse.Namespace) -> int:
+    """Print the differences of two runs; return the exit code."""
+    return _answer(arguments, _diff)
+
+
+def prune(arguments: argparse.Namespace) -> int:
+    """Remove the folders of old runs; return the exit code."""
+    age = _read_age(arguments.older_than)  # a mistake is told before anything else
+    return _answer(arguments, functools.partial(_prune, age))
+
+
+def _answer(
+    arguments: argparse.Namespace, job: Callable[[History, argparse.Namespace], int | None]
+) -> int:
     log: Path = arguments.log.absolute()
     if not log.is_dir():
         raise ConfigError(
-            f"log folder: there is no '{log}'. Call this where you call lisa, or give --log, as "
-            "lisa's --log_path"
+            f"log folder: '{log}' does not exist. Call this where you call lisa, or give --log the "
+            "value of lisa's --log_path"
         )
-    if arguments.limit < 1:
-        raise ConfigError(f"limit: given {arguments.limit}; legal: a number from 1 on")
+    if not 1 <= arguments.limit <= MOST:
+        raise ConfigError(f"limit: given {arguments.limit}; legal: a number from 1 to {MOST}")
     if arguments.rebuild:
         Index.remove(log)
-    with Index(log) as index:
-        catch_up(index)
-        job(History(index), arguments)
-    return 0
+    index, problems = _current_index(log)
+    with index:
+        for problem in problems:
+            complain(f"warning: {problem}; left out")
+        return job(History(index), arguments) or 0
+
+
+def _current_index(log: Path) -> tuple[Index, list[str]]:
+    """Open the index and bring it up to date; return it with the faults of the runs' files.
+
+    If the index cannot be written, make one in memory.
+    """
+    try:
+        return _caught_up(Index(log))
+    except ArtifactIndexError as error:
+        if not error.is_unwritable:
+            raise
+        complain(f"warning: {error}. This answer is made from the runs' files")
+        return _caught_up(Index(log, is_in_memory=True))
+
+
+def _caught_up(index: Index) -> tuple[Index, list[str]]:
+    try:
+        with show_activity("reading the runs' files"):
+            return index, catch_up(index)
+    except BaseException:
+        index.close()
+        raise
 
 
 def _runs(history: History, arguments: argparse.Namespace) -> None:
@@ -101,14 +104,14 @@ def _runs(history: History, arguments: argparse.Namespace) -> None:
     if arguments.json:
         return _print_json(runs)
     if not runs:
-        print(f"no run in '{history.log}' used lisa_container")
+        say(f"no run in '{history.log}' used lisa_container")
         return
     columns = ("run", "name", "state", "duration", "passed", "failed", "other", "containers")
     rows = [
         (x.run, x.name, x.state, _seconds(x.duration), x.passed, x.failed, x.other, x.containers)
         for x in runs
     ]
-    print_table(columns, rows)
+    say_table(columns, rows)
 
 
 def _one(history: History, arguments: argparse.Namespace) -> None:
@@ -123,12 +126,12 @@ def _one(history: History, arguments: argparse.Namespace) -> None:
             "artifacts": files,
         }
         found = {name: [asdict(x) for x in part] for name, part in parts.items()}
-        print(json.dumps({**asdict(run), **found}, indent=2))
+        say_json({**asdict(run), **found})
         return
-    print(f"run {run.run} ({run.name}) on {run.runner}: {run.state}")
-    print(f"files: {history.log / run.folder}")
+    say(f"run {run.run} ({run.name}) on {run.runner}: {run.state}")
+    say(f"files: {history.log / run.folder}")
     if run.message:
-        print(f"it failed: {run.message}")
+        say(f"it failed: {run.message}")
     _print_part(
         ("case", "status", "duration", "commands", "message"),
         [
@@ -152,35 +155,78 @@ def _case(history: History, arguments: argparse.Namespace) -> None:
     cases = history.case(arguments.name, arguments.limit)
     if arguments.json:
         return _print_json(cases)
-    print_table(
+    say_table(
         ("run", "status", "duration", "commands", "image", "message"),
         [(x.run, x.status, _seconds(x.duration), x.commands, x.image, _line(x)) for x in cases],
     )
 
 
 def _diff(history: History, arguments: argparse.Namespace) -> None:
-    before, after = history.run(arguments.before), history.run(arguments.after)
+    before, after = history.run(arguments.before), history.run(arguments.after or "last")
+    if arguments.after is None and before.run == after.run:
+        raise ConfigError(
+            "history diff: given only the last run; legal: two runs, or one before it"
+        )
     found = changes(history, before, after)
     if arguments.json:
         return _print_json(found)
-    print(f"from {before.run} to {after.run}:")
+    say(f"from {before.run} to {after.run}:")
     if found:
-        print_table(
+        say_table(
             ("what", "name", "before", "after"),
             [(x.what, x.name, x.before, x.after) for x in found],
         )
     else:
-        print("nothing changed: results, exit codes, images, tools, durations")
+        say("nothing changed: results, exit codes, images, tools, durations")
+
+
+def _prune(age: timedelta, history: History, arguments: argparse.Namespace) -> int:
+    oldest = datetime.now(timezone.utc) - age
+    ended = [run for run in history.runs(_ALL) if run.state != RUNNING]
+    old = [run for run in ended if _end_of(run, history.log) < oldest]
+    failed = 0
+    for run in old:
+        path = history.log / run.folder
+        if arguments.dry_run:
+            say(f"would remove run {run.run}: {path}")
+            continue
+        try:
+            remove_run(history.log, path)
+        except OSError as error:
+            complain(f"run {run.run} stays: {error}")
+            failed += 1
+        else:
+            say(f"removed run {run.run}: {path}")
+    if not old:
+        say(f"no run in '{history.log}' is older than {arguments.older_than}")
+    return FAILED if failed else 0
+
+
+def _end_of(run: Run, log: Path) -> datetime:
+    if run.ended or run.started:
+        return datetime.fromisoformat(run.ended or run.started)
+    # Its records cannot be read.
+    return datetime.fromtimestamp((log / run.folder).lstat().st_mtime, timezone.utc)
+
+
+def _read_age(text: str) -> timedelta:
+    match = _AGE.fullmatch(text)
+    if match is None:
+        raise ConfigError(
+            f"older-than: given '{text}'; legal: a number with h (hours), d (days) or w (weeks), "
+            "such as 30d"
+        )
+    return int(match[1]) * _UNITS[match[2]]
 
 
 def _print_json(found: Sequence[Any]) -> None:
-    print(json.dumps([asdict(each) for each in found], indent=2))
+    say_json([asdict(each) for each in found])
 
 
 def _print_part(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     if rows:
-        print()
-        print_table(columns, rows)
+        say("")
+        say_table(columns, rows)
 
 
 def _seconds(duration: float | None) -> str:
@@ -198,4 +244,5 @@ def _exit(container: Any) -> object:
 
 
 def _line(case: Case) -> str:
-    return " ".join(case.message.split())[:100]
+    message = " ".join(case.message.split())
+    return message[:_LONGEST_MESSAGE] if sys.stdout.isatty() else message

@@ -1,4 +1,4 @@
-"""The nodes that a command line names, connected."""
+"""Connections to the nodes that a command line names."""
 
 from __future__ import annotations
 
@@ -7,76 +7,59 @@ import contextlib
 import getpass
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from lisa import development, schema
-from lisa.node import Node, RemoteNode
+from lisa.node import Node
 from lisa.parameter_parser.runbook import RunbookBuilder
 from lisa.util import LisaException, constants
-from lisa.util.logger import init_logger, set_console_level, uninit_logger
+from lisa.util.logger import (
+    add_handler,
+    init_logger,
+    remove_handler,
+    set_console_level,
+    uninit_logger,
+)
 from lisa.util.shell import SshShell
 
+from lisa_container.cli.declare import PASSWORD_VARIABLE
+from lisa_container.cli.output import complain, show_activity
 from lisa_container.engine.client import Engine
-from lisa_container.engine.naming import node_name
-from lisa_container.engine.ssh import address_of, answers, check_login
-from lisa_container.errors import ConfigError, SshLostError
-
-PASSWORD_VARIABLE = "LISA_CONTAINER_PASSWORD"
-"""The environment variable that may hold the password of the node's user."""
+from lisa_container.engine.progress import NOTICE
+from lisa_container.engine.reach import node_of, require_login
+from lisa_container.errors import ConfigError
+from lisa_container.forks import temporary_folder
+from lisa_container.naming import node_name
+from lisa_container.parsing import parse_int
 
 _SSH_PORT = 22
-
-_TARGET = (
-    "'user@host[:port]', or 'local' for this machine; or else give --runbook. "
-    f"The user's password, where one is needed, is taken from {PASSWORD_VARIABLE} or asked for "
-    "(--ask-password)"
-)
+_PORTS = range(1, 1 << 16)
 
 
-def add_node_arguments(parser: argparse.ArgumentParser) -> None:
-    """Have a command take the nodes that it is about.
+class _Notices(logging.Handler):
+    """Handler that shows lines about long jobs on standard error, of all that is logged."""
 
-    Args:
-        parser: of the command.
-    """
-    parser.add_argument("target", nargs="?", default="", help=_TARGET)
-    parser.add_argument(
-        "-i", "--identity", type=Path, metavar="FILE", help="private key of the node's user"
-    )
-    parser.add_argument(
-        "--ask-password", action="store_true", help="ask for the password on the terminal"
-    )
-    parser.add_argument(
-        "-r", "--runbook", type=Path, metavar="FILE", help="take the nodes of a runbook"
-    )
-    parser.add_argument(
-        "-v",
-        "--variable",
-        dest="variables",
-        action="append",
-        default=[],
-        metavar="NAME:VALUE",
-        help="of the runbook, as for lisa",
-    )
-    parser.add_argument("-d", "--debug", action="store_true", help="show LISA's log")
+    def emit(self, record: logging.LogRecord) -> None:
+        """Show the line."""
+        if any(hasattr(record, name) for name in NOTICE):
+            complain(record.getMessage())
 
 
 @contextlib.contextmanager
 def connected_nodes(arguments: argparse.Namespace) -> Iterator[list[Node]]:
-    """Connect to the nodes, and close them at the end.
+    """Connect to the nodes that the command line names; disconnect at the end.
 
     Args:
-        arguments: of the command line, with those of `add_node_arguments`.
+        arguments: of the command line, with those of `_add_node_arguments`.
 
     Raises:
         ConfigError: the command line or the runbook names no node that can be connected to.
-        LisaException: a node does not answer or refuses the login; what LISA says of the runbook.
+        LisaException: a node does not answer or refuses the login, or the runbook has a mistake.
     """
     if bool(arguments.target) == bool(arguments.runbook):
         raise ConfigError("give either a target, 'user@host[:port]' or 'local', or --runbook")
-    with tempfile.TemporaryDirectory(prefix="lisa_container_cli_") as folder:
+    with temporary_folder("lisa_container_cli_") as folder:
         # A run of LISA has these; a node needs them for its log.
         constants.RUN_ID = "lisa-container"
         constants.RUN_LOGIC_PATH = Path("lisa-container")
@@ -84,13 +67,18 @@ def connected_nodes(arguments: argparse.Namespace) -> Iterator[list[Node]]:
         init_logger()
         uninit_logger()  # standard output is for the answer
         set_console_level(logging.DEBUG if arguments.debug else logging.CRITICAL)
+        notices = _Notices()
+        if not arguments.debug:
+            add_handler(notices)
         nodes: list[Node] = []
         try:
             for node in _nodes(arguments):
                 nodes.append(node)
-                _connect(node)
+                with show_activity(f"connecting to '{node_name(node)}'"):
+                    _connect(node)
             yield nodes
         finally:
+            remove_handler(notices)
             for node in nodes:
                 Engine.forget(node)
                 node.close()
@@ -100,7 +88,7 @@ def _nodes(arguments: argparse.Namespace) -> Iterator[Node]:
     if arguments.runbook:
         yield from _of_runbook(arguments.runbook, arguments.variables)
     elif arguments.target == "local":
-        yield _create(schema.LocalNode(name="local"))
+        yield node_of(schema.LocalNode(name="local"))
     else:
         yield _of_address(arguments)
 
@@ -109,7 +97,8 @@ def _of_address(arguments: argparse.Namespace) -> Node:
     user, at, address = arguments.target.rpartition("@")
     host, _, port = address.partition(":")
     port = port or str(_SSH_PORT)
-    if not at or not user or not host or not port.isdigit():
+    number = parse_int(port)
+    if not at or not user or not host or number is None or number not in _PORTS:
         raise ConfigError(
             f"target: given '{arguments.target}'; legal: 'user@host[:port]' or 'local'"
         )
@@ -124,13 +113,13 @@ def _of_address(arguments: argparse.Namespace) -> Node:
     runbook = schema.RemoteNode(
         address=host,
         public_address=host,
-        port=int(port),
-        public_port=int(port),
+        port=number,
+        public_port=number,
         username=user,
         password=password,
         private_key_file=str(arguments.identity or ""),
     )
-    return _create(runbook)
+    return node_of(runbook)
 
 
 def _of_runbook(path: Path, variables: list[str]) -> Iterator[Node]:
@@ -147,40 +136,15 @@ def _of_runbook(path: Path, variables: list[str]) -> Iterator[Node]:
             "them does so only for a run. Give the address of one: 'user@host[:port]'"
         )
     for item in found:
-        yield _create(item, platform)
-
-
-def _create(runbook: schema.Node, platform: schema.Platform | None = None) -> Node:
-    node = Node.create(-1, runbook, is_test_target=False, logger_name="node")
-    if isinstance(node, RemoteNode):
-        # As the platform 'ready' does.
-        node.set_connection_info_by_runbook(
-            default_username=platform.admin_username if platform else "",
-            default_password=platform.admin_password if platform else "",
-            default_private_key_file=platform.admin_private_key_file if platform else "",
-        )
-    return node
+        yield node_of(item, platform)
 
 
 def _connect(node: Node) -> None:
-    shell = node.shell
-    if isinstance(shell, SshShell) and not development.get_jump_boxes():
-        info = shell.connection_info
-        if not answers(shell):
-            raise LisaException(
-                f"nobody answers at {address_of(shell)}: check the address, the port, and that "
-                "the node is up"
-            )
-        try:
-            check_login(info)
-        except SshLostError as error:
-            raise LisaException(
-                f"user '{info.username}' cannot log in at {address_of(shell)}: {error.cause}. "
-                "Check the user, and the key or password"
-            ) from error
+    if isinstance(node.shell, SshShell):
+        require_login(node.shell)
     try:
         node.initialize()
     except LisaException:
         raise
-    except Exception as error:  # paramiko's and spur's, all of them
+    except Exception as error:  # any of paramiko's or spur's
         raise LisaException(f"cannot connect to node '{node_name(node)}': {error}") from error

@@ -1,10 +1,10 @@
-"""`lisa-container plan`: whether plans are right (`check`, without any node), and running one."""
+"""`lisa-container plan`: check plans (without a node), or run one."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import sys
+import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,92 +12,96 @@ from lisa.messages import TestStatus
 from lisa.node import Node
 
 from lisa_container.cli.codes import FAILED
-from lisa_container.cli.nodes import add_node_arguments, connected_nodes
-from lisa_container.engine.naming import node_name
+from lisa_container.cli.nodes import connected_nodes
+from lisa_container.cli.output import complain, say, say_json
+from lisa_container.cli.recorded import RecordedCase, recorded_run
+from lisa_container.config.current import current_settings, use_settings
+from lisa_container.container.live import release_lease
 from lisa_container.errors import PlanError
-from lisa_container.executor import release_lease
+from lisa_container.naming import node_name
 from lisa_container.plan import Plan, StepResult, load_plan, run_plan
 
 _INDENT = "    "
-
-
-def add(commands: Any) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser("plan", help="check or run plans of commands (docs/plans.md)")
-    actions = parser.add_subparsers(dest="action", required=True)
-    check = actions.add_parser(
-        "check", help="tell all mistakes in files; exit code 1 where there is one"
-    )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a plan, in YAML")
-    check.add_argument("--json", action="store_true", help="as JSON")
-    check.set_defaults(run=run_check)
-    run = actions.add_parser("run", help="run a plan on nodes; exit code 1 where a step fails")
-    run.add_argument("file", type=Path, metavar="FILE", help="a plan, in YAML")
-    run.add_argument(
-        "--artifacts", type=Path, metavar="FOLDER", help="keep the plan's artifacts below it"
-    )
-    add_node_arguments(run)
-    run.set_defaults(run=run_one)
+# Name of the suite of plans in the history.
+_SUITE = "plan"
 
 
 def run_check(arguments: argparse.Namespace) -> int:
-    """Print `file:line: reason` for each mistake, and `file: ok` for a plan without; the exit
-    code."""
+    """Print `file:line: reason` for each mistake, or `file: ok`; return the exit code."""
     rows: list[dict[str, Any]] = []
     for file in arguments.files:
         try:
             load_plan(file)
-            rows.append({"file": str(file), "mistakes": []})
         except PlanError as error:
             mistakes = [{"line": line, "reason": reason} for line, reason in error.mistakes]
             rows.append({"file": str(file), "mistakes": mistakes})
+            if not arguments.json:
+                complain(error)
+        else:
+            rows.append({"file": str(file), "mistakes": []})
+            if not arguments.json:
+                say(f"{file}: ok")
     if arguments.json:
-        print(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            _print_mistakes(row)
+        say_json(rows)
     return FAILED if any(row["mistakes"] for row in rows) else 0
 
 
 def run_one(arguments: argparse.Namespace) -> int:
-    """Run a plan on each node, and print what comes of its steps; the exit code."""
+    """Run a plan on each node, and print the results of its steps; return the exit code."""
     try:
         plan = load_plan(arguments.file)
     except PlanError as error:
-        print(error, file=sys.stderr)
+        complain(error)
         return FAILED
+    if arguments.start_engine:
+        use_settings(dataclasses.replace(current_settings(), start_engine=True))
     code = 0
-    with connected_nodes(arguments) as nodes:
-        for node in nodes:
-            folder = arguments.artifacts
-            if len(nodes) > 1:
-                print(f"on node '{node_name(node)}':", flush=True)
-                folder = folder and folder / node_name(node)
-            if not _passes(plan, node, folder):
-                code = FAILED
+    with connected_nodes(arguments) as nodes, recorded_run(arguments.log, plan.name) as run:
+        try:
+            for node in nodes:
+                kept = arguments.artifacts
+                if len(nodes) > 1:
+                    say(f"on node '{node_name(node)}':")
+                    kept = kept and kept / node_name(node)
+                if not _passes(plan, node, run, kept):
+                    code = FAILED
+        finally:
+            say(f"records: {run}")
     return code
 
 
-def _passes(plan: Plan, node: Node, folder: Path | None) -> bool:
+def _passes(plan: Plan, node: Node, run: Path, kept: Path | None) -> bool:
+    case = RecordedCase(run, _SUITE, plan.name, node)
+
+    def tell(step: StepResult) -> None:
+        _print_step(step)
+        case.report_part(f"{plan.name}/{step.name}", step.status, step.message, step.elapsed)
+
     try:
-        result = run_plan(plan, node, folder / plan.name if folder else None, _print_step)
+        with case.running():
+            result = run_plan(plan, node, on_step=tell)
+            failed = "\n".join(f"{step.name}: {step.message}" for step in result.failed)
+            case.report_status(TestStatus.FAILED if failed else TestStatus.PASSED, failed)
     finally:
         release_lease(node)
+    if kept is not None:
+        _copy_artifacts(result.artifacts, case.folder, kept / plan.name)
     for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        complain(f"warning: {warning}")
     return result.passed
 
 
+def _copy_artifacts(artifacts: list[Path], case: Path, target: Path) -> None:
+    """Copy the artifacts from a case's folder to one that the user has named."""
+    for path in artifacts:
+        below = path.relative_to(case).parts[2:]  # without containers/<container>
+        copy = target.joinpath(*below)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, copy)
+
+
 def _print_step(step: StepResult) -> None:
-    print(f"{step.status.name.lower():<8}{step.name} ({step.elapsed:.2f} s)", flush=True)
+    say(f"{step.status.name.lower():<8}{step.name} ({step.elapsed:.2f} s)")
     if step.status is not TestStatus.PASSED:
         for line in step.message.splitlines():
-            print(f"{_INDENT}{line}", flush=True)
-
-
-def _print_mistakes(row: dict[str, Any]) -> None:
-    if not row["mistakes"]:
-        print(f"{row['file']}: ok")
-    for mistake in row["mistakes"]:
-        place = f"{row['file']}:{mistake['line']}" if mistake["line"] else row["file"]
-        print(f"{place}: {mistake['reason']}", file=sys.stderr)
+            say(f"{_INDENT}{line}")

@@ -1,15 +1,12 @@
-"""`lisa-container ps`: what runs have on nodes."""
+"""`lisa-container ps`: list the resources of runs on nodes."""
 
 from __future__ import annotations
 
 import argparse
-import json
 from dataclasses import dataclass
-from typing import Any
 
 from lisa_container.cli.engines import for_each_engine
-from lisa_container.cli.nodes import add_node_arguments
-from lisa_container.cli.table import print_table
+from lisa_container.cli.output import say_json, say_table
 from lisa_container.engine.client import Engine
 from lisa_container.engine.lease.sweep import Findings
 
@@ -26,26 +23,18 @@ class _Row:
     id: str
 
 
-# The id is for JSON only.
+# JSON has the id, too.
 _COLUMNS = ("what", "name", "state", "run", "runner", "since", "node")
 
 
-def add(commands: Any) -> None:
-    """Add the command to the command line."""
-    parser = commands.add_parser("ps", help="list containers, networks, volumes and images of runs")
-    parser.add_argument("--json", action="store_true", help="as JSON")
-    add_node_arguments(parser)
-    parser.set_defaults(run=run)
-
-
 def run(arguments: argparse.Namespace) -> int:
-    """Print what is on the nodes; the exit code."""
+    """Print the resources on the nodes; return the exit code."""
     rows: list[_Row] = []
     code = for_each_engine(arguments, lambda engine: rows.extend(_rows(engine)))
     if arguments.json:
-        print(json.dumps([vars(row) for row in rows], indent=2))
+        say_json([vars(row) for row in rows])
     else:
-        print_table(_COLUMNS, [[getattr(row, name) for name in _COLUMNS] for row in rows])
+        say_table(_COLUMNS, [[getattr(row, name) for name in _COLUMNS] for row in rows])
     return code
 
 

@@ -1,18 +1,25 @@
-"""What a user asks for: `ContainerTestConfig`, the same object in Python and in YAML.
+"""`ContainerTestConfig`: the wishes of a user for a container, the same in Python and in YAML.
 
-One file per noun: `model` holds the config, the others hold the rules for its values, which are
-those of `docker run`. All rules are applied when a config is constructed, so a config that exists
-is legal, and a wrong value fails before anything is created on a node.
+`model` has the config, and the other files have the rules for its values, which follow `docker
+run`. The constructor applies all rules: a config that exists is legal, and a wrong value fails
+before anything is created on a node.
 
-A rule that only the node can decide (does the device exist, has it that many CPUs, does its engine
-know this capability) is not checked here.
+Some facts only the node knows, such as its devices, its number of CPUs and the capabilities of its
+engine. They are not checked here.
 """
 
 from lisa_container.config.build import BuildSpec
-from lisa_container.config.images import LOCAL_REPOSITORY
 from lisa_container.config.limits import Ulimit
-from lisa_container.config.model import ContainerTestConfig, Evidence, PullPolicy, Scope
+from lisa_container.config.model import (
+    ContainerTestConfig,
+    Evidence,
+    Init,
+    KeepContainers,
+    PullPolicy,
+    Scope,
+)
 from lisa_container.config.mounts import HOST_ROOT
+from lisa_container.config.reference import LOCAL_REPOSITORY, ImageReference
 from lisa_container.config.runbook import ConfigFields
 from lisa_container.config.settings import ContainerSettings, Mirror, RegistrySettings
 
@@ -24,6 +31,9 @@ __all__ = [
     "ContainerSettings",
     "ContainerTestConfig",
     "Evidence",
+    "ImageReference",
+    "Init",
+    "KeepContainers",
     "Mirror",
     "PullPolicy",
     "RegistrySettings",

@@ -1,4 +1,4 @@
-"""What an image is built from: the part of Compose's `build` that all engines have.
+"""`BuildSpec`: the input of a build, the part of Compose's `build` that all engines support.
 
 The names are those of https://docs.docker.com/reference/compose-file/build/.
 """
@@ -23,23 +23,23 @@ _LEGAL = (
 
 @dataclass(frozen=True)
 class BuildSpec:
-    """A Dockerfile, and what it is built with.
+    """Dockerfile and its input.
 
-    Paths are of the runner. One that is relative is below the folder of the runbook, where LISA
-    runs one, else below the working directory; that of a Dockerfile is below the context where
-    there is one, as in Compose.
+    Paths are on the machine that runs LISA. A relative path starts at the folder of the runbook, or
+    at the working directory without a runbook. A relative `dockerfile` starts at the context if one
+    is given, as in Compose.
 
     Args:
-        context: folder whose files the Dockerfile may copy. Default: that of the Dockerfile; none
-            with `dockerfile_inline`.
-        dockerfile: path. Default: `Dockerfile` in the context.
-        dockerfile_inline: the Dockerfile's text, instead of a path.
-        args: for its ARG instructions. They end in the image's history: no place for secrets.
+        context: folder whose files the Dockerfile may copy. Default: the folder of the Dockerfile;
+            none with `dockerfile_inline`.
+        dockerfile: path of the Dockerfile. Default: `Dockerfile` in the context.
+        dockerfile_inline: text of the Dockerfile, instead of a path.
+        args: values for its ARG instructions. The image's history keeps them: use no secrets.
         target: the stage to build. Default: the last one.
-        network: of its RUN instructions: `host`, `none` or a network's name. Default: the engine's.
+        network: network of its RUN instructions: `host`, `none` or a name. Default: the engine's.
 
     Raises:
-        ConfigError: a value is wrong. Whether the files are there is not looked at yet.
+        ConfigError: a value is wrong. `check_files` checks whether the files exist.
     """
 
     context: str = ""
@@ -50,6 +50,7 @@ class BuildSpec:
     network: str = ""
 
     def __post_init__(self) -> None:
+        """Check and normalise all fields."""
         for name in ("context", "dockerfile", "dockerfile_inline", "target", "network"):
             text(f"build.{name}", getattr(self, name), "a string")
         object.__setattr__(self, "args", environment("build.args", self.args))
@@ -67,10 +68,10 @@ class BuildSpec:
         object.__setattr__(self, "dockerfile", dockerfile)
 
     def check_files(self) -> BuildSpec:
-        """This, if its files are there.
+        """Return this object if its files exist.
 
         Raises:
-            ConfigError: they are not.
+            ConfigError: the folder or the Dockerfile does not exist.
         """
         if self.context and not Path(self.context).is_dir():
             raise illegal("build.context", self.context, "a folder of this machine")
@@ -80,14 +81,14 @@ class BuildSpec:
 
 
 def build(name: str, value: Any) -> FrozenDict[Any]:
-    """The rule of the config's field: nothing, or what a `BuildSpec` was made of."""
+    """Check the config's field; return the fields of a `BuildSpec`, or nothing."""
     if isinstance(value, BuildSpec):
         spec = value
     elif isinstance(value, str) and value:
         spec = BuildSpec(context=value)
     elif isinstance(value, Mapping):
         if not value:
-            return EMPTY
+            return FrozenDict({}, name)
         legal = [each.name for each in fields(BuildSpec)]
         for key in value:
             if key not in legal:
@@ -95,8 +96,8 @@ def build(name: str, value: Any) -> FrozenDict[Any]:
         spec = BuildSpec(**{key: item for key, item in value.items() if item is not None})
     else:
         raise ConfigError(f"{name}: given a {type(value).__name__}; legal: {_LEGAL}")
-    found = {each.name: getattr(spec, each.name) for each in fields(spec)}
-    return FrozenDict({key: item for key, item in found.items() if item})
+    values = {each.name: getattr(spec, each.name) for each in fields(spec)}
+    return FrozenDict({key: item for key, item in values.items() if item}, name)
 
 
 def _base() -> str:

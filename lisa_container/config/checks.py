@@ -1,7 +1,7 @@
-"""What all rules share: the wording of an error, the plain types, and a mapping that cannot change.
+"""Rules for plain types, the text of a config error, and an immutable mapping.
 
-A rule is a function of the field's name and the value that was given. It returns the value in its
-normal form, or raises `ConfigError`. A normal form passes its own rule unchanged.
+A rule is a function of a field's name and the given value. It returns the value in its normal form,
+or raises `ConfigError`. A value in normal form passes the rule unchanged.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import difflib
 import math
 import posixpath
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import Enum
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, NoReturn, TypeVar
 
-from lisa_container.errors import ConfigError
+from lisa_container.errors import ConfigError, FrozenConfigError
 
 Rule = Callable[[str, Any], Any]
 
@@ -22,7 +23,7 @@ E = TypeVar("E", bound=Enum)
 
 
 def illegal(field: str, given: Any, legal: str, hint: str = "") -> ConfigError:
-    """The one form of a configuration error: the field, what was given, what is legal.
+    """Return a config error that names the field, the given value and the legal values.
 
     >>> print(illegal("cpus", -1, "a number of at least 0.01"))
     cpus: given -1; legal: a number of at least 0.01
@@ -32,48 +33,120 @@ def illegal(field: str, given: Any, legal: str, hint: str = "") -> ConfigError:
 
 
 def nearest(given: Any, legal: Iterable[str]) -> str:
-    """A hint that names the nearest legal name, or "" when nothing is near."""
+    """Return a hint that names the most similar legal name, or "" if none is similar."""
     matches = difflib.get_close_matches(str(given), list(legal), n=1)
     return f"did you mean {matches[0]!r}?" if matches else ""
 
 
-class FrozenDict(Mapping[str, V]):
-    """A mapping that cannot change: hashable, equal to a dict of the same content.
+def frozen(field: str, value: str) -> FrozenConfigError:
+    """Return the error of an attempt to change a config; it says how to make a changed copy.
 
-    `types.MappingProxyType` would do, if it could be hashed, deep-copied and pickled.
+    >>> print(frozen("memory", "…"))
+    memory: a config cannot be changed. Make a new one: config.merged(memory=…)
+    """
+    return FrozenConfigError(
+        f"{field}: a config cannot be changed. Make a new one: config.merged({field}={value})"
+    )
+
+
+# Methods of a dict or list that change it.
+_CHANGING = (
+    *("update", "setdefault", "pop", "popitem", "clear"),
+    *("append", "extend", "insert", "remove", "sort", "reverse"),
+)
+
+
+class _Frozen:
+    """Immutable collection in a field of a config: an attempt to change it says what to do."""
+
+    _field = ""
+    # What `merged` gets instead, as the error shows it.
+    _whole = ""
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Refuse a method that would change the collection."""
+        if name in _CHANGING:
+            raise frozen(self._field, self._whole)
+        raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}")
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise frozen(self._field, self._whole)
+
+    __delitem__ = __iadd__ = __ior__ = _refuse
+
+
+class FrozenDict(_Frozen, Mapping[str, V]):
+    """Immutable mapping: hashable, and equal to a dict of the same content.
+
+    `types.MappingProxyType` cannot be hashed, deep-copied or pickled.
+
+    Args:
+        items: the content.
+        field: name of the field of a config, for the error of an attempt to change the mapping.
     """
 
-    def __init__(self, items: Mapping[str, V]) -> None:
+    _whole = "{…}"
+
+    def __init__(self, items: Mapping[str, V], field: str) -> None:
+        """Copy the items."""
         self._items: dict[str, V] = dict(items)
+        self._field = field
 
     def __getitem__(self, key: str) -> V:
+        """Return the value of a key."""
         return self._items[key]
 
     def __iter__(self) -> Iterator[str]:
+        """Iterate over the keys."""
         return iter(self._items)
 
     def __len__(self) -> int:
+        """Return the number of items."""
         return len(self._items)
 
     def __hash__(self) -> int:
+        """Return a hash of the items, as equal mappings have."""
         return hash(frozenset(self._items.items()))
 
     def __repr__(self) -> str:
+        """Return the items as a dict shows them."""
         return repr(self._items)
 
+    def __setitem__(self, key: str, value: object) -> NoReturn:
+        """Refuse the assignment."""
+        raise frozen(self._field, f"{{{key!r}: …}}")
 
-EMPTY: FrozenDict[Any] = FrozenDict({})
+
+class FrozenList(_Frozen, tuple[Any, ...]):
+    """Tuple whose error says what to do instead of changing it."""
+
+    _whole = "[…]"
+    __setitem__ = _Frozen._refuse
+
+    def __new__(cls, items: Iterable[Any], field: str = "") -> FrozenList:
+        """Copy the items.
+
+        Args:
+            items: the content.
+            field: name of the field of a config; copies and pickles restore it later.
+        """
+        made = super().__new__(cls, items)
+        made._field = field
+        return made
+
+
+EMPTY: FrozenDict[Any] = FrozenDict({}, "field")
 
 
 def text(field: str, value: Any, legal: str) -> str:
-    """A string, of which the caller checks the rest. A lone number in YAML is none."""
+    """Check for a string. Its content is checked by the caller."""
     if not isinstance(value, str):
         raise illegal(field, value, legal)
     return value
 
 
 def flag(field: str, value: Any) -> bool:
-    """true or false; also as a word, which is what a runbook variable from a command line is."""
+    """Check for true or false; a word counts, since runbook variables may be words."""
     if isinstance(value, bool):
         return value
     words = {"true": True, "false": False}
@@ -83,7 +156,7 @@ def flag(field: str, value: Any) -> bool:
 
 
 def number(field: str, value: Any, legal: str) -> float:
-    """A finite number; also as digits in a string."""
+    """Check for a finite number; digits in a string count."""
     try:
         if isinstance(value, (int, float, str)) and not isinstance(value, bool):
             result = float(value)
@@ -95,6 +168,7 @@ def number(field: str, value: Any, legal: str) -> float:
 
 
 def positive_seconds(field: str, value: Any) -> float:
+    """Check for a number of seconds above 0."""
     legal = "a number of seconds above 0"
     result = number(field, value, legal)
     if result <= 0:
@@ -103,7 +177,7 @@ def positive_seconds(field: str, value: Any) -> float:
 
 
 def one_of(enum: type[E]) -> Rule:
-    """A member of the enum, or its value."""
+    """Make a rule for a member of an enum, or for a member's value."""
 
     def check(field: str, value: Any) -> E:
         try:
@@ -116,7 +190,7 @@ def one_of(enum: type[E]) -> Rule:
 
 
 def absolute_path(field: str, value: Any, legal: str) -> str:
-    """An absolute path in its shortest spelling. It may not be checked on the node from here."""
+    """Check for an absolute path, on the node or in a container; return its shortest form."""
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise illegal(field, value, legal)
     # POSIX leaves the meaning of exactly two leading slashes open, so normpath keeps them.
@@ -124,14 +198,14 @@ def absolute_path(field: str, value: Any, legal: str) -> str:
 
 
 def optional_path(field: str, value: Any) -> str:
-    """An absolute path, or "" when none is named."""
+    """Check for an absolute path in the container; "" stands for none."""
     if value == "":
         return ""
     return absolute_path(field, value, "an absolute path in the container")
 
 
 def globs(field: str, value: Any) -> tuple[str, ...]:
-    """Absolute paths with wildcards."""
+    """Check for a list of absolute paths with wildcards."""
     result = strings(field, value, legal := "absolute paths in the container, as /var/log/**/*.log")
     for item in result:
         if not item.startswith("/"):
@@ -140,7 +214,7 @@ def globs(field: str, value: Any) -> tuple[str, ...]:
 
 
 def named(field: str, value: Any, legal: str) -> Mapping[str, Any]:
-    """A mapping whose keys are non-empty strings."""
+    """Check for a mapping whose keys are non-empty strings."""
     if not isinstance(value, Mapping):
         raise illegal(field, value, f"a mapping of {legal}")
     for key in value:
@@ -150,7 +224,7 @@ def named(field: str, value: Any, legal: str) -> Mapping[str, Any]:
 
 
 def strings(field: str, value: Any, legal: str) -> tuple[str, ...]:
-    """A list of non-empty strings. A lone string is refused: it would be read as its letters."""
+    """Check for a list of non-empty strings. A lone string is refused, not split into letters."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise illegal(field, value, f"a list of {legal}")
     for item in value:
@@ -159,10 +233,34 @@ def strings(field: str, value: Any, legal: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def texts(field: str, value: Any) -> FrozenDict[str]:
-    """Names to strings, for environment and labels. YAML's numbers and booleans become strings.
+def words(field: str, value: Any) -> tuple[str, ...]:
+    """Check for the words of a command; a string is split as a shell splits it."""
+    legal = "words of a command, or a string that is split as a shell splits it"
+    if isinstance(value, str):
+        try:
+            value = shlex.split(value)
+        except ValueError as error:
+            raise illegal(field, value, f"a list of {legal}", str(error)) from error
+    is_list = isinstance(value, Sequence) and not isinstance(value, bytes)
+    if not is_list or not all(isinstance(x, str) and "\0" not in x for x in value):
+        raise illegal(field, value, f"a list of {legal}")
+    if value and not value[0]:
+        raise illegal(field, value, "a list that begins with the path or name of a program")
+    return tuple(value)
 
-    A message never repeats a value: an environment often holds passwords.
+
+def shell_command(field: str, value: Any) -> str:
+    """Check for a command for a shell; "" stands for none."""
+    result = text(field, value, legal := "a command for sh, as a string")
+    if "\0" in result:
+        raise illegal(field, value, legal)
+    return result
+
+
+def texts(field: str, value: Any) -> FrozenDict[str]:
+    """Check for a mapping of names to strings; numbers and booleans of YAML become strings.
+
+    A message never repeats a value: an environment often has passwords.
     """
     result: dict[str, str] = {}
     for key, item in named(field, value, "names to strings").items():
@@ -178,10 +276,11 @@ def texts(field: str, value: Any) -> FrozenDict[str]:
                 f"{field}, value of {key!r}: given {given}; "
                 'legal: a string, a number or a boolean (an empty value is written "")'
             )
-    return FrozenDict(result)
+    return FrozenDict(result, field)
 
 
 def environment(field: str, value: Any) -> FrozenDict[str]:
+    """Check for a mapping of variables' names to strings; see `texts`."""
     result = texts(field, value)
     for key in result:
         if "=" in key:

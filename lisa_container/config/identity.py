@@ -1,4 +1,4 @@
-"""Who a container is: its user, host name and network."""
+"""Rules for the user, host name and network of a container."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEGAL_HOSTNAME = (
     f"together at most {_LONGEST_HOSTNAME} characters"
 )
 
-# moby, daemon/names: what a container or a network may be called.
+# moby, daemon/names: legal names of containers and networks.
 _ENGINE_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 CONTAINER_PREFIX = "container:"
 _NETWORK = re.compile(rf"(?:{CONTAINER_PREFIX})?{_ENGINE_NAME}")
@@ -31,7 +31,7 @@ _LEGAL_NETWORK = "'bridge', 'host', 'none', 'container:<name or id>' or the name
 
 
 def user(field: str, value: Any) -> str:
-    """A user, or "" for the image's. YAML reads a bare uid as a number."""
+    """Check a user; "" is the image's. YAML reads a bare uid as a number, which counts."""
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if value == "":
@@ -44,7 +44,7 @@ def user(field: str, value: Any) -> str:
 
 
 def hostname(field: str, value: Any) -> str:
-    """A host name, or "" for the engine's choice, the container's short id."""
+    """Check a host name; "" is the engine's choice, the container's short id."""
     given = text(field, value, _LEGAL_HOSTNAME)
     if given and (len(given) > _LONGEST_HOSTNAME or not _HOSTNAME.fullmatch(given)):
         raise illegal(field, given, _LEGAL_HOSTNAME)
@@ -52,17 +52,19 @@ def hostname(field: str, value: Any) -> str:
 
 
 def network_mode(field: str, value: Any) -> str:
-    """A network, or "" for the engine's default."""
+    """Check a network mode; "" is the engine's default."""
     given = text(field, value, _LEGAL_NETWORK)
-    # The daemon takes "container" alone for a "container:" whose name was forgotten.
+    # The daemon reads "container" alone as "container:" without a name.
     if given and (not _NETWORK.fullmatch(given) or given == CONTAINER_PREFIX[:-1]):
         raise illegal(field, given, _LEGAL_NETWORK)
     return given
 
 
 def check_together(hostname: str, network_mode: str) -> None:
-    """moby, "conflicting options: hostname and the network mode"."""
+    """Refuse a host name beside another container's network, as moby does."""
     if hostname and network_mode.startswith(CONTAINER_PREFIX):
         raise illegal(
-            "hostname", hostname, f"none with network_mode {network_mode!r}, it has that one's name"
+            "hostname",
+            hostname,
+            f"none with network_mode {network_mode!r}, which gives that container's name",
         )

@@ -1,4 +1,4 @@
-"""How much a container may use: memory, CPUs, processes, rlimits."""
+"""Rules for the limits of a container: memory, CPUs, processes, rlimits."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from lisa_container.config.checks import FrozenDict, illegal, named, nearest, number
 
-# docker/go-units, RAMInBytes: what `docker run --memory` takes. All units are of 1024, "1MB" too.
+# docker/go-units, RAMInBytes: sizes as of `docker run --memory`. All units are powers of 1024.
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([kmgtp]?)i?b?", re.IGNORECASE)
 _UNITS = ("", "k", "m", "g", "t", "p")
 _BYTES = {unit: 1024**power for power, unit in enumerate(_UNITS)}
@@ -25,7 +25,7 @@ _LEGAL_SIZE = (
 )
 _LEGAL_MEMORY = f"{_LEGAL_SIZE}6m"
 
-# Less would cut the output of common tools.
+# A smaller limit would cut the output of common tools.
 _LEAST_CAPTURE = 64 * 1024
 _LEGAL_CAPTURE = f"{_LEGAL_SIZE}64k"
 
@@ -36,7 +36,7 @@ _LEGAL_CPUS = f"a number of CPUs, at least {_LEAST_CPUS}"
 
 _LEGAL_PIDS = "a whole number of processes above 0, or -1 for no limit"
 
-# docker/go-units, ulimit.go. There is no "as" in it.
+# docker/go-units, ulimit.go, which lacks "as".
 _RLIMITS = (
     *("core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile"),
     *("nproc", "rss", "rtprio", "rttime", "sigpending", "stack"),
@@ -46,7 +46,7 @@ _LEGAL_ULIMIT = "a whole number, or 'soft:hard' with soft not above hard; -1 is 
 
 
 class Ulimit(NamedTuple):
-    """One rlimit in the kernel's own units; -1 is no limit."""
+    """Limit of one resource in the kernel's own units; -1 is no limit."""
 
     name: str
     soft: int
@@ -54,12 +54,12 @@ class Ulimit(NamedTuple):
 
 
 def memory(field: str, value: Any) -> str:
-    """A size in its shortest spelling: '1024m' becomes '1g'. "" is no limit."""
+    """Check a limit of memory; return its shortest form ('1g' for '1024m'). "" is no limit."""
     return "" if value == "" else _size(field, value, _LEAST_MEMORY, _LEGAL_MEMORY)
 
 
 def capture_limit(field: str, value: Any) -> str:
-    """The same for what is recorded of a stream."""
+    """Check the limit for recording a stream; return its shortest form."""
     return _size(field, value, _LEAST_CAPTURE, _LEGAL_CAPTURE)
 
 
@@ -77,11 +77,12 @@ def _size(field: str, value: Any, least: int, legal: str) -> str:
 
 
 def size_bytes(size: str) -> int:
-    """Bytes of a size that was checked here; 0, the API's word for no limit, for ""."""
+    """Return the bytes of a checked size; 0 (no limit in the API) for ""."""
     return int(size[:-1]) * _BYTES[size[-1].replace("b", "")] if size else 0
 
 
 def cpus(field: str, value: Any) -> float | None:
+    """Check a number of CPUs; None is no limit."""
     if value is None:
         return None
     result = number(field, value, _LEGAL_CPUS)
@@ -91,7 +92,7 @@ def cpus(field: str, value: Any) -> float | None:
 
 
 def nano_cpus(cpus: float | None) -> int:
-    """The API's unit; 0, its word for no limit, for None."""
+    """Return CPUs in the API's unit; 0 (no limit in the API) for None."""
     return round(cpus * _NANO) if cpus else 0
 
 
@@ -105,6 +106,7 @@ def _whole(field: str, value: Any, legal: str) -> int:
 
 
 def pids_limit(field: str, value: Any) -> int | None:
+    """Check a number of processes; None is the engine's default."""
     if value is None:
         return None
     result = _whole(field, value, _LEGAL_PIDS)
@@ -114,7 +116,7 @@ def pids_limit(field: str, value: Any) -> int | None:
 
 
 def ulimits(field: str, value: Any) -> FrozenDict[str]:
-    """Name to 'soft:hard'; one number stands for both."""
+    """Check rlimits; return name to 'soft:hard', where one number stands for both."""
     result: dict[str, str] = {}
     for name, item in named(field, value, "rlimit names to numbers").items():
         if name not in _RLIMITS:
@@ -127,10 +129,11 @@ def ulimits(field: str, value: Any) -> FrozenDict[str]:
         if len(limits) > 2 or min(limits) < _UNLIMITED or above:
             raise illegal(where, item, _LEGAL_ULIMIT)
         result[name] = f"{soft}:{hard}"
-    return FrozenDict(result)
+    return FrozenDict(result, field)
 
 
 def parsed_ulimits(ulimits: Mapping[str, Any]) -> tuple[Ulimit, ...]:
+    """Return checked rlimits as objects."""
     return tuple(
         Ulimit(name, *(int(part) for part in item.split(":"))) for name, item in ulimits.items()
     )

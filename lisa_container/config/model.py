@@ -1,6 +1,6 @@
-"""The config itself: its fields, how two are combined, how one is read from a mapping."""
+"""`ContainerTestConfig`: its fields, and how configs are merged and read from a mapping."""
 
-# dataclasses-json evaluates the fields' annotations, and Python 3.9 has no `X | Y` to evaluate.
+# dataclasses-json evaluates the fields' annotations, and Python 3.9 cannot evaluate `X | Y`.
 # ruff: noqa: UP007, UP045
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
+from functools import cached_property
 from operator import attrgetter
 from typing import Any, Optional, Union
 
@@ -19,11 +20,12 @@ from dataclasses_json import config as json_config
 
 from lisa_container.config import build as builds
 from lisa_container.config import checks, identity, images, limits, mounts, privileges
+from lisa_container.config.reference import ImageReference
 from lisa_container.errors import ConfigError
 
 
 class Scope(str, Enum):
-    """How long a container lives.
+    """Lifetime of a container.
 
     - `suite`: one container for all cases of a suite with the same config on the same node.
     - `case`: a new container for each case.
@@ -34,11 +36,11 @@ class Scope(str, Enum):
 
 
 class Evidence(str, Enum):
-    """When all about a container is kept at the end of a case.
+    """Condition for recording the whole state of a container at the end of a case.
 
-    - `failure`: when the case failed.
-    - `always`: after each case.
-    - `never`: not at all.
+    - `failure`: record when the case failed.
+    - `always`: record after each case.
+    - `never`: never record.
     """
 
     FAILURE = "failure"
@@ -46,12 +48,42 @@ class Evidence(str, Enum):
     NEVER = "never"
 
 
-class PullPolicy(str, Enum):
-    """When an image is pulled, as `docker run --pull`.
+class Init(str, Enum):
+    """First process (PID 1) of a container.
 
-    - `always`: before each container, so that a moved tag is followed.
-    - `missing`: when the node has no image of that name.
-    - `never`: not at all; without the image on the node, preparing fails.
+    - `keep`: a process that only keeps the container running, behind the engine's init.
+    - `image`: the image's own command, such as systemd; `entrypoint` and `command` replace it.
+    - `engine`: the same, behind the engine's init, as `docker run --init`.
+    """
+
+    KEEP = "keep"
+    IMAGE = "image"
+    ENGINE = "engine"
+
+
+class KeepContainers(str, Enum):
+    """Condition for leaving a container on its node when its suite or case ends.
+
+    - `no`: never.
+    - `failed`: leave it if a case failed in it; later cases of its suite get a new one.
+    - `always`: leave it.
+    """
+
+    NO = "no"
+    FAILED = "failed"
+    ALWAYS = "always"
+
+    @classmethod
+    def _missing_(cls, value: object) -> KeepContainers | None:
+        return cls.NO if value is False else None  # a bare `no` in YAML
+
+
+class PullPolicy(str, Enum):
+    """Condition for pulling an image, as in `docker run --pull`.
+
+    - `always`: pull before each container, which follows a tag that moves.
+    - `missing`: pull when the node has no image of that name.
+    - `never`: never pull; a container fails to start if the node lacks the image.
     """
 
     ALWAYS = "always"
@@ -60,18 +92,18 @@ class PullPolicy(str, Enum):
 
 
 def _rule(rule: checks.Rule) -> dict[str, Any]:
-    """A field's metadata: its rule, and for dataclasses-json to leave the value to the rule."""
+    """Return a field's metadata: its rule, and no decoding by dataclasses-json."""
     return {"rule": rule, **json_config(decoder=lambda value: value)}
 
 
 def _member(enum: type[Enum]) -> dict[str, Any]:
-    """The same for a field that holds a member of the enum; in YAML it is the member's value."""
+    """Return the metadata of a field with a member of an enum; YAML has the member's value."""
     rule = checks.one_of(enum)
     encoder = attrgetter("value")
     return {"rule": rule, **json_config(encoder=encoder, decoder=lambda value: value)}
 
 
-# Fields that say nothing about what the container is.
+# Fields that do not change the container itself.
 _OF_THE_CASE = (
     *("scope", "startup_timeout", "warm_spare"),
     *("evidence", "artifacts", "capture_limit", "measure"),
@@ -82,11 +114,11 @@ _REFUSE_UNKNOWN = json_config(undefined=Undefined.RAISE)["dataclasses_json"]
 
 @dataclass(frozen=True)
 class ContainerTestConfig(DataClassJsonMixin):
-    """What a container of a test shall be.
+    """Config of a test's container.
 
-    Every value is checked and put into its normal form on construction; a wrong one raises
-    `ConfigError` with the field, the value and what is legal. A config never changes; `merged`
-    makes a new one. The names in YAML are the same, and `null` there means "not named".
+    The constructor checks every value and puts it into its normal form. A wrong value raises
+    `ConfigError` with the field, the value and the legal values. A config is immutable; `merged`
+    makes a new one. YAML uses the same names, and `null` there means "not given".
 
     Sources of the defaults: [run] is docker-run(1), [api] is the Docker Engine API's HostConfig.
 
@@ -97,8 +129,8 @@ class ContainerTestConfig(DataClassJsonMixin):
 
     image: str = field(default="", metadata=_rule(images.image))
     """Image as `[registry/]name[:tag][@digest]`, or the id of an image on the node. Default: none,
-    it must then be named elsewhere. A name that begins with `lisa_container/` is an image made on
-    the node, without a registry."""
+    then it must be given elsewhere. A name that begins with `lisa_container/` is an image that is
+    made on the node, without a registry."""
 
     registry: str = field(default="", metadata=_rule(images.registry))
     """`host[:port]`, put in front of an `image` that names no registry itself. Default: none, the
@@ -109,10 +141,11 @@ class ContainerTestConfig(DataClassJsonMixin):
     own [run]."""
 
     privileged: bool = field(default=False, metadata=_rule(checks.flag))
-    """All the capabilities and devices that the engine can grant. Default: false [run]."""
+    """Whether the container has all capabilities and devices that the engine can grant. Default:
+    false [run]."""
 
     mount_host_root: bool = field(default=False, metadata=_rule(checks.flag))
-    """The node's `/` at `/host`, with what is mounted there later. Default: false."""
+    """Whether the node's `/` is mounted at `/host`, with later mounts below it. Default: false."""
 
     volumes: Mapping[str, str] = field(default=checks.EMPTY, metadata=_rule(mounts.volumes))
     """Host path or volume name to container path, with options behind a colon (`:ro`). Default:
@@ -126,7 +159,7 @@ class ContainerTestConfig(DataClassJsonMixin):
     `bridge` for docker [run]."""
 
     working_dir: str = field(default="", metadata=_rule(checks.optional_path))
-    """Absolute path that commands start in. Default: the image's, else `/` [run]."""
+    """Absolute path in which commands start. Default: the image's, else `/` [run]."""
 
     user: str = field(default="", metadata=_rule(identity.user))
     """`name|uid[:group|gid]` that commands run as. Default: the image's, else root [run]."""
@@ -163,56 +196,80 @@ class ContainerTestConfig(DataClassJsonMixin):
     """Most processes and threads, -1 for no limit. Default: the engine's [api]."""
 
     read_only: bool = field(default=False, metadata=_rule(checks.flag))
-    """The container's root file system cannot be written. Default: false [run]."""
+    """Whether the container's root file system is read-only. Default: false [run]."""
 
     security_opt: Sequence[str] = field(default=(), metadata=_rule(privileges.security_options))
     """Security options such as `seccomp=unconfined`. Default: none [run]."""
 
     scope: Scope = field(default=Scope.SUITE, metadata=_member(Scope))
-    """How long a container lives: `suite` or `case`. Default: `suite`, which saves a start for
-    each case; choose `case` when a case leaves its container changed."""
+    """Lifetime of the container: `suite` or `case`. Default: `suite`, which saves a start for each
+    case; choose `case` when cases change their container."""
 
     warm_spare: bool = field(default=True, metadata=_rule(checks.flag))
-    """With `scope: case`, make the container of the next case ready while the present one runs.
-    Default: true; choose false where a case needs the node to itself."""
+    """With `scope: case`, whether the next case's container is prepared while a case runs. Default:
+    true; choose false where a case needs the node for itself."""
 
     pull_policy: PullPolicy = field(default=PullPolicy.MISSING, metadata=_member(PullPolicy))
     """When to pull the image: `always`, `missing` or `never`. Default: `missing` [run]."""
 
     startup_timeout: float = field(default=60.0, metadata=_rule(checks.positive_seconds))
-    """Seconds that a container may take to start, without the pull. Default: 60, which is ample on
-    an idle node, so that a busy or an emulated one is not failed for being slow."""
+    """Seconds that a container may take to start, without the pull. Default: 60, which leaves time
+    for a busy or an emulated node."""
 
     evidence: Evidence = field(default=Evidence.FAILURE, metadata=_member(Evidence))
-    """When all about a container is kept at a case's end: `failure`, `always` or `never`. Default:
-    `failure`, as what a passed case left is seldom looked at."""
+    """When the state of the container is recorded at a case's end: `failure`, `always` or `never`.
+    Default: `failure`, as the state after a passed case is seldom of use."""
+
+    keep_containers: KeepContainers = field(
+        default=KeepContainers.NO, metadata=_member(KeepContainers)
+    )
+    """When the container stays on its node, to look into it: `no`, `failed` or `always`. Default:
+    `no`, unless the run's settings or the platform's `keep_environment` ask for it."""
 
     artifacts: Sequence[str] = field(default=(), metadata=_rule(checks.globs))
-    """Files of the container that are kept at each case's end, as absolute paths with `*`, `**`,
-    `?` and `[…]`. Default: none."""
+    """Files of the container to keep at each case's end, as absolute paths with `*`, `**`, `?` and
+    `[…]`. Default: none."""
 
     capture_limit: Union[int, str] = field(default="64m", metadata=_rule(limits.capture_limit))
-    """How much of each command's stdout, and of its stderr, is recorded, at least 64k. Default:
-    64m, which no log of a tool reaches by mistake."""
+    """Most bytes to record of each command's stdout, and of its stderr; at least 64k. Default: 64m,
+    more than the output of usual tools."""
 
     measure: bool = field(default=False, metadata=_rule(checks.flag))
-    """Record what each command uses: CPU time, memory, I/O. Default: false, as that adds
+    """Whether to record the CPU time, memory and I/O of each command. Default: false, as it adds
     2 to 5 ms to each."""
+
+    init: Init = field(default=Init.KEEP, metadata=_member(Init))
+    """First process: `keep`, `image` or `engine`. Default: `keep`, so that a container runs until
+    it is removed; with an `entrypoint` or `command` the default is `image`."""
+
+    entrypoint: Sequence[str] = field(default=(), metadata=_rule(checks.words))
+    """Program and arguments that replace the image's entrypoint. Default: the image's [run]."""
+
+    command: Sequence[str] = field(default=(), metadata=_rule(checks.words))
+    """Command, or arguments of the entrypoint, that replace the image's. Default: the image's
+    [run]."""
+
+    ready: str = field(default="", metadata=_rule(checks.shell_command))
+    """Command for `sh` in the container that succeeds once the container is ready; repeated until
+    `startup_timeout`. Default: none. systemd and an image's HEALTHCHECK are awaited without it."""
 
     labels: Mapping[str, str] = field(default=checks.EMPTY, metadata=_rule(checks.texts))
     """Labels on the container, added to the image's. Default: none [run]."""
 
     build: Mapping[str, Any] = field(default=checks.EMPTY, metadata=_rule(builds.build))
-    """What to build the image from, instead of an `image`: a folder with a Dockerfile, or a mapping
-    as Compose's `build` (`BuildSpec`). Default: none, nothing is built."""
+    """Input for building the image, instead of an `image`: a folder with a Dockerfile, or a mapping
+    like Compose's `build` (`BuildSpec`). Default: none."""
 
-    # The mixin's own hook: dataclasses-json may meet this config as a part of another dataclass,
-    # and must not drop an unknown key then. The mixin declares it as None.
+    # A hook of the mixin, which declares it as None: dataclasses-json must not drop an unknown key
+    # where this config is a part of another dataclass.
     dataclass_json_config = _REFUSE_UNKNOWN  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        """Check and normalise all fields."""
         for each in fields(self):
             value = each.metadata["rule"](each.name, getattr(self, each.name))
+            if isinstance(value, tuple):
+                value = checks.FrozenList(value, each.name)
             object.__setattr__(self, each.name, value)
         mounts.check_together(self.volumes, self.tmpfs, self.mount_host_root)
         identity.check_together(self.hostname, self.network_mode)
@@ -220,8 +277,27 @@ class ContainerTestConfig(DataClassJsonMixin):
             raise ConfigError(f"build: given beside image {self.image!r}; legal: one of them")
 
     @property
+    def first_process(self) -> Init:
+        """`init`, or `image` where only an entrypoint or a command is given."""
+        has_own = bool(self.entrypoint or self.command)
+        return Init.IMAGE if has_own and self.init is Init.KEEP else self.init
+
+    @property
     def image_reference(self) -> str:
-        """The image's full name for the engine, with registry and tag. Raises without an image."""
+        """The image's full name for the engine, with registry and tag.
+
+        Raises:
+            ConfigError: the config names no image.
+        """
+        return str(self.parsed_image)
+
+    @cached_property
+    def parsed_image(self) -> ImageReference:
+        """The parts of `image_reference`.
+
+        Raises:
+            ConfigError: the config names no image.
+        """
         if not self.image:
             raise checks.illegal(
                 "image",
@@ -229,11 +305,14 @@ class ContainerTestConfig(DataClassJsonMixin):
                 "an image such as 'debian:12', named in @container_test(image=…), in the suite's "
                 "_get_container_config(), or as 'image' of the runbook's guest",
             )
-        return images.reference(self.image, self.registry)
+        return ImageReference.parse(self.image).in_registry(self.registry)
 
     def require_image(self) -> ContainerTestConfig:
-        """This config, if it names an image or a build whose files are there; else `ConfigError`
-        tells where to name one."""
+        """Return this config, if it has an image, or a build whose files exist.
+
+        Raises:
+            ConfigError: the config has neither; the message says where to give one.
+        """
         if self.build:
             self.build_spec.check_files()
         else:
@@ -242,13 +321,13 @@ class ContainerTestConfig(DataClassJsonMixin):
 
     @property
     def build_spec(self) -> builds.BuildSpec:
-        """`build` as an object; there must be one."""
+        """`build` as an object; only for a config that has a build."""
         return builds.BuildSpec(**self.build)
 
     @property
     def is_local_image(self) -> bool:
-        """The image is made on the node, or named by its id: there is nowhere to pull it from."""
-        return images.is_local(self.image)
+        """Whether the image is made on the node, or named by its id: no registry has it."""
+        return bool(self.image) and self.parsed_image.is_local
 
     @property
     def binds(self) -> tuple[str, ...]:
@@ -262,7 +341,7 @@ class ContainerTestConfig(DataClassJsonMixin):
 
     @property
     def capture_limit_bytes(self) -> int:
-        """`capture_limit` as a number."""
+        """`capture_limit` as a number of bytes."""
         return limits.size_bytes(str(self.capture_limit))
 
     @property
@@ -276,10 +355,10 @@ class ContainerTestConfig(DataClassJsonMixin):
         return limits.parsed_ulimits(self.ulimits)
 
     def key(self) -> str:
-        """A short hash of the content: equal when one container may serve both configs.
+        """Return a short hash: equal for two configs that one container can serve.
 
-        It is the same in every process. What says nothing about what the container is does not
-        count: `scope`, `startup_timeout`, `warm_spare`, and what is recorded.
+        The hash is the same in every process. Fields that do not change the container do not count:
+        `scope`, `startup_timeout`, `warm_spare`, and the fields for recording.
         """
         content = self.to_dict()
         for name in _OF_THE_CASE:
@@ -287,11 +366,17 @@ class ContainerTestConfig(DataClassJsonMixin):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     def merged(self, **overrides: Any) -> ContainerTestConfig:
-        """A new config: each named override replaces the field, and None names nothing.
+        """Return a new config with some fields replaced.
 
-        Mappings are merged key by key, lists are replaced. A volume also replaces one of ours with
-        the same container path. A build is replaced as a whole, and so is an image by a build, or
-        a build by an image.
+        Mappings are merged key by key, and lists are replaced. A volume also replaces one with the
+        same container path. A build is replaced as a whole. An image replaces a build, and a build
+        an image.
+
+        Args:
+            overrides: field names to values; None leaves the field as it is.
+
+        Raises:
+            ConfigError: a name or value is wrong.
         """
         content: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
         check_names(overrides, content)
@@ -315,7 +400,15 @@ class ContainerTestConfig(DataClassJsonMixin):
     def from_mapping(
         cls, mapping: Mapping[str, Any], where: str = "container config"
     ) -> ContainerTestConfig:
-        """Read a config as a runbook has it. `where` opens every error's message."""
+        """Read a config of a runbook.
+
+        Args:
+            mapping: field names to values; None stands for a field that is not given.
+            where: first words of every error's message.
+
+        Raises:
+            ConfigError: a name or value is wrong.
+        """
         try:
             if not isinstance(mapping, Mapping):
                 raise checks.illegal("it", mapping, "a mapping of field names to values")
@@ -327,19 +420,28 @@ class ContainerTestConfig(DataClassJsonMixin):
     # dataclasses-json would decode field by field, by type, with errors that name no field.
     @classmethod
     def from_dict(cls, kvs: Any, *, infer_missing: bool = False) -> ContainerTestConfig:
+        """Read a config; called by dataclasses-json."""
         return cls.from_mapping(kvs)
 
     # For `lisa.schema.load_by_type`, alone or as a field of another schema.
     @classmethod
     def schema(cls, **kwargs: Any) -> Any:
+        """Return the schema of marshmallow; called by dataclasses-json."""
         return _Schema(many=kwargs.get("many", False))
 
+
+def _refuse_assignment(config: ContainerTestConfig, name: str, value: object) -> None:
+    raise checks.frozen(name, "…")
+
+
+# In place of the method that `dataclass(frozen=True)` makes, whose error names no next step.
+ContainerTestConfig.__setattr__ = _refuse_assignment  # type: ignore[assignment]
 
 _DEFAULTS = {each.name: each.default for each in fields(ContainerTestConfig)}
 
 
 class _Schema(marshmallow.Schema):
-    """Hands the whole mapping to `from_mapping`, which knows all rules."""
+    """Schema that passes the whole mapping to `from_mapping`, which has all rules."""
 
     class Meta:
         unknown = marshmallow.INCLUDE
@@ -354,7 +456,7 @@ class _Schema(marshmallow.Schema):
 
 
 def check_names(names: Iterable[Any], legal: Collection[str]) -> None:
-    """Refuse what is not the name of a field."""
+    """Refuse names that are no field's name."""
     for name in names:
         if name not in legal:
             legal_names = ", ".join(legal)

@@ -1,4 +1,4 @@
-"""What a container sees of its host: volumes, devices; and tmpfs. The forms are `docker run`'s."""
+"""Rules for volumes, devices and tmpfs, in the forms of `docker run`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 from lisa_container.config.checks import FrozenDict, absolute_path, illegal, named, nearest, strings
 
-# Where `mount_host_root` puts the node's "/".
 HOST_ROOT = "/host"
+"""Path in the container of the node's `/`, with `mount_host_root`."""
 
-# rslave: what the node mounts later shows up below HOST_ROOT, and nothing goes the other way
+# rslave: later mounts of the node appear below HOST_ROOT, and mounts in the container stay there
 # (https://docs.docker.com/engine/storage/bind-mounts/#configure-bind-propagation). The node's "/"
 # must be a shared or slave mount, as systemd makes it.
 HOST_ROOT_BIND = f"/:{HOST_ROOT}:rslave"
@@ -37,7 +37,7 @@ _LEGAL_OPTIONS = (
     "propagation (host paths only), nocopy (named volumes only) and consistency"
 )
 
-# moby, pkg/mount: what may follow `--tmpfs /path:`. "defaults" stands for none.
+# moby, pkg/mount: options of `--tmpfs /path:`. "defaults" stands for none.
 _TMPFS_KEYS = {"size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "mpol"}
 _TMPFS_FLAGS = {
     *("ro", "rw", "exec", "noexec", "suid", "nosuid", "dev", "nodev", "sync", "async", "dirsync"),
@@ -63,10 +63,18 @@ def _source(field: str, value: str) -> str:
     raise illegal(f"{field}, host path", value, _LEGAL_SOURCE, hint)
 
 
-def _target(field: str, value: Any, legal: str) -> str:
+def swapped(source: str, target: str) -> str:
+    """Return a hint that the two sides of a volume may be swapped."""
+    return (
+        "the left side is the path on the node, the right side the path in the container: if they "
+        f"are swapped, write {{{target!r}: {source!r}}}"
+    )
+
+
+def _target(field: str, value: Any, legal: str, hint: str = "") -> str:
     path = absolute_path(field, value, legal)
     if path == "/":
-        raise illegal(field, value, legal)
+        raise illegal(field, value, legal, hint)
     return path
 
 
@@ -82,9 +90,9 @@ def _check_options(field: str, options: str, source: str) -> None:
 
 
 def volumes(field: str, value: Any) -> FrozenDict[str]:
-    """Host path or volume name to "/in/container[:options]".
+    """Check volumes; return host path or volume name to "/in/container[:options]".
 
-    The docker SDK's `{"/on/host": {"bind": "/in/container", "mode": "ro"}}` is taken too.
+    The docker SDK's form, `{"/on/host": {"bind": "/in/container", "mode": "ro"}}`, is accepted.
     """
     result: dict[str, str] = {}
     for key, item in named(field, value, _LEGAL_VOLUME).items():
@@ -95,22 +103,22 @@ def volumes(field: str, value: Any) -> FrozenDict[str]:
                 raise illegal(where, dict(item), "the keys 'bind' (container path) and 'mode'")
             item = ":".join(str(part) for part in (item["bind"], item.get("mode")) if part)
         path, colon, options = item.partition(":") if isinstance(item, str) else (item, "", "")
-        path = _target(where, path, _LEGAL_TARGET)
+        path = _target(where, path, _LEGAL_TARGET, swapped(source, "/"))
         if colon:
             _check_options(where, options, source)
         if source in result:
-            raise illegal(field, key, f"each host path once; {source!r} is there twice")
+            raise illegal(field, key, f"each host path once; {source!r} is given twice")
         result[source] = f"{path}{colon}{options}"
-    return FrozenDict(result)
+    return FrozenDict(result, field)
 
 
 def targets(volumes: Mapping[str, str]) -> list[str]:
-    """The container paths of checked volumes."""
+    """Return the container paths of checked volumes."""
     return [item.partition(":")[0] for item in volumes.values()]
 
 
 def tmpfs(field: str, value: Any) -> FrozenDict[str]:
-    """Container path to mount options, which may be ""."""
+    """Check tmpfs mounts; return container path to mount options, which may be ""."""
     result: dict[str, str] = {}
     for key, item in named(field, value, "absolute container path to mount options").items():
         path = _target(f"{field}, path", key, "an absolute container path other than '/'")
@@ -125,13 +133,13 @@ def tmpfs(field: str, value: Any) -> FrozenDict[str]:
                 hint = nearest(name, [*_TMPFS_KEYS, *_TMPFS_FLAGS])
                 raise illegal(where, item, _LEGAL_TMPFS, hint)
         if path in result:
-            raise illegal(field, key, f"each path once; {path!r} is there twice")
+            raise illegal(field, key, f"each path once; {path!r} is given twice")
         result[path] = options
-    return FrozenDict(result)
+    return FrozenDict(result, field)
 
 
 def devices(field: str, value: Any) -> tuple[str, ...]:
-    """Each "/dev/on_host:/dev/in_container:rwm", written out in full."""
+    """Check devices; return each as "/dev/on_host:/dev/in_container:rwm"."""
     result: list[str] = []
     for item in strings(field, value, _LEGAL_DEVICE):
         on_host, *rest = item.split(":")
@@ -146,13 +154,13 @@ def devices(field: str, value: Any) -> tuple[str, ...]:
 
 
 def binds(volumes: Mapping[str, str], mount_host_root: bool) -> tuple[str, ...]:
-    """What the engine's API calls Binds."""
+    """Return the volumes and the host's root as `Binds` of the engine's API."""
     host_root = (HOST_ROOT_BIND,) if mount_host_root else ()
     return (*host_root, *(f"{source}:{item}" for source, item in volumes.items()))
 
 
 def check_together(volumes: Mapping[str, str], tmpfs: Iterable[str], mount_host_root: bool) -> None:
-    """Two mounts can not share a place; the engine would say so only when creating."""
+    """Refuse two mounts at one path, which the engine would refuse only at creation."""
     seen: dict[str, str] = {}
     for field, paths in (("volumes", targets(volumes)), ("tmpfs", tmpfs)):
         for path in paths:
@@ -161,6 +169,6 @@ def check_together(volumes: Mapping[str, str], tmpfs: Iterable[str], mount_host_
                 raise illegal(field, path, legal)
             if path in seen:
                 raise illegal(
-                    field, path, f"one mount per container path; {seen[path]} has this one already"
+                    field, path, f"one mount per container path; {seen[path]} also has this path"
                 )
             seen[path] = field

@@ -1,4 +1,4 @@
-"""What a container may do: capabilities and security options."""
+"""Rules for capabilities and security options."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CAPABILITIES = tuple(
 )
 _LEGAL_CAPABILITY = f"{_ALL} or, with or without {_PREFIX}, of {', '.join(CAPABILITIES)}"
 
-# The names docker and podman know. What follows the name is theirs to judge.
+# Names that Docker and Podman know. The engines check the values.
 _SECURITY_OPTIONS = (
     *("apparmor", "label", "no-new-privileges", "seccomp", "systempaths", "writable-cgroups"),
     *("mask", "unmask", "proc-opts"),
@@ -34,22 +34,23 @@ _LEGAL_SECURITY = f"'option' or 'option=value', the option of {', '.join(_SECURI
 
 
 def capabilities(field: str, value: Any) -> tuple[str, ...]:
-    """Names as CAP_X or ALL, each once, in the kernel's order, so that equal sets are equal."""
-    asked = set()
+    """Check capabilities; return CAP_X or ALL, each once, in the kernel's order."""
+    wanted = set()
     for item in strings(field, value, "capability names"):
         name = item.upper()
         bare = name[len(_PREFIX) :] if name.startswith(_PREFIX) else name
         if bare == _ALL:
-            asked.add(_ALL)
+            wanted.add(_ALL)
         elif _PREFIX + bare in CAPABILITIES:
-            asked.add(_PREFIX + bare)
+            wanted.add(_PREFIX + bare)
         else:
             hint = nearest(_PREFIX + bare, CAPABILITIES)
             raise illegal(field, item, _LEGAL_CAPABILITY, hint)
-    return tuple(name for name in (_ALL, *CAPABILITIES) if name in asked)
+    return tuple(name for name in (_ALL, *CAPABILITIES) if name in wanted)
 
 
 def security_options(field: str, value: Any) -> tuple[str, ...]:
+    """Check security options by their names."""
     result = strings(field, value, _LEGAL_SECURITY)
     for item in result:
         name = re.split("[=:]", item)[0]

@@ -1,15 +1,15 @@
-"""The config's fields as fields of a LISA schema, so that they stand beside LISA's own in YAML.
+"""`ConfigFields`: the config's fields in a LISA schema, beside LISA's own fields in YAML.
 
     @dataclass_json()
     @dataclass
-    class ContainerNodeSchema(schema.GuestNode, ConfigFields):
+    class ContainerGuestSchema(schema.GuestNode, ConfigFields):
         type: str = "container"
 
         def __post_init__(self, *args: Any, **kwargs: Any) -> None:
             self.config = self.to_config("runbook, guest of type container")
 
-LISA rejects the keys of a guest that its schema does not declare, so the schema must have each
-field. It can not inherit them from `ContainerTestConfig`: a schema changes, a config is frozen.
+LISA rejects keys that a guest's schema does not declare, so the schema must have each field. It
+cannot inherit them from `ContainerTestConfig`, because a schema is mutable and a config is frozen.
 """
 
 from __future__ import annotations
@@ -27,18 +27,23 @@ _NAMES = [each.name for each in fields(ContainerTestConfig)]
 
 
 class ConfigFields:
-    """Base of a schema: every field of `ContainerTestConfig`, None when it is not named.
+    """Base of a schema: every field of `ContainerTestConfig`, None where it is not given.
 
-    The fields take any value, so that `to_config` can say what is wrong with it.
+    The fields accept any value; `to_config` reports what is wrong with it.
     """
 
     def to_config(self, where: str) -> ContainerTestConfig:
-        """The config that the fields describe; `where` opens every error's message.
+        """Return the config that the fields describe.
 
-        Keys that the schema does not know are refused here, as LISA's own message does not say
-        which ones are legal.
+        Unknown keys are refused here, because LISA's own message does not list the legal ones.
+
+        Args:
+            where: first words of every error's message.
+
+        Raises:
+            ConfigError: a key or a value is wrong.
         """
-        # The rest of the keys, in a schema that is a `lisa.schema.ExtendableSchemaMixin`.
+        # The unknown keys, in a schema that is a `lisa.schema.ExtendableSchemaMixin`.
         rest = "extended_schemas"
         legal = [each.name for each in fields(self) if each.name != rest]  # type: ignore[arg-type]
         try:
@@ -48,7 +53,7 @@ class ConfigFields:
         return ContainerTestConfig.from_mapping({n: getattr(self, n) for n in _NAMES}, where)
 
 
-# Written out here, the list would be a second one to keep in step.
+# Taken from the config's fields, so that no second list must be kept in step.
 ConfigFields.__annotations__ = dict.fromkeys(_NAMES, Any)
 for _name in _NAMES:
     setattr(ConfigFields, _name, field(default=None, metadata=field_metadata(allow_none=True)))

@@ -1,29 +1,27 @@
-"""What a user says once for a whole run: which registries there are, and what stands in for them.
+"""Settings of a run: registries with credentials and certificates, mirrors, kept containers.
 
-The rules are those of the other configs: a wrong value raises `ConfigError` with the field and what
-is legal. No message repeats a password.
+A wrong value raises `ConfigError` with the field and the legal values, as in the other configs. No
+message repeats a password.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from lisa_container.config import checks, images
-from lisa_container.config.model import check_names
+from lisa_container.config.model import KeepContainers, check_names
 from lisa_container.errors import ConfigError
 
 _LEGAL_PREFIX = (
-    "a registry 'host[:port]', perhaps with the begin of a name behind it, such as 'docker.io', "
+    "a registry 'host[:port]', perhaps with the start of a name behind it, such as 'docker.io', "
     "'docker.io/library' or 'registry.example.com:5000/team'"
 )
-# Docker's own registry, by names that stand in front of no image.
+# Hosts of Docker's own registry that no image's name begins with.
 _HUB = ("index.docker.io", "registry-1.docker.io")
 _LEGAL_PASSWORD = 'a string, best a secret variable of the runbook, such as "$(registry_password)"'
 _LEGAL_CA = "the path of a file on this machine with one or more CA certificates in PEM"
@@ -31,14 +29,14 @@ _LEGAL_CA = "the path of a file on this machine with one or more CA certificates
 
 @dataclass(frozen=True)
 class RegistrySettings:
-    """A registry, or a part of one.
+    """Settings for a registry, or for a part of one.
 
     Attributes:
-        host: as in front of an image's name, perhaps with the begin of that: `host[:port][/path]`.
-        username: of the account there; none by default.
-        password: its password or token.
-        certificates: PEM of the CAs that sign the registry's certificate, beside those that the
-            engine trusts anyhow; none by default.
+        host: `host[:port][/path]`, as in front of an image's name.
+        username: name of an account; none by default.
+        password: password or token of the account.
+        certificates: PEM of CAs to trust for this registry, in addition to those that the engine
+            trusts; none by default.
     """
 
     host: str
@@ -48,15 +46,15 @@ class RegistrySettings:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str, folder: Path) -> RegistrySettings:
-        """Read it as a runbook has it, with the keys `host`, `username`, `password` and `ca`.
+        """Read an entry of a runbook, with the keys `host`, `username`, `password` and `ca`.
 
         Args:
             mapping: the entry.
-            where: names it in messages.
-            folder: what a relative path of `ca` starts from.
+            where: name of the entry, for messages.
+            folder: start of a relative path in `ca`.
 
         Raises:
-            ConfigError: something is wrong; the message says what is legal.
+            ConfigError: a key or value is wrong; the message says what is legal.
         """
         given = _entry(where, mapping, ("host", "username", "password", "ca"))
         host = _prefix(f"{where}.host", given.get("host"))
@@ -75,11 +73,11 @@ class RegistrySettings:
 
 @dataclass(frozen=True)
 class Mirror:
-    """A rule of substitution for images that are pulled.
+    """Rule that replaces the start of an image's name when the image is pulled.
 
     Attributes:
-        source: names that begin so, at the boundary of a path's component…
-        target: … are pulled by a name that begins so.
+        source: start of the name, in whole components of the path.
+        target: replacement for `source`.
     """
 
     source: str
@@ -87,29 +85,40 @@ class Mirror:
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], where: str) -> Mirror:
-        """Read it as a runbook has it, with the keys `from` and `to`.
+        """Read an entry of a runbook, with the keys `from` and `to`.
+
+        Args:
+            mapping: the entry.
+            where: name of the entry, for messages.
 
         Raises:
-            ConfigError: something is wrong; the message says what is legal.
+            ConfigError: a key or value is wrong; the message says what is legal.
         """
         given = _entry(where, mapping, ("from", "to"))
         source, target = (_prefix(f"{where}.{key}", given.get(key)) for key in ("from", "to"))
         if source == target:
-            raise checks.illegal(f"{where}.to", target, "another name than that of 'from'")
+            raise checks.illegal(f"{where}.to", target, "another name than 'from'")
         return cls(source, target)
 
 
 @dataclass(frozen=True)
 class ContainerSettings:
-    """The settings of a run. Without any, all is as the engine has it.
+    """Settings of a run. By default, the engine's own settings apply.
 
     Attributes:
-        registries: credentials and certificates; for an image the longest `host` counts.
-        mirrors: for an image the longest `from` counts.
+        registries: credentials and certificates; the longest `host` that matches an image counts.
+        mirrors: the longest `from` that matches an image counts.
+        keep_containers: when a container stays on its node; a container's config may ask for more.
+        start_engine: whether an engine of the runner's own machine may be started or installed.
+        wait_for_nodes: seconds that the nodes of a runbook may take until they accept the login, at
+            the begin of the run; give more for nodes that still boot.
     """
 
     registries: tuple[RegistrySettings, ...] = ()
     mirrors: tuple[Mirror, ...] = ()
+    keep_containers: KeepContainers = KeepContainers.NO
+    start_engine: bool = False
+    wait_for_nodes: float = 10.0
 
     @classmethod
     def from_mapping(
@@ -118,15 +127,15 @@ class ContainerSettings:
         where: str = "container settings",
         folder: Path | None = None,
     ) -> ContainerSettings:
-        """Read them as a runbook has them.
+        """Read the settings of a runbook.
 
         Args:
-            mapping: field names to values; None stands for a field that is not named.
-            where: opens every error's message.
-            folder: what relative paths start from; the current one by default.
+            mapping: field names to values; None stands for a field that is not given.
+            where: first words of every error's message.
+            folder: start of relative paths; the working directory by default.
 
         Raises:
-            ConfigError: something is wrong; the message names the field and what is legal.
+            ConfigError: a key or value is wrong; the message names the field and the legal values.
         """
         folder = folder or Path()
         try:
@@ -139,21 +148,28 @@ class ContainerSettings:
                 Mirror.from_mapping(each, name)
                 for name, each in _entries("mirrors", mapping.get("mirrors"))
             )
+            given = mapping.get("keep_containers")
+            keep = checks.one_of(KeepContainers)(
+                "keep_containers", False if given is None else given
+            )
             _once("registries", "host", [each.host for each in registries])
             _once("mirrors", "from", [each.source for each in mirrors])
+            start_engine = checks.flag("start_engine", _given(mapping, "start_engine", False))
+            seconds = _given(mapping, "wait_for_nodes", cls.wait_for_nodes)
+            wait_for_nodes = checks.positive_seconds("wait_for_nodes", seconds)
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
-        return cls(registries, mirrors)
+        return cls(registries, mirrors, keep, start_engine, wait_for_nodes)
 
     @property
     def secrets(self) -> frozenset[str]:
-        """The passwords in it, in each spelling in which a log or a report may show them."""
-        found: set[str] = set()
-        for each in self.registries:
-            password = each.password
-            found |= {password, repr(password)[1:-1], json.dumps(password)[1:-1]}
-            found |= {quote(password, safe="")}
-        return frozenset(found - {""})
+        """The passwords in it."""
+        return frozenset(each.password for each in self.registries if each.password)
+
+
+def _given(mapping: Mapping[str, Any], name: str, default: Any) -> Any:
+    value = mapping.get(name)
+    return default if value is None else value
 
 
 def _entries(name: str, value: Any) -> list[tuple[str, Any]]:
@@ -165,8 +181,8 @@ def _entries(name: str, value: Any) -> list[tuple[str, Any]]:
 
 
 def _entry(where: str, value: Any, legal: Iterable[str]) -> dict[str, Any]:
-    """The named keys of a mapping, which has no others."""
-    if not isinstance(value, Mapping):  # the value may be a password that was misplaced
+    """Return the given keys of a mapping, and refuse others."""
+    if not isinstance(value, Mapping):  # do not show the value, it may be a misplaced password
         legal = ", ".join(legal)
         raise ConfigError(f"{where}: given {type(value).__name__}; legal: a mapping of {legal}")
     try:
@@ -179,7 +195,7 @@ def _entry(where: str, value: Any, legal: Iterable[str]) -> dict[str, Any]:
 def _prefix(where: str, value: Any) -> str:
     if value in (None, ""):
         raise checks.illegal(where, value, _LEGAL_PREFIX)
-    # A password may be in it, as in a URL.
+    # The value may contain a password, as URLs do.
     shown = re.sub(r"[^/]*@", "***@", value) if isinstance(value, str) else value
     hint = ""
     if shown != value:
@@ -189,12 +205,12 @@ def _prefix(where: str, value: Any) -> str:
     elif str(value).partition("/")[0] in _HUB:
         hint = "did you mean 'docker.io'?"
     try:
-        found = images.registry(where, value)
+        prefix = images.registry(where, value)
     except ConfigError:
-        found = ""
-    if not found or hint:
+        prefix = ""
+    if not prefix or hint:
         raise checks.illegal(where, shown, _LEGAL_PREFIX, hint)
-    return found
+    return prefix
 
 
 def _certificates(where: str, path: str, folder: Path) -> str:

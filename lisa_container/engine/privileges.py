@@ -1,18 +1,18 @@
-"""What "privileged" can mean on an engine that lacks capabilities itself.
+"""Privileged containers on an engine that lacks capabilities itself.
 
-An engine inside a container, a sandbox or a CI machine may run with a smaller bounding set than
-the kernel's. `--privileged` then fails ("unable to apply caps"), since it asks for all of them. So
-where the engine lacks some, the same is asked for piece by piece: every capability it can grant,
-seccomp and AppArmor unconfined, no masked or read-only paths, all devices.
+An engine inside a container, a sandbox or a CI machine may run with a smaller bounding set than the
+kernel's. `--privileged` then fails ("unable to apply caps"), since it asks for all capabilities. On
+such an engine the parts of `--privileged` are requested one by one: every capability that the
+engine can grant, seccomp and AppArmor unconfined, no masked or read-only paths, all devices.
 
-One thing has no words of its own in the engine's API: /sys and the cgroups stay mounted read-only.
-A process in the container may do it itself, `mount -o remount,rw /sys`.
+The engine's API has no option for one part: /sys and the cgroups stay mounted read-only. A process
+in the container can run `mount -o remount,rw /sys` itself.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,19 +21,22 @@ import docker.errors
 from lisa.node import Node
 
 from lisa_container.config.privileges import CAPABILITIES
+from lisa_container.engine.script import run_script
+from lisa_container.errors import SudoError
+from lisa_container.escaping import printable
 
 ALL_CAPABILITIES = "ALL"
 
-# The process whose bounding set counts: dockerd; for podman, which has no daemon, the service or,
-# where that is started on demand, init, from which it will be started.
+# Process whose bounding set counts. podman has no daemon: it is the service, or init if the service
+# is started on demand.
 _PROCESSES = {"docker": "dockerd", "podman": "podman"}
 
 _FIND = "pid=$(cat /run/docker.pid 2>/dev/null || pidof %s | cut -d' ' -f1)"
 
-# As the kernel names them, and as the engine's API does.
+# Limits: name in the kernel -> name in the engine's API.
 _LIMITS = {"Max processes": "nproc", "Max open files": "nofile"}
 
-# As runc's list of the host's devices for --privileged has it: what a container gets of its own.
+# Entries of /dev that a container gets of its own; runc leaves the same out for --privileged.
 # https://github.com/opencontainers/runc/blob/v1.1.0/libcontainer/devices/device_unix.go
 _OWN = ["pts", "shm", "fd", "mqueue", ".lxc", ".lxd-mounts", ".udev", "console"]
 
@@ -45,8 +48,8 @@ class Capabilities:
     """Names of capabilities (`CAP_…`), in the kernel's order.
 
     Attributes:
-        granted: what the engine can give to a container.
-        missing: what the node's kernel knows and the engine does not have.
+        granted: capabilities that the engine can give to a container.
+        missing: capabilities that the node's kernel has and the engine lacks.
     """
 
     granted: tuple[str, ...]
@@ -54,24 +57,23 @@ class Capabilities:
 
 
 def find_capabilities(node: Node, kind: str, api: docker.APIClient) -> Capabilities:
-    """What the engine of a node can give, as the bounding set of its own process says.
+    """Return the capabilities of a node's engine, from the bounding set of its process.
 
     Args:
-        node: where the engine runs.
+        node: the engine's node.
         kind: `docker` or `podman`.
-        api: of the engine.
+        api: the engine's API.
     """
     script = (
         f"cat /proc/sys/kernel/cap_last_cap; {_FIND % _PROCESSES[kind]}; "
         "grep -h CapBnd /proc/${pid:-1}/status 2>/dev/null || grep CapBnd /proc/1/status"
     )
-    for sudo in (False, True):  # a mount of /proc with hidepid shows root's processes to root only
-        output = node.execute(script, shell=True, sudo=sudo, no_info_log=True).stdout
+    for output in _outputs(node, script, (False, True)):
         match = re.search(r"^(\d+)\s+CapBnd:\s*([0-9a-fA-F]+)", output)
         if match is not None:
             break
     else:
-        node.log.debug(f"cannot read the engine's bounding set, all assumed: {output}")
+        node.log.debug("cannot read the engine's bounding set, all capabilities are assumed")
         return Capabilities(CAPABILITIES, ())
     kernels = CAPABILITIES[: int(match.group(1)) + 1]
     bits = int(match.group(2), 16)
@@ -81,32 +83,31 @@ def find_capabilities(node: Node, kind: str, api: docker.APIClient) -> Capabilit
 
 
 def default_limits(node: Node, kind: str) -> list[dict[str, Any]]:
-    """Limits of processes and open files that the engine may set without further capabilities: its
-    own.
+    """Return the engine's own limits of processes and open files, which it may always set.
 
-    podman asks for more as soon as a container is given any limit, and fails without
+    podman raises these limits as soon as a container has any limit, and that fails without
     CAP_SYS_RESOURCE.
 
     Args:
-        node: where the engine runs.
+        node: the engine's node.
         kind: `docker` or `podman`.
 
     Returns:
         `Ulimits` of the engine's API.
     """
     command = f"{_FIND % _PROCESSES[kind]}; cat /proc/${{pid:-self}}/limits"
-    output = node.execute(command, shell=True, sudo=True, no_info_log=True).stdout
-    found = re.findall(rf"^({'|'.join(_LIMITS)}) +(\d+) +(\d+)", output, re.MULTILINE)
-    return [{"Name": _LIMITS[x], "Soft": int(soft), "Hard": int(hard)} for x, soft, hard in found]
+    output = next(_outputs(node, command, (True, False)))
+    rows = re.findall(rf"^({'|'.join(_LIMITS)}) +(\d+) +(\d+)", output, re.MULTILINE)
+    return [{"Name": _LIMITS[x], "Soft": int(soft), "Hard": int(hard)} for x, soft, hard in rows]
 
 
 def add_privileges(host: dict[str, Any], capabilities: Capabilities, devices: list[str]) -> None:
-    """Make a container as privileged as can be, where the engine lacks capabilities.
+    """Make a container as privileged as an engine can that lacks capabilities.
 
     Args:
         host: the HostConfig of the engine's API, changed in place.
-        capabilities: the engine's.
-        devices: of the node, see `list_devices`.
+        capabilities: the engine's capabilities.
+        devices: device files of the node, see `list_devices`.
     """
     dropped = set(host["CapDrop"])
     host["CapAdd"] = [name for name in capabilities.granted if name not in dropped]
@@ -122,17 +123,30 @@ def add_privileges(host: dict[str, Any], capabilities: Capabilities, devices: li
 
 
 def list_devices(node: Node) -> list[str]:
-    """The device files that --privileged would put into a container."""
+    """Return the device files that --privileged would put into a container."""
     own = " -o ".join(f"-path /dev/{name}" for name in _OWN)
     command = rf"find /dev \( {own} \) -prune -o \( -type b -o -type c \) -print"
-    return node.execute(command, shell=True, no_info_log=True, no_error_log=True).stdout.split()
+    return run_script(node, command).stdout.split()
+
+
+def _outputs(node: Node, script: str, sudo: Iterable[bool]) -> Iterator[str]:
+    """Yield the output of a script with and without sudo, in the given order.
+
+    With hidepid, /proc shows root's processes only to root. A user without sudo gets no output
+    with it.
+    """
+    for as_root in sudo:
+        try:
+            yield run_script(node, script, as_root).stdout
+        except SudoError as error:
+            node.log.debug(printable(error))
 
 
 def _known(api: docker.APIClient, names: Iterable[str]) -> tuple[str, ...]:
-    """Those that the engine knows by name: it may be older than the kernel.
+    """Return the capabilities that the engine, which may be older than the kernel, knows by name.
 
-    Docker 20.10 can be built not to know CAP_BPF. The names are tried on a container of an image
-    that does not exist, so none is created.
+    Some builds of Docker 20.10 do not know CAP_BPF. The names are tried on a container of an image
+    that does not exist, so no container is created.
     """
     left = list(names)
     while True:

@@ -1,8 +1,8 @@
-"""Make a stream to an engine look like a socket to http.client and to the Docker SDK.
+"""Streams to an engine that look like sockets to http.client and to the Docker SDK.
 
-`http.client` needs `makefile`, reference counting on close and timeouts; the SDK reads the raw
-file below it when a connection is hijacked (attach, exec). A paramiko channel has none of these
-quite right, and bytes that http.client already buffered would be lost on a hijack.
+`http.client` needs `makefile`, reference counting on close, and timeouts. When a connection is
+hijacked (attach, exec), the SDK reads the raw file below. A paramiko channel differs in all of
+these, and a hijack would lose bytes that http.client has buffered.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ from typing import Any
 import paramiko
 
 from lisa_container.errors import EngineNotFoundError, SshLostError
+from lisa_container.escaping import quote_output
 
 CHUNK = 64 * 1024
-# What is read at once, where more is there: a quarter as often as CHUNK, twice as quick in all.
+# Size of a reader's buffer: reading is twice as fast with it as with CHUNK.
 _BUFFER = 256 * 1024
 
-# Waiting happens in slices this long (seconds), so that LISA's case timeout, an exception that
-# comes between two steps of Python, gets through while a thread waits for the engine.
+# Wait in slices of this length (seconds). LISA's case timeout is an exception between two steps of
+# Python, so it must get through while a thread waits for the engine.
 _SLICE = 0.5
 
 
 class EngineSocket:
-    """One byte stream to the engine: a unix socket, or a channel of the node's SSH connection.
+    """Byte stream to the engine: a unix socket, or a channel of the node's SSH connection.
 
     Args:
         endpoint: a connected `socket.socket` or an open `paramiko.Channel`.
-        node: what to call the other end in a message.
+        node: the node's name, for messages.
     """
 
     def __init__(self, endpoint: Any, node: str) -> None:
+        """Wrap the endpoint, which is closed together with this stream."""
         self._endpoint = endpoint
         self._node = node
         self._is_channel = isinstance(endpoint, paramiko.Channel)
@@ -46,11 +48,11 @@ class EngineSocket:
         self._closed = False
 
     def recv(self, size: int) -> bytes:
-        """Up to `size` bytes; empty at the end of the stream.
+        """Return up to `size` bytes; none at the end of the stream.
 
         Raises:
             SshLostError: the SSH connection below the stream broke.
-            EngineNotFoundError: the way to the engine ended with words before the engine said any.
+            EngineNotFoundError: the command that carries the stream failed with an error message.
         """
         data: bytes = self._sliced(self._endpoint.recv, size)
         if self._is_channel and not data:
@@ -59,7 +61,7 @@ class EngineSocket:
         return data
 
     def recv_into(self, buffer: Any) -> int:
-        """As `socket.recv_into`."""
+        """Receive like `socket.recv_into`."""
         if not self._is_channel:
             return int(self._sliced(self._endpoint.recv_into, buffer))
         data = self.recv(len(buffer))
@@ -67,7 +69,7 @@ class EngineSocket:
         return len(data)
 
     def send(self, data: Any) -> int:
-        """As `socket.send`."""
+        """Send like `socket.send`."""
         try:
             return int(self._sliced(self._endpoint.send, data))
         except socket.timeout:
@@ -78,15 +80,15 @@ class EngineSocket:
             raise
 
     def sendall(self, data: Any) -> None:
-        """As `socket.sendall`."""
+        """Send like `socket.sendall`."""
         view = memoryview(data).cast("B")
         while view:
             view = view[self.send(view[:CHUNK]) :]
 
     def shutdown(self, how: int) -> None:
-        """As `socket.shutdown`; a channel's write side ends with SSH's own end-of-file message."""
+        """Shut down like `socket.shutdown`; a channel sends SSH's end-of-file message."""
         if self._is_channel and how == socket.SHUT_RDWR:
-            self._end()  # its own shutdown would not wake a thread that reads
+            self._end()  # a channel's own shutdown would not wake a thread that reads
             return
         try:
             self._endpoint.shutdown(how)
@@ -94,19 +96,19 @@ class EngineSocket:
             raise SshLostError(self._node, error) from error
 
     def settimeout(self, timeout: float | None) -> None:
-        """As `socket.settimeout` (seconds)."""
+        """Set the timeout in seconds, like `socket.settimeout`."""
         self._timeout = timeout
 
     def gettimeout(self) -> float | None:
-        """As `socket.gettimeout` (seconds)."""
+        """Return the timeout in seconds, like `socket.gettimeout`."""
         return self._timeout
 
     def fileno(self) -> int:
-        """A descriptor that is readable when data is there. (Writing needs `send`.)"""
+        """Return a descriptor that is readable when data has come. Write with `send` only."""
         return self._endpoint.fileno()  # type: ignore[no-any-return]
 
     def is_idle(self) -> bool:
-        """Whether it is open and nothing waits to be read, so that a request may be sent."""
+        """Return whether the stream is open with nothing to read, so a request may be sent."""
         if self._is_channel:
             channel = self._endpoint
             return not (
@@ -115,29 +117,29 @@ class EngineSocket:
                 or channel.recv_ready()
                 or not channel.get_transport().is_active()
             )
-        poll = select.poll()  # not select.select: it ends at descriptor 1024
+        poll = select.poll()  # not select.select, which fails above descriptor 1023
         poll.register(self._endpoint, select.POLLIN)
         return not poll.poll(0)
 
     def makefile(self, mode: str = "rb", buffering: int | None = None) -> io.BufferedReader:
-        """A buffered reader over this stream; the stream stays open until it too is closed."""
+        """Return a buffered reader; the stream stays open until the reader is closed too."""
         self._files += 1
         return io.BufferedReader(EngineFile(self), buffering or _BUFFER)
 
     def close(self) -> None:
-        """Close it, once no file made of it is open any more, as `socket.close` does."""
+        """Close the stream once all files made of it are closed, like `socket.close`."""
         self._closed = True
         if self._files <= 0:
             self._end()
 
     def release(self) -> None:
-        """Called by a file of this stream when it closes."""
+        """Count one file of this stream as closed; its `close` calls this."""
         self._files -= 1
         if self._closed:
             self.close()
 
     def _end(self) -> None:
-        with contextlib.suppress(EOFError):  # the connection below a channel is gone already
+        with contextlib.suppress(EOFError):  # the connection below a channel has ended
             self._endpoint.close()
 
     def _sliced(self, work: Any, argument: Any) -> Any:
@@ -151,39 +153,40 @@ class EngineSocket:
                 if deadline is not None and time.monotonic() >= deadline:
                     raise
             except (EOFError, paramiko.SSHException) as error:
-                # From the transport below a channel, which tells the node what was read.
+                # Reading a channel also sends window updates, which fail on a lost connection.
                 raise SshLostError(self._node, error) from error
 
     def _check_end(self) -> None:
-        """A channel does not tell by itself why it ended."""
+        """Raise the reason for which a channel ended, if it is an error."""
         channel: paramiko.Channel = self._endpoint
         if not channel.get_transport().is_active():
             raise SshLostError(self._node, ConnectionResetError("the SSH connection ended"))
         if not self._started:
-            # A command that was to carry the stream (dial-stdio) failed: these are its words.
-            said = channel.recv_stderr(CHUNK).decode(errors="replace").strip()
-            if said:
+            # The command that carries the stream (dial-stdio) may have failed with a message.
+            message = channel.recv_stderr(CHUNK).decode(errors="replace").strip()
+            if message:
                 raise EngineNotFoundError(
-                    f"no container engine answers on {self._node}: {said}. Start it (for Docker: "
-                    "'systemctl start docker')."
+                    f"no container engine answers on {self._node}: {quote_output(message)}. Start "
+                    "it (for Docker: 'systemctl start docker')."
                 )
 
 
 class EngineFile(io.RawIOBase):
-    """The raw file below `http.client`'s reader, with a way to give buffered bytes back."""
+    """Raw file below `http.client`'s reader that takes buffered bytes back."""
 
     def __init__(self, sock: EngineSocket) -> None:
+        """Read from `sock`, and release it at the end."""
         super().__init__()
         self._sock = sock
         self._returned = b""
         self._hold = False
 
     def readable(self) -> bool:
-        """Always."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        """As `io.RawIOBase.readinto`."""
+        """Read like `io.RawIOBase.readinto`."""
         if self._hold:
             return None
         if self._returned:
@@ -193,20 +196,24 @@ class EngineFile(io.RawIOBase):
             return count
         return self._sock.recv_into(buffer)
 
-    def read_some(self) -> bytes:
-        """What is there, or what comes next; empty at the end of the stream."""
+    def read_some(self, most: int = CHUNK) -> bytes:
+        """Return the bytes that have come, or wait for the next ones; none at the end.
+
+        Args:
+            most: bytes to receive at once. Bytes that were given back come whole.
+        """
         if self._returned:
             data, self._returned = self._returned, b""
             return data
-        return self._sock.recv(CHUNK)
+        return self._sock.recv(most)
 
     def fileno(self) -> int:
-        """As `EngineSocket.fileno`."""
+        """Return the descriptor of `EngineSocket.fileno`."""
         return self._sock.fileno()
 
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
-        """While held, reads return "nothing yet": a reader above gives only what it has already."""
+        """Let reads return "nothing yet" meanwhile, so a reader above returns only its buffer."""
         self._hold = True
         try:
             yield
@@ -214,11 +221,11 @@ class EngineFile(io.RawIOBase):
             self._hold = False
 
     def give_back(self, data: bytes) -> None:
-        """Put bytes in front of what the stream gives next."""
+        """Return bytes to the stream; the next read gets them first."""
         self._returned = data + self._returned
 
     def close(self) -> None:
-        """Close this file and let go of the stream."""
+        """Close this file and release the stream."""
         if not self.closed:
             super().close()
             self._sock.release()

@@ -1,51 +1,96 @@
-"""The SSH connection LISA already opened to a node, and what is needed of it here.
+"""Channels over the SSH connection that LISA opened to a node.
 
 LISA logs in once (jump boxes, keys and passwords included) and keeps a paramiko transport inside
-spur. A second login would cost hundreds of milliseconds and could fail where the first did not, so
-everything the engine needs travels over that same transport as further channels.
+spur. A second login would take hundreds of milliseconds and could fail, so all traffic to the
+engine uses further channels of that transport.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
+import re
 import secrets
 import shlex
 import socket
 import threading
 import time
-import weakref
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import Any
 
 import paramiko
 from lisa import schema
+from lisa.node import Node
 from lisa.util.shell import SshShell, wait_tcp_port_ready
 
+from lisa_container.engine.logs import hide_log_lines
 from lisa_container.engine.waiting import SLICE
-from lisa_container.errors import EngineError, SshLostError, SudoError
+from lisa_container.errors import ConfigError, EngineError, SshLostError, SudoError
+from lisa_container.naming import node_name
 
-# Time for a channel to be granted by sshd, or for sudo to answer, in seconds. paramiko's own
-# default for the former is one hour.
+# Seconds for sshd to open a channel, or for sudo to answer. paramiko waits an hour for a channel.
 CHANNEL_TIMEOUT = 30.0
 
-# Seconds a node gets to answer when the connection has to be opened anew. LISA itself would wait
-# for 300: it expects machines that boot, while we know that this one was up.
+# Seconds for a node to answer when the connection is opened again. LISA would wait for 300, since
+# its machines may be booting, but this one was up before.
 RECONNECT_TIMEOUT = 30
 
-# Seconds without any answer of the node's kernel after which the connection counts as lost. The
-# system's own default is above 15 minutes, in which a cut cable looks like a slow command.
+# Seconds without an answer of the node's kernel after which the connection counts as lost. Linux
+# waits more than 15 minutes by default, in which a cut cable looks like a slow command.
 _DEAD_AFTER = 120
 
-# RFC 4254, section 5.1: SSH_OPEN_CONNECT_FAILED. OpenSSH gives it for all but a lack of permission.
+# RFC 4254, section 5.1: SSH_OPEN_CONNECT_FAILED. OpenSSH uses it for all but a lack of permission.
 _CONNECT_FAILED = 2
 
-_locks: weakref.WeakKeyDictionary[SshShell, threading.RLock] = weakref.WeakKeyDictionary()
-_locks_lock = threading.Lock()
+# Reads a command from the first line of stdin and runs it; the rest of stdin is the command's. The
+# text has no quote, backslash or exclamation mark: all shells read it alike between single quotes.
+_LOADER = 'IFS= read -r lisa_container_c; eval "$(printf %b "$lisa_container_c")"'
+# Makes a terminal transparent for all bytes.
+_RAW = "stty raw -echo; "
+# sudo's message for `requiretty`; most translations keep the word.
+_WANTS_TERMINAL = re.compile(r"\btty\b", re.IGNORECASE)
+# Attribute of a transport on which sudo has asked for a terminal.
+_NEEDS_TERMINAL = "_lisa_container_needs_terminal"
+
+# Name of the shell's attribute that holds its `_ShellState`, so that the state ends with the shell.
+_SLOT = "_lisa_container_ssh"
+
+
+@dataclass
+class _ShellState:
+    """State of the connection of one LISA shell.
+
+    Attributes:
+        lock: held while the shell is opened, which only one thread may do at a time.
+        opening: thread of LISA's login, which may go on after its time limit.
+    """
+
+    lock: threading.RLock = field(default_factory=threading.RLock)
+    opening: threading.Thread | None = None
+
+
+def _state_of(shell: SshShell) -> _ShellState:
+    state: _ShellState = vars(shell).setdefault(_SLOT, _ShellState())
+    return state
+
+
+def ssh_shell_of(node: Node) -> SshShell:
+    """Return the shell of a remote node that LISA reaches over SSH.
+
+    Raises:
+        ConfigError: the node runs inside another one, as a container does.
+    """
+    shell = node.shell
+    if isinstance(shell, SshShell):
+        return shell
+    raise ConfigError(
+        f"node '{node_name(node)}' is a container or the like ({type(shell).__name__}), and its "
+        "engine cannot be reached: only a machine of LISA's can have containers. Give the node "
+        "that it runs on instead: the case's parameter 'host', or 'node.parent'"
+    )
 
 
 def transport_of(shell: SshShell) -> paramiko.Transport:
-    """The live paramiko transport of a LISA shell, connecting again where LISA had closed it.
+    """Return the live paramiko transport of a LISA shell; connect again if LISA closed it.
 
     Args:
         shell: the shell of a remote node.
@@ -53,78 +98,63 @@ def transport_of(shell: SshShell) -> paramiko.Transport:
     Raises:
         SshLostError: the node cannot be reached any more.
     """
-    with _locks_lock:
-        lock = _locks.setdefault(shell, threading.RLock())
-    # LISA's shell may be opened by one thread at a time only.
-    with lock:
+    with _state_of(shell).lock:
         try:
             transport = _current(shell) or _connect(shell)
         except Exception as error:
             raise SshLostError(address_of(shell), error) from error
-        tune(transport)
+        tune_tcp(transport)
         return transport
 
 
 def is_connected(shell: SshShell) -> bool:
-    """Whether LISA's connection is open now. Never connects."""
+    """Return whether LISA's connection is open now, without connecting."""
     return _current(shell) is not None
 
 
-def answers(shell: SshShell) -> bool:
-    """Whether a node can be connected to now, within seconds; behind jump boxes, the first one."""
-    # Also where a connection is open: a node that vanished leaves one that looks alive.
-    first = [*shell._get_jump_boxes(), shell.connection_info][0]
+def answers(shell: SshShell, seconds: float = 5.0) -> bool:
+    """Return within seconds whether a node, or its first jump box, accepts connections now.
+
+    Args:
+        shell: shell of the node.
+        seconds: time limit for the connection, and for the server's first byte.
+    """
+    # Checked even if a connection is open, since it still looks alive after the node vanished.
+    first = way_to(shell)[0]
     try:
-        with socket.create_connection((first.address, first.port), timeout=5) as connection:
-            # A server begins to talk by itself (RFC 4253, section 4.2); what stands in for one that
-            # is not there, as a proxy or a load balancer may, does not.
+        with socket.create_connection((first.address, first.port), seconds) as connection:
+            # An SSH server sends the first bytes (RFC 4253, section 4.2). A proxy or load balancer
+            # in front of a dead server accepts the connection but sends nothing.
             return bool(connection.recv(1))
     except OSError:
         return False
 
 
-def check_login(info: schema.ConnectionInfo) -> None:
-    """Log in once and out again. LISA itself would try wrong credentials for five minutes.
+def way_to(shell: SshShell) -> list[schema.ConnectionInfo]:
+    """Return the jump boxes on the way to a node, from the first on, and the node itself."""
+    return [*shell._get_jump_boxes(), shell.connection_info]
 
-    Args:
-        info: of a node that is reached without jump boxes.
 
-    Raises:
-        SshLostError: the node does not answer, or refuses the login.
-    """
-    client = paramiko.SSHClient()
-    client.set_missing_host_key_policy(paramiko.MissingHostKeyPolicy())  # as LISA does
-    try:
-        client.connect(
-            info.address,
-            info.port,
-            info.username,
-            info.password or None,
-            key_filename=info.private_key_file or None,
-            timeout=CHANNEL_TIMEOUT,
-            banner_timeout=CHANNEL_TIMEOUT,
-            auth_timeout=CHANNEL_TIMEOUT,
-        )
-    except (paramiko.SSHException, OSError, ValueError) as error:
-        raise SshLostError(f"{info.address}:{info.port}", error) from error
-    finally:
-        client.close()
+def address_behind(info: schema.ConnectionInfo) -> tuple[str, int]:
+    """Return address and port of a machine for the jump box before it, as LISA takes them."""
+    address = getattr(info, "private_address", "") or info.address
+    return address, getattr(info, "private_port", 0) or info.port
 
 
 def address_of(shell: SshShell) -> str:
-    """What to call the other end in a message."""
+    """Return the node's address and port, for messages."""
     info = shell.connection_info
     return f"{info.address}:{info.port}"
 
 
-def tune(transport: paramiko.Transport) -> None:
-    """Set the options of the TCP connection that paramiko leaves at the system's defaults.
+def tune_tcp(transport: paramiko.Transport) -> None:
+    """Set options of the TCP connection that paramiko leaves at the system's defaults.
 
-    Nagle's algorithm goes off: it costs 40 ms for each first small packet. A connection whose
-    other end is gone ends after two minutes instead of a quarter of an hour or never.
+    This disables Nagle's algorithm, which delays each first small packet by 40 ms. And a connection
+    to a dead node ends after two minutes, instead of a quarter of an hour or never.
     """
     sock: Any = transport.sock
-    while isinstance(sock, paramiko.Channel):  # through jump boxes: down to the socket of the first
+    while isinstance(sock, paramiko.Channel):  # with jump boxes, use the socket to the first one
         sock = sock.get_transport().sock
     if not isinstance(sock, socket.socket) or sock.family not in (socket.AF_INET, socket.AF_INET6):
         return
@@ -136,7 +166,7 @@ def tune(transport: paramiko.Transport) -> None:
         (socket.IPPROTO_TCP, "TCP_USER_TIMEOUT", _DEAD_AFTER * 1000),
     ]
     for level, name, value in options:
-        # The last three are Linux's; a closed socket takes none, and its user will find out.
+        # The last three exist only on Linux. A closed socket refuses all; its next use will fail.
         if hasattr(socket, name):
             with contextlib.suppress(OSError):
                 sock.setsockopt(level, getattr(socket, name), value)
@@ -146,22 +176,23 @@ def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Chann
     """Open a channel to a unix socket on the node (`direct-streamlocal@openssh.com`).
 
     OpenSSH's PROTOCOL file, section 2.4, defines the request. Such a channel opens in about 1 ms
-    and does not count against sshd's `MaxSessions`. paramiko has no public call for it, so this
-    does what `Transport.open_channel` does, with this request's own fields.
+    and does not count against sshd's `MaxSessions`. paramiko has no public method for it, so this
+    does what `Transport.open_channel` does, with the fields of this request.
 
     Args:
         transport: an authenticated transport.
         path: absolute path of the socket on the node.
 
     Raises:
-        paramiko.ChannelException: refused: the socket does not exist, nobody listens, the user may
-            not open it, or sshd forwards nothing. OpenSSH gives the same answer to all of them.
+        paramiko.ChannelException: refused: the socket does not exist, no process listens on it, the
+            user may not open it, or sshd does not forward unix sockets. OpenSSH answers the same in
+            all these cases.
         paramiko.SSHException: the connection ended, or no answer came in time.
     """
     state: Any = transport
     if not state.active:
         raise paramiko.SSHException("SSH session not active")
-    # These attributes are internal, but stable since paramiko 1.0.
+    # These attributes are internal, but have not changed since paramiko 1.0.
     with state.lock:
         window = state._sanitize_window_size(None)
         packet = state._sanitize_packet_size(None)
@@ -182,7 +213,7 @@ def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Chann
         state.channels_seen[channel_id] = True
         channel._set_transport(state)
         channel._set_window(window, packet)
-    with _quiet_refusal():
+    with _hide_refusals():
         state._send_user_message(message)
         deadline = time.monotonic() + CHANNEL_TIMEOUT
         while not event.wait(0.1):
@@ -198,35 +229,89 @@ def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Chann
 
 
 def open_command(
-    transport: paramiko.Transport, command: str, sudo: bool = False, password: str | None = None
+    transport: paramiko.Transport,
+    command: str,
+    sudo: bool = False,
+    password: str | None = None,
+    data: bytes | None = None,
 ) -> paramiko.Channel:
-    """Start a shell command in a session channel whose stdin and stdout are then the command's own.
+    """Start a shell command; return a session channel that carries its stdin and stdout.
 
-    What the login shell prints before (a profile that greets) is dropped. With sudo, a password is
-    sent only after sudo asked for it: sent blindly it would reach the command's stdin wherever sudo
-    did not need it.
+    The user's login shell only gets a fixed line that means the same in all shells (fish and csh
+    quote differently from sh); the command goes to `sh` by stdin. Output of the login shell before
+    the command (from the user's profile) is dropped. A password is sent only when sudo asks for it,
+    since otherwise it would reach the command's stdin.
+
+    If sudo wants a terminal (`requiretty`), the command gets a raw one. Its stderr is then mixed
+    with its stdout, and an end of file reaches it only if `data` is given.
 
     Args:
         transport: an authenticated transport.
-        command: for `sh`.
-        sudo: run it as root.
-        password: the user's password, where sudo may ask for one.
+        command: a command for `sh`.
+        sudo: run the command as root.
+        password: the user's password, for sudo.
+        data: the command's whole stdin; None: the caller writes it to the channel.
 
     Raises:
-        SudoError: sudo refused, or asked for a password and none (or a wrong one) is known.
-        EngineError: the login shell did not run it.
-        paramiko.SSHException: the session was refused (MaxSessions) or the connection ended.
+        SudoError: sudo refused, or asked for a password that is unknown or wrong.
+        EngineError: the login shell did not run the command.
+        paramiko.SSHException: the session was refused (MaxSessions), or the connection ended.
     """
+    attributes = vars(transport)
+    try:
+        terminal = sudo and attributes.get(_NEEDS_TERMINAL, False)
+        return _open_command(transport, command, sudo, password, data, terminal)
+    except SudoError as error:
+        if terminal or not _WANTS_TERMINAL.search(str(error)):
+            raise
+    attributes[_NEEDS_TERMINAL] = True
+    return _open_command(transport, command, sudo, password, data, terminal=True)
+
+
+def read_command(
+    transport: paramiko.Transport, command: str, sudo: bool = False, password: str | None = None
+) -> str:
+    """Run a shell command and return its stdout; see `open_command` for arguments and errors."""
+    with open_command(transport, command, sudo, password, b"") as channel:
+        channel.settimeout(CHANNEL_TIMEOUT)
+        return channel.makefile("rb").read().decode(errors="replace").strip()
+
+
+def _open_command(
+    transport: paramiko.Transport,
+    command: str,
+    sudo: bool,
+    password: str | None,
+    data: bytes | None,
+    terminal: bool,
+) -> paramiko.Channel:
     token = secrets.token_hex(8)
     prompt, ready = f"password-{token}:", f"ready-{token}\n"
-    words = ["sh", "-c", f"echo ready-{token}; {command}"]
+    words = ["sh", "-c", f"{_RAW if terminal else ''}echo ready-{token}; {_LOADER}"]
     if sudo:
         words = ["sudo", "-S", "-p", prompt, "--", *words]
+    if terminal:
+        words = ["sh", "-c", f'{_RAW}exec "$@"', "sh", *words]
+        if data is not None:
+            # A terminal in raw mode has no end of file.
+            command = f"{{ {command}\n}}"
+            if data:
+                command = f"dd bs=1 count={len(data)} 2>/dev/null | {command}"
+            else:
+                command += " </dev/null"
     channel = _open_session(transport)
     try:
         channel.settimeout(CHANNEL_TIMEOUT)
+        if terminal:
+            channel.get_pty()
         channel.exec_command(shlex.join(words))
         _await_start(channel, prompt.encode(), ready.encode(), sudo, password)
+        channel.sendall(_escaped(command))
+        if data is not None:
+            with contextlib.suppress(OSError):  # it ended early; its output has the reason
+                channel.sendall(data)
+                if not terminal:
+                    channel.shutdown_write()
         channel.settimeout(None)
     except BaseException:
         channel.close()
@@ -234,19 +319,23 @@ def open_command(
     return channel
 
 
-def read_command(
-    transport: paramiko.Transport, command: str, sudo: bool = False, password: str | None = None
-) -> str:
-    """What a shell command prints on stdout; for its arguments and errors see `open_command`."""
-    with open_command(transport, command, sudo, password) as channel:
-        channel.settimeout(CHANNEL_TIMEOUT)
-        return channel.makefile("rb").read().decode(errors="replace").strip()
+def _escaped(command: str) -> bytes:
+    """Return a command as one line, with the escapes of printf's `%b`."""
+    escape = {ord("\\"): b"\\\\", ord("\n"): b"\\n"}
+    encoded = command.encode("utf-8", "surrogateescape")
+    return (
+        b"".join(
+            escape.get(byte) or (b"%c" % byte if 0x20 <= byte < 0x7F else b"\\0%03o" % byte)
+            for byte in encoded
+        )
+        + b"\n"
+    )
 
 
 def _open_session(transport: paramiko.Transport) -> paramiko.Channel:
     started = time.monotonic()
     try:
-        with _quiet_refusal():
+        with _hide_refusals():
             return transport.open_session(timeout=CHANNEL_TIMEOUT)
     except paramiko.ChannelException:
         raise
@@ -257,25 +346,18 @@ def _open_session(transport: paramiko.Transport) -> paramiko.Channel:
 
 
 def _refusal(error: BaseException | None) -> paramiko.ChannelException:
-    """paramiko keeps one reason for a transport: who asks second, in another thread, gets none."""
+    """Return the reason of a refused channel.
+
+    paramiko keeps one reason for a transport, so a second thread that is refused finds none.
+    """
     if isinstance(error, paramiko.ChannelException):
         return error
     return paramiko.ChannelException(_CONNECT_FAILED, "Connect failed")
 
 
-@contextlib.contextmanager
-def _quiet_refusal() -> Iterator[None]:
-    """paramiko logs a refused channel as an error; to us it is an answer, and raised as well."""
-
-    def is_other(record: logging.LogRecord) -> bool:
-        return "open FAILED" not in record.getMessage()
-
-    logger = logging.getLogger("paramiko.transport")
-    logger.addFilter(is_other)
-    try:
-        yield
-    finally:
-        logger.removeFilter(is_other)
+def _hide_refusals() -> contextlib.AbstractContextManager[None]:
+    """Keep paramiko from logging a refused channel as an error, since the caller handles it."""
+    return hide_log_lines("paramiko.transport", "open FAILED")
 
 
 def _await_start(
@@ -284,27 +366,29 @@ def _await_start(
     stdout, stderr, asked = b"", b"", False
     deadline = time.monotonic() + CHANNEL_TIMEOUT
     while not stdout.endswith(ready):
-        # Before looking for output: none comes after it, while the exit status may come earlier.
+        # Read this before the output: no output follows an end of file.
         ended = channel.eof_received or channel.closed
         if channel.recv_ready():
-            stdout += channel.recv(1)  # byte by byte: what follows belongs to the command
+            stdout += channel.recv(1)  # byte by byte, since the rest belongs to the command
         elif channel.recv_stderr_ready():
             stderr += channel.recv_stderr(4096)
-        elif prompt in stderr:
+        elif prompt in stderr or prompt in stdout:  # stdout with a terminal
             if asked or not password:
                 raise SudoError(
                     "the password was refused" if asked else "it needs a password, none is known"
                 )
-            asked, stderr = True, stderr.replace(prompt, b"", 1)
+            asked, stderr, stdout = True, stderr.replace(prompt, b"", 1), b""
             channel.sendall(f"{password}\n".encode())
         elif ended or time.monotonic() > deadline:
             if not channel.get_transport().is_active():
                 raise paramiko.SSHException("the connection ended")
-            said = stderr.replace(prompt, b"").decode(errors="replace").strip()
-            said = said or ("it ended without a word" if ended else "it does not answer")
+            reason = stderr.replace(prompt, b"").decode(errors="replace").strip()
+            if not reason and sudo:  # a terminal has no stderr
+                reason = stdout.replace(prompt, b"").decode(errors="replace").strip()
+            reason = reason or ("it ended without a message" if ended else "it does not answer")
             if sudo:
-                raise SudoError(said)
-            raise EngineError(f"the login shell of the node's user does not run commands: {said}")
+                raise SudoError(reason)
+            raise EngineError(f"the login shell of the node's user does not run commands: {reason}")
         else:
             time.sleep(0.002)
 
@@ -319,7 +403,7 @@ def _current(shell: SshShell) -> paramiko.Transport | None:
 def _connect(shell: SshShell) -> paramiko.Transport:
     inner = shell._inner_shell
     if inner is not None and inner._spur._client is not None:
-        shell.close()  # what is left of a lost connection
+        shell.close()  # drops the lost connection
     if not shell._get_jump_boxes():
         address, port = shell.connection_info.address, shell.connection_info.port
         ready, code = wait_tcp_port_ready(address, port, timeout=RECONNECT_TIMEOUT)
@@ -330,37 +414,34 @@ def _connect(shell: SshShell) -> paramiko.Transport:
         inner = shell._inner_shell
         if inner is not None:
             break
-        time.sleep(0.1)  # LISA closed it just now, in another thread
+        time.sleep(0.1)  # LISA has just closed it in another thread
     assert inner is not None
     transport: paramiko.Transport | None = inner._spur._get_ssh_transport()
     if transport is None or not transport.is_active():
         raise ConnectionError("the connection closed at once")
-    _hurry(transport)
+    _disable_nagle_of_sshd(transport)
     return transport
 
 
-# LISA's opening of a shell that is still under way, though nobody waits for it any more.
-_openings: weakref.WeakKeyDictionary[SshShell, threading.Thread] = weakref.WeakKeyDictionary()
-
-
 def _initialize(shell: SshShell) -> None:
-    """LISA's own, which tries for 300 seconds where the node vanishes just then."""
+    """Open a LISA shell with a time limit; LISA tries for 300 seconds to reach a lost node."""
     errors: list[BaseException] = []
 
     def work() -> None:
         try:
             shell.initialize()
-        except BaseException as error:  # raised by who waits
+        except BaseException as error:  # raised in the waiting thread
             errors.append(error)
 
-    opening = _openings.get(shell)
+    state = _state_of(shell)
+    opening = state.opening
     if opening is None or not opening.is_alive():
         opening = threading.Thread(target=work, name="ssh-open", daemon=True)
         try:
             opening.start()
-        except RuntimeError:  # at the end of a process, from Python 3.12 on
+        except RuntimeError:  # at the end of a process, since Python 3.12
             return shell.initialize()
-        _openings[shell] = opening
+        state.opening = opening
     deadline = time.monotonic() + RECONNECT_TIMEOUT
     while opening.is_alive():
         opening.join(SLICE)
@@ -370,12 +451,12 @@ def _initialize(shell: SshShell) -> None:
         raise errors[0]
 
 
-def _hurry(transport: paramiko.Transport) -> None:
-    """Have sshd, too, send small packets at once.
+def _disable_nagle_of_sshd(transport: paramiko.Transport) -> None:
+    """Start a command, so that sshd too disables Nagle's algorithm on the connection.
 
-    It turns Nagle's algorithm off only when a session starts a command (OpenSSH, packet.c:
-    `ssh_packet_set_interactive`), which LISA's first does. On a connection that carries streams
-    alone each small answer would wait 40 ms for an acknowledgement.
+    sshd does so only when a session starts a command (OpenSSH, packet.c:
+    `ssh_packet_set_interactive`). On a connection with streams alone, each small answer would wait
+    40 ms for an acknowledgement.
     """
     with contextlib.suppress(EngineError, paramiko.SSHException):
         open_command(transport, ":").close()

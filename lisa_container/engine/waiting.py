@@ -1,4 +1,4 @@
-"""Waiting that neither a hung engine nor a lost node can make endless."""
+"""Time limits for waiting, against hung engines and lost nodes."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Callable, TypeVar
 
 T = TypeVar("T")
 
-# Waiting happens in slices this long (seconds), so that LISA's case timeout and Ctrl-C, which come
-# as exceptions between two steps of Python, get through at once.
+# Wait in slices of this length (seconds). LISA's case timeout and Ctrl-C are exceptions between two
+# steps of Python, so they get through at once.
 SLICE = 0.1
 
 
 def wait_for(
     event: threading.Event, timeout: float | None, poll: Callable[[], None] | None = None
 ) -> bool:
-    """Wait for an event; whether it came in time.
+    """Wait for an event; return whether it came in time.
 
     Args:
-        event: to wait for.
-        timeout: seconds; None waits for ever.
-        poll: called now and then; what it raises ends the waiting.
+        event: the event to wait for.
+        timeout: time limit in seconds; None: no limit.
+        poll: called regularly meanwhile; an exception of it ends the wait.
     """
     deadline = None if timeout is None else time.monotonic() + timeout
     while True:
@@ -35,16 +35,16 @@ def wait_for(
 
 
 def bounded(job: Callable[[], T], seconds: float | None) -> T:
-    """Do something that may hang; its result.
+    """Call a function that may hang, in a thread of its own; return its result.
 
-    It is done in a thread of its own, which is left to itself when the time is up.
+    The thread goes on after the time limit.
 
     Args:
-        job: what to do.
-        seconds: how long to wait for it; None waits for ever.
+        job: the function. Its exceptions are raised here.
+        seconds: time limit; None: no limit.
 
     Raises:
-        TimeoutError: it has not come to an end; or whatever the job raised.
+        TimeoutError: the time limit was reached.
     """
     results: list[T] = []
     errors: list[BaseException] = []

@@ -1,5 +1,15 @@
-"""Images: getting the one a config asks for onto the node, making one, shipping one, taking one
-apart."""
+"""Images: pull, make, build, push and ship them, and extract their archives.
+
+- `ensure`: bring the image of a config onto a node: found there, pulled, or made.
+- `find`, `pull`, `push`, `load`, `caches`: one operation of a node's engine each.
+- `credentials`, `mirrors`, `trust`, `failures`: a registry's part in a pull or push.
+- `local`: images that are made on the node, named `lisa_container/…`.
+- `build`: images from a Dockerfile.
+- `layers`: images that are defined in Python.
+- `send`: sending an image to one node without a registry.
+- `ship`: sending an image to many nodes.
+- `extract`: the root file system from an image's archive.
+"""
 
 from __future__ import annotations
 

@@ -1,38 +1,44 @@
-"""Images of ours that no run owns: made on a node once, and kept there for the runs to come."""
+"""Cached images: created on a node once, and kept there for later runs."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from lisa_container.config import LOCAL_REPOSITORY
+from lisa_container.config.reference import DOCKER_HUB, ImageReference
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL
 from lisa_container.errors import EngineError
-from lisa_container.images.names import without_registry
+
+# Podman puts one of these in front of a name that names no registry.
+_DEFAULT_REGISTRIES = (DOCKER_HUB, "localhost")
 
 
 def caches(engine: Engine, repository: str = LOCAL_REPOSITORY) -> list[str]:
-    """Their names.
+    """List the names of cached images that no container uses, as the engine spells them.
 
     Args:
-        engine: of the node.
-        repository: what they begin with; all by default.
+        engine: its node is searched.
+        repository: prefix of the names; all caches by default.
 
     Raises:
         EngineError: the engine does not answer.
     """
     with engine.errors():
-        in_use = {found["ImageID"] for found in engine.api.containers(all=True)}
-        images = [found for found in engine.api.images() if found["Id"] not in in_use]
-    return sorted(name for found in images for name in _names(found, repository))
+        in_use = {container["ImageID"] for container in engine.api.containers(all=True)}
+        images = [image for image in engine.api.images() if image["Id"] not in in_use]
+    return sorted(name for image in images for name in _cache_names(image, repository))
 
 
 def remove_cache(engine: Engine, name: str) -> bool:
-    """Remove one by its name, unless another image is made of it; whether it has gone.
+    """Remove a cached image, unless another image is built on it.
 
     Args:
-        engine: of the node.
-        name: of `caches`.
+        engine: the engine that has the image.
+        name: from `caches`.
+
+    Returns:
+        Whether the image was removed.
 
     Raises:
         EngineError: the engine refused or does not answer.
@@ -47,13 +53,15 @@ def remove_cache(engine: Engine, name: str) -> bool:
     return True
 
 
-def _names(image: dict[str, Any], repository: str) -> list[str]:
+def _cache_names(image: dict[str, Any], repository: str) -> list[str]:
     if (image.get("Labels") or {}).get(LEASE_LABEL):
-        return []  # it goes with its run
-    found = image["RepoTags"] or []
-    return [name for name in found if _own_name(name).startswith(repository)]
+        return []  # it is removed with its run
+    return [name for name in image["RepoTags"] or [] if _is_below(repository, name)]
 
 
-def _own_name(name: str) -> str:
-    """The name as we give it: podman puts `docker.io/` or `localhost/` in front."""
-    return without_registry(name.removeprefix("localhost/"))
+def _is_below(repository: str, name: str) -> bool:
+    reference = ImageReference.try_parse(name)
+    if reference is None:
+        return False
+    full = reference.full
+    return full.registry in _DEFAULT_REGISTRIES and full.repository.startswith(repository)

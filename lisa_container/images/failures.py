@@ -1,14 +1,15 @@
-"""Why an image could not be pulled or pushed, told by the words of engines and registries.
+"""Causes of failed pulls and pushes, recognised by the messages of engines and registries.
 
-Neither Docker nor Podman gives a registry's refusal a code of its own: all comes as text. The words
-are those of the Go libraries that both use (net, crypto/x509, net/http), and of the registry's own
-error codes (github.com/opencontainers/distribution-spec, "Error Codes").
+Neither Docker nor Podman gives a registry's refusal a code of its own: both send text only. The
+words are those of the Go libraries that both use (net, crypto/x509, net/http), and of the
+registry's error codes (github.com/opencontainers/distribution-spec, "Error Codes").
 """
 
 from __future__ import annotations
 
 import re
 
+from lisa_container.config import ImageReference
 from lisa_container.errors import (
     EngineError,
     ImageNotFoundError,
@@ -19,11 +20,12 @@ from lisa_container.errors import (
     RegistryUnreachableError,
     RegistryUntrustedError,
 )
+from lisa_container.images.credentials import Credential
 
-# In front of a status of HTTP. A number alone may be a tag, or be in a digest.
+# Stands before a status of HTTP. A number alone may be a tag or a part of a digest.
 _STATUS = r"\b(?:HTTP|status:?|status code:?|registry) "
 
-# The first that fits counts: a registry that cannot be reached says nothing of who may.
+# The first match counts: a registry that cannot be reached says nothing about credentials.
 _KINDS: list[tuple[type[ImageNotFoundError], str]] = [
     (
         ImagePlatformError,
@@ -47,23 +49,28 @@ _KINDS: list[tuple[type[ImageNotFoundError], str]] = [
 
 
 def registry_failure(
-    node: str, reference: str, said: str, credential: str = "", is_push: bool = False
+    node: str,
+    reference: ImageReference,
+    message: str,
+    credential: Credential | None = None,
+    is_push: bool = False,
 ) -> EngineError:
-    """The error for what the engine said.
+    """Return the error for an engine's message about a pull or push.
 
     Args:
-        node: its name.
+        node: name of the node.
         reference: the image.
-        said: its words.
-        credential: who asked, and where that was found; empty for nobody.
-        is_push: the image was to be pushed.
+        message: the engine's text.
+        credential: the one that was used, for the error's text.
+        is_push: the image was pushed, not pulled.
     """
-    if "no space left" in said:
-        return NoSpaceError(node, said)
-    own = said.replace(reference, "")  # its name may be one of the words
+    if "no space left" in message:
+        return NoSpaceError(node, message)
+    name = str(reference)
+    searched = message.replace(name, "")  # the name may contain one of the words
     for kind, words in _KINDS:
-        if re.search(words, own, re.IGNORECASE):
+        if re.search(words, searched, re.IGNORECASE):
             if kind is ImageUnauthorizedError:
-                said += f" (asked as {credential or 'nobody'})"
-            return kind(reference, node, said, is_push)
-    return ImageNotFoundError(reference, node, said, is_push)
+                message += f" (asked {f'as {credential}' if credential else 'without credentials'})"
+            return kind(name, node, message, is_push)
+    return ImageNotFoundError(name, node, message, is_push)

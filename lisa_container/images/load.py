@@ -12,15 +12,15 @@ from lisa_container.errors import EngineError, ImageLoadError, NoSpaceError
 
 _ID = re.compile(r"sha256:[0-9a-f]{64}")
 
-# Seconds without a word of the engine: it unpacks a layer, on a slow disk say.
+# Seconds without any message of the engine: it may unpack a large layer onto a slow disk.
 _TIMEOUT = 600.0
 
 
 def load_image(engine: Engine, chunks: Iterator[bytes], what: str) -> str:
-    """Load an archive of one image without a name.
+    """Load an archive of one image that has no name in it.
 
     Args:
-        engine: of the node.
+        engine: engine of the node.
         chunks: the archive.
         what: the image, for messages.
 
@@ -29,26 +29,26 @@ def load_image(engine: Engine, chunks: Iterator[bytes], what: str) -> str:
 
     Raises:
         NoSpaceError: the node's disk is full.
-        ImageLoadError: the engine refused it.
-        EngineError: it does not answer.
+        ImageLoadError: the engine refused the archive.
+        EngineError: the engine does not answer.
         ImageArchiveError: the archive could not be made to its end.
     """
-    said = ""
+    output = ""
     with engine.errors(image=what):
         try:
             for line in engine.api.load_progress(chunks, _TIMEOUT):
                 if "error" in line:
                     raise _failure(engine, what, str(line["error"]))
-                said += str(line.get("stream", ""))
+                output += str(line.get("stream", ""))
         except docker.errors.APIError as error:
             raise _failure(engine, what, str(error.explanation or error)) from error
-    found = _ID.search(said)
-    if found is None:
-        raise _failure(engine, what, said.strip() or "it did not say which image that is")
-    return found.group()
+    match = _ID.search(output)
+    if match is None:
+        raise _failure(engine, what, output.strip() or "the engine did not name the loaded image")
+    return match.group()
 
 
-def _failure(engine: Engine, what: str, said: str) -> EngineError:
-    if "no space left" in said:
-        return NoSpaceError(engine.name, said)
-    return ImageLoadError(what, engine.name, said)
+def _failure(engine: Engine, what: str, message: str) -> EngineError:
+    if "no space left" in message:
+        return NoSpaceError(engine.name, message)
+    return ImageLoadError(what, engine.name, message)

@@ -1,22 +1,27 @@
-"""Who may bring an image onto a node."""
+"""Locks that ensure that each image is brought onto a node only once."""
 
 from __future__ import annotations
 
 import threading
-import weakref
+from dataclasses import dataclass, field
 
+from lisa_container.config import ImageReference
 from lisa_container.engine.client import Engine
 
-_locks: weakref.WeakKeyDictionary[Engine, dict[str, threading.Lock]] = weakref.WeakKeyDictionary()
-_locks_lock = threading.Lock()
+
+@dataclass
+class _ImageLocks:
+    """Locks of one engine, by the image's name."""
+
+    locks: dict[ImageReference, threading.Lock] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def image_lock(engine: Engine, reference: str) -> threading.Lock:
-    """What to hold while an image is brought onto a node, so that two who want it get it once.
+def image_lock(engine: Engine, reference: ImageReference) -> threading.Lock:
+    """Return the lock to hold while an image is brought onto a node.
 
-    Args:
-        engine: of the node.
-        reference: the image's name.
+    Two threads that want the same image then pull, build or ship it once.
     """
-    with _locks_lock:
-        return _locks.setdefault(engine, {}).setdefault(reference, threading.Lock())
+    state = engine.state(_ImageLocks)
+    with state.lock:
+        return state.locks.setdefault(reference, threading.Lock())

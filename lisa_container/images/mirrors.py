@@ -1,20 +1,16 @@
-"""Where an image is pulled from instead of its own registry, by the settings of the run."""
+"""The mirror that an image is pulled from instead of its own registry, by the run's settings."""
 
 from __future__ import annotations
 
-from lisa_container.images.names import prefixes, with_registry
-from lisa_container.settings import current_settings
+from lisa_container.config import ImageReference
+from lisa_container.config.current import current_settings
 
 
-def mirrored(reference: str) -> str:
-    """The name by which an image is pulled from its mirror; empty where it has none.
-
-    Args:
-        reference: its own full name, with tag or digest.
-    """
-    name = with_registry(reference)
+def mirrored(reference: ImageReference) -> ImageReference | None:
+    """Return the name by which an image is pulled from its mirror, or None if it has no mirror."""
     targets = {rule.source: rule.target for rule in current_settings().mirrors}
-    for prefix in prefixes(name):
+    for prefix in reference.prefixes:
         if prefix in targets:
-            return targets[prefix] + name[len(prefix) :]
-    return ""
+            rest = str(reference.full)[len(prefix) :]
+            return ImageReference.parse(f"{targets[prefix]}{rest}")
+    return None

@@ -1,4 +1,4 @@
-"""Platforms as images name them: `os/architecture[/variant]`, in the words of Go."""
+"""Platforms as images name them: `os/architecture[/variant]`, in the terms of Go."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MACHINES = {
     "loongarch64": "loong64",
 }
 
-# elf(5), e_machine, and whether it is little-endian -> GOARCH.
+# elf(5): e_machine, and whether the file is little-endian -> GOARCH.
 _ELF_MACHINES = {
     (3, True): "386",
     (21, True): "ppc64le",
@@ -35,20 +35,20 @@ _ELF_MACHINES = {
 
 ELF_MAGIC = b"\x7fELF"
 ELF_HEADER = 20
-"""How many bytes of a file `elf_platform` needs."""
+"""Bytes from the start of a file that `elf_platform` needs."""
 
 
 def own_platform() -> str:
-    """The platform of this machine."""
+    """Return the platform of this machine."""
     machine = platform.machine()
     return f"linux/{_MACHINES.get(machine, machine)}"
 
 
 def elf_platform(head: bytes) -> str:
-    """The platform of a program; empty where it is no ELF file, or one of an unknown machine.
+    """Return the platform of a program, or "" if it is no ELF file or one of an unknown machine.
 
     Args:
-        head: the begin of the file.
+        head: the first bytes of the file.
     """
     if len(head) < ELF_HEADER or not head.startswith(ELF_MAGIC):
         return ""
@@ -59,18 +59,20 @@ def elf_platform(head: bytes) -> str:
 
 
 def platform_of(described: dict[str, Any]) -> str:
-    """The platform that a descriptor or an image's config tells, as one word.
+    """Return the platform in a descriptor or in an image's config.
 
     Args:
-        described: with the keys `os`, `architecture` and `variant`, each perhaps missing.
+        described: mapping with the keys `os`, `architecture` and `variant`; each may be missing.
     """
     parts = [described.get(key) for key in ("os", "architecture", "variant")]
     return "/".join(part for part in parts if isinstance(part, str) and part)
 
 
 def fits(offered: str, wanted: str) -> bool:
-    """Whether an image's platform is the wanted one. A variant counts only where both name one;
-    `arm64` is `arm64/v8`."""
+    """Tell whether an image's platform is the wanted one.
+
+    Variants are compared only where both sides name one: `arm64` is `arm64/v8`.
+    """
     ours, theirs = ([*name.split("/"), ""][:3] for name in (offered, wanted))
     same_variant = not ours[2] or not theirs[2] or ours[2] == theirs[2]
     return ours[:2] == theirs[:2] and same_variant

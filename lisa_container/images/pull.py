@@ -5,126 +5,152 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from lisa_container.config import ImageReference
 from lisa_container.engine.client import Engine
 from lisa_container.errors import EngineError, ImageNotFoundError, ImagePlatformError
+from lisa_container.escaping import printable
 from lisa_container.images.credentials import Credential, find_credential
 from lisa_container.images.failures import registry_failure
 from lisa_container.images.find import find_image, image_platform
 from lisa_container.images.mirrors import mirrored
-from lisa_container.images.names import digest_of, registry_of, repository_of, split, without_tag
 from lisa_container.images.platform import fits
 from lisa_container.images.transfer import transfer
 from lisa_container.images.trust import is_insecure, trust_registry
+from lisa_container.masking import Plain
 
 TIMEOUT = 600.0
-"""Seconds without any progress, as LISA's Docker."""
+"""Seconds without any progress, as in LISA's `Docker`."""
 
-# Of a list of images for several platforms, the store of Docker's own (not containerd's) has one.
-_OTHER = "Cannot overwrite digest"
+# Docker's own store (not containerd's) holds one platform's image of a list, and refuses a second.
+_OTHER_PLATFORM = "Cannot overwrite digest"
 
 
 def pull_image(
     engine: Engine,
-    reference: str,
+    reference: ImageReference,
     credential: Credential | None = None,
     timeout: float = TIMEOUT,
     platform: str = "",
-) -> str:
-    """Have the engine pull an image, from a mirror where the settings of the run name one for it.
+) -> ImageReference:
+    """Have the engine pull an image, from the mirror that the run's settings name, if there is one.
 
-    Where the mirror does not have it, or does not answer, the image is pulled by its own name.
+    If the mirror lacks the image or does not answer, the image is pulled from its own registry.
 
     Args:
-        engine: of the node.
-        reference: full name with tag or digest.
-        credential: for the registry that the name says; it goes to the engine in a header of the
-            request, never onto a command line, and never to a mirror. Without one, that of the
-            runbook, else what is stored on the node or here; see `find_credential`.
+        engine: engine of the node.
+        reference: name of the image.
+        credential: for the registry in the name, never for a mirror. It goes to the engine in a
+            header of the request, never on a command line. Default: see `find_credential`.
         timeout: seconds without any progress.
         platform: `os/architecture[/variant]`; the node's own by default.
 
     Returns:
-        What the engine knows the image by: the reference, or an id.
+        The name or id by which the engine knows the image.
 
     Raises:
-        ImageUnauthorizedError, ImageRateLimitError, RegistryUntrustedError: as they say.
+        ImageUnauthorizedError, ImageRateLimitError, RegistryUntrustedError: the registry refused,
+            or the engine does not trust it.
         ImagePlatformError: the registry has the image, but not for the platform.
-        RegistryUnreachableError: it did not answer soundly, several times.
-        ImageNotFoundError: it could not be pulled for another reason; the message says which.
+        RegistryUnreachableError: the registry failed to answer several times.
+        ImageNotFoundError: the image could not be pulled for another reason, which the message has.
         NoSpaceError: the node's disk is full.
         EngineTimeoutError: there was no progress, several times.
     """
-    mirror, said = mirrored(reference), ""
+    mirror, note = mirrored(reference), ""
     if mirror:
         try:
-            was_there = bool(find_image(engine, mirror))
+            was_there = find_image(engine, mirror) is not None
             _fetch(engine, mirror, None, timeout, platform)
-            return _named(engine, mirror, reference, platform, was_there)
+            return _rename(engine, mirror, reference, platform, was_there)
         except ImageNotFoundError as error:
-            said = f" (and its mirror: {error})"
-            engine.node.log.warning(f"image '{reference}' cannot be had of its mirror: {error}")
+            note = f" (and its mirror: {error})"
+            engine.node.log.warning(
+                Plain(f"image '{reference}' cannot be pulled from its mirror: {printable(error)}")
+            )
     try:
         _fetch(engine, reference, credential, timeout, platform)
     except ImageNotFoundError as error:
-        if said:
-            raise type(error)(reference, engine.name, f"{error.said}{said}") from error
+        is_there = find_image(engine, reference, platform) is not None
+        if note or is_there:
+            message = f"{error.message}{note}"
+            kind = type(error)
+            raise kind(str(reference), engine.name, message, is_there=is_there) from error
         raise
-    return _checked(engine, reference, reference, platform)
+    return _check(engine, reference, reference, platform)
 
 
 def _fetch(
-    engine: Engine, reference: str, credential: Credential | None, timeout: float, platform: str
+    engine: Engine,
+    reference: ImageReference,
+    credential: Credential | None,
+    timeout: float,
+    platform: str,
 ) -> None:
     """Pull by exactly this name."""
-    repository, tag = split(reference)
-    registry = registry_of(reference)
+    registry = reference.full.registry
     for_platform = f" for {platform}" if platform else ""
-    engine.node.log.info(f"pulling image '{reference}'{for_platform} on node '{engine.name}'")
-    used: list[Credential | None] = []
+    engine.node.log.info(
+        Plain(f"pulling image '{reference}'{for_platform} on node '{engine.name}'")
+    )
+    used: Credential | None = None
 
-    def lines(patience: float) -> Iterator[dict[str, Any]]:
+    def start(patience: float) -> Iterator[dict[str, Any]]:
+        nonlocal used
         trust_registry(engine, reference)
-        used[:] = [credential or find_credential(engine, repository_of(reference))]
-        header = used[0].header(registry) if used[0] else None
+        used = credential or find_credential(engine, reference)
+        header = used.header(registry) if used else None
         if is_insecure(engine, registry):
-            name = without_tag(reference)
-            return engine.api.pull_insecurely(name, header, patience, platform)
-        return engine.api.pull_progress(repository, tag, header, patience, platform)
+            return engine.api.pull_insecurely(str(reference.for_engine), header, patience, platform)
+        return engine.api.pull_progress(
+            reference.name, reference.version, header, patience, platform
+        )
 
-    def failure(said: str) -> EngineError:
-        if _OTHER in said:
-            said = f"{said}: the node has it for another platform, and its engine not for both"
-            return ImagePlatformError(reference, engine.name, said)
-        return registry_failure(engine.name, reference, said, str(used[0] or ""))
+    def failure(message: str) -> EngineError:
+        if _OTHER_PLATFORM in message:
+            message += ": the node has it for another platform, and its engine cannot hold both"
+            return ImagePlatformError(str(reference), engine.name, message)
+        return registry_failure(engine.name, reference, message, used)
 
-    transfer(engine, f"pulling image '{reference}'", reference, lines, failure, timeout)
+    transfer(engine, f"pulling image '{reference}'", reference, start, failure, timeout)
 
 
-def _named(engine: Engine, mirror: str, reference: str, platform: str, keeps_name: bool) -> str:
-    """Give an image of a mirror the name that was asked for, and take that of the mirror from it.
-    Not so a pinned one: no image can be given a digest as a name."""
-    known = _checked(engine, mirror, reference, platform)
-    engine.node.log.info(f"image '{reference}' on node '{engine.name}' is from mirror '{mirror}'")
-    if digest_of(reference):
+def _rename(
+    engine: Engine,
+    mirror: ImageReference,
+    reference: ImageReference,
+    platform: str,
+    keeps_name: bool,
+) -> ImageReference:
+    """Give an image from a mirror the name that was asked for, instead of the mirror's.
+
+    An image pinned to a digest keeps the mirror's name: a digest cannot be given as a name.
+    """
+    known = _check(engine, mirror, reference, platform)
+    engine.node.log.info(
+        Plain(f"image '{reference}' on node '{engine.name}' is from mirror '{mirror}'")
+    )
+    if reference.digest:
         return known
-    repository, tag = split(reference)
-    with engine.errors(image=reference):
-        engine.api.tag(known, repository, tag)
+    with engine.errors(image=str(reference)):
+        engine.api.tag(str(known), reference.name, reference.tag)
         if not keeps_name:
-            engine.api.remove_image(mirror, noprune=True)
+            engine.api.remove_image(str(mirror), noprune=True)
     return reference
 
 
-def _checked(engine: Engine, pulled: str, reference: str, platform: str) -> str:
-    """What the engine knows a pulled image by; it is what was asked for."""
+def _check(
+    engine: Engine, pulled: ImageReference, reference: ImageReference, platform: str
+) -> ImageReference:
+    """Return the name by which the engine knows a pulled image, if it is what was asked for."""
     known = find_image(engine, pulled)
-    if not known:
-        digest = digest_of(pulled)
-        said = f"what was pulled has not the digest {digest}" if digest else "it has gone at once"
-        raise ImageNotFoundError(reference, engine.name, said)
+    if known is None:
+        reason = "it was removed at once"
+        if pulled.digest:
+            reason = f"the pulled image does not have the digest {pulled.digest}"
+        raise ImageNotFoundError(str(reference), engine.name, reason)
     if platform:
-        found = image_platform(engine, known)
-        if not fits(found, platform):
-            said = f"the registry gave one for {found} when asked for {platform}"
-            raise ImagePlatformError(reference, engine.name, said)
+        given = image_platform(engine, known)
+        if not fits(given, platform):
+            reason = f"the registry gave an image for {given} when asked for {platform}"
+            raise ImagePlatformError(str(reference), engine.name, reason)
     return known

@@ -1,73 +1,73 @@
-"""What an engine says while it pulls or pushes an image, and what to do when it stops saying it."""
+"""Running a pull or push: its progress, its retries, and its errors."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable
 
 import docker.errors
 import requests
 import urllib3.exceptions
 from retry.api import retry_call
 
+from lisa_container.config import ImageReference
 from lisa_container.engine.client import Engine
+from lisa_container.engine.progress import Progress
 from lisa_container.errors import (
     EngineError,
     EngineTimeoutError,
     RegistryUnreachableError,
     SshLostError,
 )
-from lisa_container.images.progress import Progress
 
 _TIMEOUTS = (requests.Timeout, urllib3.exceptions.ReadTimeoutError)
-# How often it is tried, and how long (seconds) after the first failure; twice that after the next.
-# The engine keeps the layers that it has.
+# Tries, and seconds before the second one; the pause then doubles. The engine keeps the layers that
+# arrived.
 _TRIES, _PAUSE = 3, 1.0
-# Seconds without a word of the engine that one try gets at the least.
+# Least seconds that one try waits for a message of the engine.
 _LEAST = 30.0
 
-# What an engine says of a layer that moves, and of one that has come to its end.
+# Statuses of a layer that is under way, and of one that has arrived.
 _MOVING = ("Downloading", "Pushing")
 _MOVED = ("Extracting", "Verifying Checksum", "Download complete", "Pull complete", "Pushed")
-
-T = TypeVar("T")
 
 
 def transfer(
     engine: Engine,
     what: str,
-    reference: str,
-    lines: Callable[[float], Iterator[dict[str, Any]]],
+    reference: ImageReference,
+    start: Callable[[float], Iterator[dict[str, Any]]],
     failure: Callable[[str], EngineError],
     timeout: float,
 ) -> None:
-    """Have an image pulled or pushed, again where that may help, and tell how far it is.
+    """Run a pull or push, retry it where that may help, and show its progress.
 
     Args:
-        engine: of the node.
-        what: is done, such as "pulling image 'debian:12'".
-        reference: the image's name.
-        lines: begins it; gives what the engine says, within so many seconds each.
-        failure: makes an error of what the engine said.
+        engine: engine of the node.
+        what: the work, for messages, such as "pulling image 'debian:12'".
+        reference: name of the image.
+        start: starts one try, and gives the engine's messages; called with the seconds that one
+            message may take.
+        failure: makes an error of the engine's error text.
         timeout: seconds without any progress, in all tries together.
 
     Raises:
-        RegistryUnreachableError: the registry did not answer soundly, several times.
-        EngineTimeoutError: there was no progress, several times.
+        RegistryUnreachableError: the registry failed to answer in every try.
+        EngineTimeoutError: no try made progress.
         SshLostError: the node cannot be reached.
-        EngineError: what `failure` made.
+        EngineError: an error that `failure` made.
     """
     patience = max(timeout / _TRIES, min(timeout, _LEAST))
 
     def once() -> None:
         sizes = _Sizes()
-        about = f"{what} on node '{engine.name}'"
-        with engine.errors(image=reference), Progress(about, engine.node.log) as progress:
+        title = f"{what} on node '{engine.name}'"
+        with engine.errors(image=str(reference)), Progress(title, engine.node.log) as progress:
             try:
-                for line in lines(patience):
+                for line in start(patience):
                     if "error" in line:
                         raise failure(str(line["error"]))
-                    sizes.take(line)
+                    sizes.add(line)
                     progress.update(sizes.done, sizes.total)
             except docker.errors.APIError as error:
                 raise failure(str(error.explanation or error)) from error
@@ -85,21 +85,23 @@ def transfer(
 
 
 class _Sizes:
-    """How many bytes of an image's layers have moved, by the words of the engine."""
+    """Bytes of an image's layers that were transferred, by the engine's messages."""
 
     def __init__(self) -> None:
         self._layers: dict[str, tuple[int, int]] = {}
 
     @property
     def done(self) -> int:
+        """Bytes that have arrived."""
         return sum(done for done, _ in self._layers.values())
 
     @property
     def total(self) -> int:
+        """Bytes of all layers that the engine has named so far."""
         return sum(total for _, total in self._layers.values())
 
-    def take(self, line: dict[str, Any]) -> None:
-        """Take what the engine says (Docker Engine API, "CreateImageInfo")."""
+    def add(self, line: dict[str, Any]) -> None:
+        """Add a message of the engine (Docker Engine API, "CreateImageInfo")."""
         layer, status = str(line.get("id", "")), str(line.get("status", ""))
         detail = line.get("progressDetail") or {}
         if status.startswith(_MOVING) and "current" in detail:

@@ -1,8 +1,8 @@
-"""Having the engine of a node trust a registry's own CA, for the time of the run.
+"""Trust of a node's engine in a registry's own CA during the run.
 
 Docker reads the certificates of a registry from a folder before each pull and push
-(https://docs.docker.com/engine/security/certificates/), podman too (containers-certs.d(5)). What is
-there stays as it is: the run adds a file of its own, which is under its lease.
+(https://docs.docker.com/engine/security/certificates/), and so does Podman (containers-certs.d(5)).
+The run leaves the files in it alone and adds one of its own, which is under its lease.
 """
 
 from __future__ import annotations
@@ -10,26 +10,28 @@ from __future__ import annotations
 import ipaddress
 import shlex
 import threading
-import weakref
+from dataclasses import dataclass, field
 
+from lisa_container.config import ImageReference
+from lisa_container.config.current import current_settings
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import LEASE_LABEL
 from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.lease.shell import shell_of
 from lisa_container.errors import EngineError, SshLostError
-from lisa_container.images.names import prefixes, registry_of
-from lisa_container.settings import current_settings
+from lisa_container.escaping import printable
+from lisa_container.masking import Plain
 
 _FOLDERS = {"docker": "/etc/docker/certs.d", "podman": "/etc/containers/certs.d"}
 
-# Prints `there` where the certificates are known already, by a file of somebody else that stays or
-# by our own; else, if they can be put there, each folder that goes with them: those that must be
-# made, and those that another run has made, which may end before.
-_LOOK = """
+# Prints `there` if a file that stays, or this run's own file, has the certificates. Otherwise, as
+# root, prints `missing` and then each folder to put under the lease: folders that must be made, and
+# folders that another run made, because that run may end first.
+_CHECK = """
 wanted=$(cat)
-for file in {certs}/*/lisa_container-*.crt; do # of a run whose lease was lost, as in a reboot
+for file in {certs}/*/lisa_container-*.crt; do # of a lease that is gone, by a reboot for example
     lease=${{file##*/lisa_container-}} lease=${{lease%.crt}}
-    [ -d "/run/lisa_container.$lease" ] || [ -d "/tmp/lisa_container.$lease" ] ||
+    [ "$(find /run /tmp -maxdepth 1 -name "lisa_container.$lease*" -type d -user 0)" ] ||
         {{ rm -f "$file" && rmdir "${{file%/*}}"; }}
 done 2>/dev/null
 for file in {folder}/*.crt; do
@@ -38,7 +40,7 @@ for file in {folder}/*.crt; do
 done
 [ "$(id -u)" = 0 ] || exit
 echo missing
-goes() {{ # FOLDER WORDS: it is not there, or has nothing but what `grep WORDS` finds
+goes() {{ # FOLDER WORDS: the folder is missing, or holds only names that `grep WORDS` matches
     folder=$1
     shift
     [ ! -d "$folder" ] || {{ [ "$(ls -A "$folder")" ] && ! ls -A "$folder" | grep -qv "$@"; }}
@@ -50,17 +52,25 @@ goes {folder} '^lisa_container-' && echo {folder} &&
 """
 _PUT = "umask 022; mkdir -p {folder} && cat >{file} && echo there"
 
-# Held while a node is looked at and changed: pulls that begin at once would do it twice.
-_locks: weakref.WeakKeyDictionary[Engine, threading.Lock] = weakref.WeakKeyDictionary()
-_locks_lock = threading.Lock()
+
+@dataclass
+class _TrustLock:
+    """Lock of one engine, held while its node is checked and changed.
+
+    Without it, pulls that begin at the same time would put the file there twice.
+    """
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def is_insecure(engine: Engine, registry: str) -> bool:
-    """Whether podman is to take a registry also without TLS: one on the node's own loopback, as
-    Docker does by itself (https://docs.docker.com/reference/cli/dockerd/#insecure-registries).
+    """Tell whether the engine must be asked to accept a registry without TLS.
+
+    Podman must be asked for registries on the node's own loopback; Docker accepts them by itself
+    (https://docs.docker.com/reference/cli/dockerd/#insecure-registries).
 
     Args:
-        engine: of the node.
+        engine: engine of the node.
         registry: `host[:port]`.
     """
     host, colon, _ = registry.rpartition(":")
@@ -72,26 +82,20 @@ def is_insecure(engine: Engine, registry: str) -> bool:
     return is_loopback and engine.kind == "podman"
 
 
-def trust_registry(engine: Engine, reference: str) -> None:
-    """Have the engine trust the CA that the settings of the run name for an image's registry.
+def trust_registry(engine: Engine, reference: ImageReference) -> None:
+    """Have the engine trust the CA that the run's settings name for an image's registry.
 
-    That it cannot be is logged: the engine may know the CA in another way, or tells that it does
-    not.
-
-    Args:
-        engine: of the node.
-        reference: the image.
+    A failure is only logged: the engine may know the CA in another way, or else refuses the
+    registry with an error of its own.
 
     Raises:
         SshLostError: the node cannot be reached.
     """
     given = {x.host: x.certificates for x in current_settings().registries if x.certificates}
-    for name in prefixes(reference):
+    for name in reference.prefixes:
         if name in given:
-            with _locks_lock:
-                lock = _locks.setdefault(engine, threading.Lock())
-            with lock:
-                _trust(engine, registry_of(reference), given[name].strip().encode() + b"\n")
+            with engine.state(_TrustLock).lock:
+                _trust(engine, reference.full.registry, given[name].strip().encode() + b"\n")
             return
 
 
@@ -100,24 +104,28 @@ def _trust(engine: Engine, registry: str, certificates: bytes) -> None:
     certs = _FOLDERS[engine.kind]
     folder = f"{certs}/{registry}"
     try:
-        labels = lease.labels()  # it may be another lease than at the last pull
+        labels = lease.labels()  # the lease may be a new one since the last pull
         file = f"{folder}/lisa_container-{lease.id}.crt"
         names = {"folder": folder, "file": file, "registry": registry, "certs": certs}
         names["engine"] = certs.rpartition("/")[0]
         words = {key: shlex.quote(name) for key, name in names.items()}
         shell = shell_of(engine)
-        said = shell.run(_LOOK.format(**words), certificates).split("\n")
-        if said[0] == "missing" and LEASE_LABEL in labels:
-            for path in [file, *(f"{made}/" for made in said[1:] if made)]:
+        answer = shell.run(_CHECK.format(**words), certificates).split("\n")
+        if answer[0] == "missing" and LEASE_LABEL in labels:
+            for path in [file, *(f"{made}/" for made in answer[1:] if made)]:
                 lease.file(path)
-            said = shell.run(_PUT.format(**words), certificates).split("\n")
-            engine.node.log.info(f"the CA of registry '{registry}' is in '{file}' of the node")
-        if said[0] != "there":
+            answer = shell.run(_PUT.format(**words), certificates).split("\n")
+            engine.node.log.info(
+                Plain(f"the CA of registry '{registry}' is in '{file}' of the node")
+            )
+        if answer[0] != "there":
             engine.note_once(
                 f"the CA of registry '{registry}' cannot be put into '{folder}' of node "
-                f"'{engine.name}' for the time of this run: that takes root, and a lease"
+                f"'{engine.name}' while this run lasts: that needs root and a lease"
             )
     except SshLostError:
         raise
     except EngineError as error:
-        engine.node.log.warning(f"the CA of registry '{registry}' is not on the node: {error}")
+        engine.node.log.warning(
+            Plain(f"the CA of registry '{registry}' is not on the node: {printable(error)}")
+        )

@@ -1,7 +1,7 @@
-"""Tools in containers: `executor.install(Tool("jq"))`.
+"""Install tools in containers: `executor.install(Tool("jq"))`.
 
-A tool is installed by a package manager of the image, or from a release; its verifier decides that
-it is ready; its record says what came from where. See docs/tools.md.
+A tool comes from a package manager of the image or from a release. Its verifier decides whether it
+is ready, and its record names its origin. See docs/tools.md.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from lisa_container.install.errors import (
     ToolVerifyError,
     ToolVersionError,
 )
+from lisa_container.install.installation import Installation
 from lisa_container.install.layer import remove_layers
 from lisa_container.install.managers import MANAGERS
 from lisa_container.install.settings import PackageSettings
@@ -27,6 +28,7 @@ from lisa_container.install.tool import InstalledTool, Tool
 
 __all__ = [
     "MANAGERS",
+    "Installation",
     "InstalledTool",
     "PackageSettings",
     "Tool",

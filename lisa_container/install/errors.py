@@ -1,4 +1,4 @@
-"""What can go wrong with a tool; each its own error, that says what to do next."""
+"""Errors of an installation. Each message names the next step."""
 
 from __future__ import annotations
 
@@ -6,62 +6,63 @@ from lisa_container.errors import ContainerError
 
 
 class ToolError(ContainerError):
-    """A tool could not be had in a container, for a reason that no more special error names.
+    """Base of all errors of an installation, raised itself if no subclass fits.
 
     Args:
-        tool: its name.
-        container: where it was to go.
+        tool: name of the tool.
+        container: name of the container.
         reason: the cause and the next step.
-        log: the whole log, a file on this machine; empty where there is none.
+        log: path of the full log on this machine; empty if there is none.
     """
 
     def __init__(self, tool: str, container: str, reason: str, log: str = "") -> None:
+        """Build the message."""
         self.tool = tool
         self.container = container
         self.log = log
-        whole = f" The whole log: {log}" if log else ""
-        super().__init__(f"tool '{tool}' in container '{container}': {reason}{whole}")
+        see_log = f" The full log: {log}" if log else ""
+        super().__init__(f"tool '{tool}' in container '{container}': {reason}{see_log}")
 
 
 class ToolManagerError(ToolError):
-    """The image has no package manager that could install it."""
+    """The image has no package manager that can install the tool."""
 
 
 class ToolNotFoundError(ToolError):
-    """No source of the manager has such a package."""
+    """No source of the package manager has such a package."""
 
 
 class ToolVersionError(ToolError):
-    """The package is there, but not in that version."""
+    """The package exists, but not in the requested version."""
 
 
 class ToolConflictError(ToolError):
-    """It does not go together with what is installed already, or with itself."""
+    """The package conflicts with an installed one, or its dependencies with each other."""
 
 
 class ToolNoSpaceError(ToolError):
-    """There is no space for it in the container or on the node."""
+    """The container or the node has no space left."""
 
 
 class ToolUnreachableError(ToolError):
-    """Where it should come from did not answer soundly, again and again."""
+    """The package source did not answer properly, even after several attempts."""
 
 
 class ToolTimeoutError(ToolError, TimeoutError):
-    """A command of its manager did not end in the time that was allowed; it was killed."""
+    """A command of the package manager exceeded its time limit and was killed."""
 
 
 class ToolUntrustedError(ToolError):
-    """Where it should come from is not trusted: its certificate, or a signature."""
+    """The certificate or a signature of the package source is not trusted."""
 
 
 class ToolUnauthorizedError(ToolError):
-    """Where it should come from wants other credentials."""
+    """The package source rejected the credentials."""
 
 
 class ToolChecksumError(ToolError):
-    """What was fetched is not what the checksum stands for. Nothing of it was run."""
+    """The downloaded file does not have the expected checksum. It was not run."""
 
 
 class ToolVerifyError(ToolError):
-    """It was installed, as its manager says, but the verifier says that it is not ready."""
+    """The package manager reported success, but the verifier failed."""

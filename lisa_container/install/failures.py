@@ -1,4 +1,7 @@
-"""Why an installation failed, by what its manager printed. Exit codes hardly tell."""
+"""Causes of failed installations, recognised by the manager's output.
+
+Exit codes do not distinguish the causes.
+"""
 
 from __future__ import annotations
 
@@ -8,22 +11,22 @@ from enum import Enum
 
 
 class Failure(Enum):
-    """A cause, with the name of its error."""
+    """Cause of a failed installation."""
 
     NO_SPACE = "no space"
     CONFLICT = "conflict"
     UNTRUSTED = "untrusted"
     UNAUTHORIZED = "unauthorized"
     UNREACHABLE = "unreachable"
-    """The only one that may pass by itself; it is tried again."""
+    """The only cause that may disappear by itself. The installer tries again."""
     NOT_FOUND = "not found"
     OTHER = "other"
 
 
 Phrases = Mapping[Failure, str]
-"""Regular expressions of what a manager says, by what it means."""
+"""Regular expressions for a manager's messages, by cause."""
 
-# What all of them say alike, through libc, TLS libraries and HTTP.
+# Messages that all managers share, from libc, TLS libraries and HTTP.
 _COMMON: dict[Failure, str] = {
     Failure.NO_SPACE: r"no space left on device|ENOSPC|(?:not|don't have) enough (?:free )?space|"
     r"disk (?:is )?full|disk quota exceeded",
@@ -41,12 +44,12 @@ _COMMON: dict[Failure, str] = {
     r"\b(?:HTTP\S*|error:?|code:?|status:?|[EW]:)\s+(?:429|50[0-4])\b|\b50[0-4]\s+[A-Z]\w+|"
     r"too many requests|unexpected EOF|hash sum mismatch|remote end closed|no such host|"
     r"server misbehaving|incompleteread|bad gateway|service unavailable|"
-    # A lock of apt, dpkg, dnf, zypper or pacman; somebody else is installing.
+    # A lock of apt, dpkg, dnf, zypper or pacman; another process is installing.
     r"could not get lock|is locked by|unable to lock database|another app is currently",
 }
 
-# A conflict or a full disk is never the network's fault, though that may have been bad as well;
-# a package that is not found very well may be.
+# Order of the checks. A conflict or a full disk is never caused by the network, even if the output
+# has network errors too. A missing package may be, so NOT_FOUND comes after UNREACHABLE.
 _ORDER = (
     Failure.NO_SPACE,
     Failure.CONFLICT,
@@ -57,18 +60,18 @@ _ORDER = (
 )
 
 
-def classify(said: str, phrases: Phrases) -> Failure:
-    """What a failed manager's output means.
+def classify(output: str, phrases: Phrases) -> Failure:
+    """Return the cause of a failure from the manager's output.
 
     Args:
-        said: all it printed.
-        phrases: of the manager, beside those that all have in common.
+        output: complete output of the failed command.
+        phrases: messages of this manager, in addition to the common ones.
 
     >>> classify("E: Unable to locate package x", {Failure.NOT_FOUND: "unable to locate package"})
     <Failure.NOT_FOUND: 'not found'>
     """
     for failure in _ORDER:
         patterns = (phrases.get(failure, ""), _COMMON.get(failure, ""))
-        if any(pattern and re.search(pattern, said, re.IGNORECASE) for pattern in patterns):
+        if any(pattern and re.search(pattern, output, re.IGNORECASE) for pattern in patterns):
             return failure
     return Failure.OTHER

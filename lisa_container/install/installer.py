@@ -1,4 +1,4 @@
-"""Installing tools in a container that runs."""
+"""Install tools in a running container."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from typing import IO, TYPE_CHECKING
 
 from lisa.util import constants
 
+from lisa_container.engine.activity import Activity
 from lisa_container.errors import CommandTimeoutError, NoSpaceError
+from lisa_container.escaping import printable
 from lisa_container.install.errors import (
     ToolChecksumError,
     ToolConflictError,
@@ -30,99 +32,100 @@ from lisa_container.install.errors import (
 )
 from lisa_container.install.failures import Failure
 from lisa_container.install.managers import MANAGERS, Manager, Package
-from lisa_container.install.managers.base import matching
+from lisa_container.install.managers.base import match_version
 from lisa_container.install.managers.release import ChecksumError
 from lisa_container.install.settings import PackageSettings
 from lisa_container.install.tool import InstalledTool, Tool
 from lisa_container.install.verify import NotReadyError, verify
 from lisa_container.install.workbench import CommandFailedError, Workbench
+from lisa_container.masking import Plain
 
 if TYPE_CHECKING:
-    from lisa_container.executor import ContainerExecutor
+    from lisa_container.container.container import Container
 
-# Seconds of rest before each further attempt: what passes by itself mostly does so in a minute.
-_RESTS = (2.0, 5.0, 15.0)
-_ATTEMPTS = len(_RESTS) + 1
-# A manager's index that was fetched so long ago (seconds) is fetched anew.
+# Seconds to wait before each further attempt. Most temporary problems last less than a minute.
+_DELAYS = (2.0, 5.0, 15.0)
+_ATTEMPTS = len(_DELAYS) + 1
+# Age in seconds after which a manager's index is fetched again.
 _INDEX_AGE = 600.0
-# So many of a package's versions are named in an error.
-_SHOWN = 12
+# Maximum number of versions listed in an error.
+_MAX_SHOWN = 12
 
-# What each failure means to a user: its error, and what to do next.
-_MEANING: dict[Failure, tuple[type[ToolError], str]] = {
+# Error class, cause and next step for each failure.
+_ERRORS: dict[Failure, tuple[type[ToolError], str]] = {
     Failure.NO_SPACE: (
         ToolNoSpaceError,
-        "there is no space for it. Free some on the node ('docker system df' shows what takes it), "
-        "or give the container's mounts more.",
+        "there is no space left. Free some on the node ('docker system df' shows what uses it), or "
+        "enlarge the container's mounts.",
     ),
     Failure.CONFLICT: (
         ToolConflictError,
-        "it does not go together with what is there. Choose another version or manager (via=…), or "
-        "an image without the other.",
+        "it conflicts with installed packages. Choose another version, another manager (via=…), or "
+        "another image.",
     ),
     Failure.UNTRUSTED: (
         ToolUntrustedError,
-        "its source is not trusted. A proxy's certificate must be among those that the node "
-        "trusts; if it is this machine that does, pass settings=PackageSettings.of_runner(). A "
-        "repository's key must be in the image.",
+        "its source is not trusted. The node must trust a proxy's certificate; if only this "
+        "machine does, pass settings=PackageSettings.of_runner(). The image must have the "
+        "repository's key.",
     ),
     Failure.UNAUTHORIZED: (
         ToolUnauthorizedError,
-        "its source wants other credentials. Put them into the node's own settings of the manager "
-        "(pip.conf, .npmrc, apt's auth.conf…), or pass settings=….",
+        "its source rejected the credentials. Put the right ones into the manager's settings on "
+        "the node (pip.conf, .npmrc, apt's auth.conf…), or pass settings=….",
     ),
     Failure.UNREACHABLE: (
         ToolUnreachableError,
-        f"its source did not answer soundly, {_ATTEMPTS} times. Look at the node's way out, its "
-        "proxies and the container's network_mode; cached=True installs in a container of its own, "
-        "which has a network.",
+        f"its source did not answer properly in {_ATTEMPTS} attempts. Check the node's network and "
+        "proxies, and the container's network_mode; cached=True installs in a separate container "
+        "that has a network.",
     ),
     Failure.NOT_FOUND: (
         ToolNotFoundError,
-        "there is no such package. Check the name, and the sources that the image has.",
+        "no such package was found. Check the name and the image's package sources.",
     ),
-    Failure.OTHER: (ToolError, "its installation failed."),
+    Failure.OTHER: (ToolError, "the installation failed."),
 }
 
 _numbers = itertools.count(1)
 
 
 class Installer:
-    """Installs in one container.
+    """Installer for one container.
 
     Args:
-        executor: the container, running.
-        settings: of the package managers, lent to it.
-        timeout: seconds that one command of a manager may take.
-        name: of the container for which it is done, for messages; its own by default.
+        executor: the running container.
+        settings: settings of the package managers, present only during an installation.
+        timeout: time limit in seconds for one command of a manager.
+        name: container name for messages; empty means the executor's name.
     """
 
     def __init__(
         self,
-        executor: ContainerExecutor,
+        executor: Container,
         settings: PackageSettings,
         timeout: float,
         name: str = "",
     ) -> None:
+        """Install nothing yet; `install` does."""
         self._executor = executor
         self._name = name or executor.name
         self._settings = settings
         self._timeout = timeout
-        # Manager -> when its index was fetched here.
+        # Time when each manager's index was fetched in this container.
         self._refreshed: dict[str, float] = {}
 
     def install(self, tool: Tool) -> InstalledTool:
-        """Install a tool, unless it is there and ready.
+        """Install a tool unless it is installed and ready.
 
         Raises:
-            ToolError: or one of its kinds.
+            ToolError: The installation failed; a subclass names the cause.
         """
         if not self._executor.has_shell:
             raise ToolManagerError(
                 tool.name,
                 self._name,
-                "its image has no shell, and nothing can be installed without one. Choose another "
-                "image.",
+                "its image has no shell, which an installation needs. Choose another image.",
             )
         path = _log_path(f"{self._name}-{tool.name}")
         with path.open("wb") as log:
@@ -132,16 +135,16 @@ class Installer:
                 raise self._error(error, tool, str(path)) from error
             except CommandTimeoutError as error:
                 reason = (
-                    f"a command of its manager did not end in {self._timeout:g} seconds and was "
-                    "killed. Look where it hung, or give it longer by timeout=…."
+                    f"a command of its manager {error.outcome}. See the log for where it hung, or "
+                    "allow more time with timeout=…."
                 )
                 raise ToolTimeoutError(tool.name, self._name, reason, str(path)) from error
-            except NoSpaceError as error:  # the engine's word, as for a file that is copied
+            except NoSpaceError as error:  # from the engine, for example during a copy
                 failed = CommandFailedError(Failure.NO_SPACE, str(error))
                 raise self._error(failed, tool, str(path)) from error
 
     def clean(self) -> None:
-        """Remove what was fetched and is not needed any more."""
+        """Remove the managers' downloads and indexes."""
         path = _log_path(f"{self._name}-clean")
         with path.open("wb") as log:
             workbench = Workbench(self._executor, self._settings, log, self._timeout)
@@ -153,38 +156,45 @@ class Installer:
         with Workbench(self._executor, self._settings, log, self._timeout) as workbench:
             workbench.note(f"{tool.name} {tool.version}".rstrip() + f" in {self._executor!r}")
             workbench.note(f"settings for packages: {self._settings.origin}")
-            manager = self._manager(workbench, tool)
-            found = self._ready(workbench, manager, tool)
-            if found is None:
-                self._provide(workbench, manager, tool, path)
-                wanted = self._attempt(workbench, manager, tool, path)
+            manager = self._choose_manager(workbench, tool)
+            installed = self._find_installed(workbench, manager, tool)
+            if installed is None:
+                what = f"installing tool '{tool.name}' by {manager.name} in {self._executor!r}"
+                with Activity(what, self._executor.host.log) as activity:
+                    workbench.hear = activity.hear
+                    self._provide(workbench, manager, tool, path)
+                    wanted = self._attempt(workbench, manager, tool, path)
+                    workbench.hear = None
                 try:
-                    found = self._verified(workbench, wanted, manager.describe(workbench, wanted))
+                    installed = self._verify(workbench, manager, wanted)
                 except (CommandFailedError, NotReadyError) as error:
                     workbench.note(f"not ready: {error}")
-                    reason = f"{manager.name} has installed it, but it is not ready: {error}."
+                    reason = f"{manager.name} installed it, but it is not ready: {error}."
                     raise ToolVerifyError(
                         tool.name, self._name, workbench.mask(reason), path
                     ) from error
-            package, command, said = found
+            package, command, output = installed
             record = InstalledTool(
                 name=tool.name,
                 version=package.version,
                 manager=manager.name,
                 command=command,
+                commands=package.commands,
                 origin=workbench.mask(package.origin),
                 checksum=package.checksum,
-                verified=workbench.mask(said),
+                verified=workbench.mask(output),
                 log=path,
             )
             workbench.note(f"ready: {record}")
         self._executor.host.log.info(
-            f"tool '{tool.name}' {record.version} ({record.manager}) is ready in "
-            f"{self._executor!r}; the whole log: {path}"
+            Plain(
+                f"tool '{tool.name}' {record.version} ({record.manager}) is ready in "
+                f"{self._executor!r}; the full log: {path}"
+            )
         )
         return record
 
-    def _manager(self, workbench: Workbench, tool: Tool) -> Manager:
+    def _choose_manager(self, workbench: Workbench, tool: Tool) -> Manager:
         if tool.via:
             return MANAGERS[tool.via]
         if tool.url or tool.file:
@@ -194,37 +204,40 @@ class Installer:
             raise ToolManagerError(
                 tool.name,
                 self._name,
-                f"its image has no package manager ({_system_names()} were looked for). Name "
-                "another image, or a release by url=… or file=….",
+                f"its image has no package manager (looked for: {_system_names()}). Use another "
+                "image, or a release with url=… or file=….",
             )
         return manager
 
-    def _ready(
+    def _find_installed(
         self, workbench: Workbench, manager: Manager, tool: Tool
     ) -> tuple[Package, str, str] | None:
-        """What is there of it, where that will do."""
-        if manager.name == "release" or not manager.is_there(workbench):
-            return None  # of a file, another one may be meant by the same name
+        """Return the installed tool if it meets the request, or None."""
+        if manager.name == "release" or not manager.is_available(workbench):
+            return None  # another file may have the same name
         try:
-            found = self._verified(workbench, tool, manager.describe(workbench, tool))
+            installed = self._verify(workbench, manager, tool)
         except (CommandFailedError, NotReadyError):
             return None
-        workbench.note("it is there already, and ready")
-        return found
+        workbench.note("already installed and ready")
+        return installed
 
-    def _verified(
-        self, workbench: Workbench, tool: Tool, package: Package
+    def _verify(
+        self, workbench: Workbench, manager: Manager, tool: Tool
     ) -> tuple[Package, str, str]:
+        package = manager.describe(workbench, tool)
+        if not package.version and manager.name != "release":
+            raise NotReadyError(f"{manager.name} does not tell its version")
         wanted = tool.version.lstrip("v")
-        if wanted and not matching(wanted, [package.version]):
+        if wanted and not match_version(wanted, [package.version]):
             raise NotReadyError(f"it has version {package.version}, not {tool.version}")
         workbench.note(f"verifying {package}")
-        command, said = verify(self._executor, tool, package)
-        return package, command, said
+        command, output = verify(self._executor, tool, package)
+        return package, command, output
 
     def _provide(self, workbench: Workbench, manager: Manager, tool: Tool, path: str) -> None:
-        """Install the manager itself, and the packages that the tool names, where they lack."""
-        has_manager = manager.is_there(workbench)
+        """Install the manager if it is missing, and the additional packages of the tool."""
+        has_manager = manager.is_available(workbench)
         if has_manager and not tool.packages:
             return
         system = _system_manager(workbench)
@@ -233,16 +246,15 @@ class Installer:
             raise ToolManagerError(
                 tool.name,
                 self._name,
-                f"its image has no {manager.name} ('{manager.program}'), and nothing that could "
-                f"install it: {_system_names()} with a package for it were looked for. Name an "
-                "image that has it.",
+                f"its image has no {manager.name} ('{manager.program}') and no manager that can "
+                f"install it (looked for: {_system_names()}). Use an image that has it.",
                 path,
             )
         for package in (*needs, *tool.packages):
             self._attempt(workbench, system, Tool(package), path)
 
     def _attempt(self, workbench: Workbench, manager: Manager, tool: Tool, path: str) -> Tool:
-        """Install it, again where the network failed; the tool with the version that was found."""
+        """Install the tool, retrying after network errors. Return it with its resolved version."""
         number = 0
         while True:
             number += 1
@@ -254,22 +266,25 @@ class Installer:
                 workbench.note(f"attempt {number} failed ({error.failure.value})")
                 versions = []
                 if error.failure is Failure.NOT_FOUND and tool.version:
-                    versions = manager.versions(workbench, tool)
+                    versions = manager.list_versions(workbench, tool)
                 manager.undo(workbench, tool)
-                found = matching(tool.version, versions) if versions else ""
-                # It is there after all: a moment ago its source had trouble.
-                has_passed = bool(found) and found == tool.version
-                if (error.failure is Failure.UNREACHABLE or has_passed) and number < _ATTEMPTS:
-                    rest = _RESTS[number - 1]
+                match = match_version(tool.version, versions) if versions else ""
+                # The version is listed now, so the failure came from a temporary problem.
+                was_temporary = bool(match) and match == tool.version
+                if (error.failure is Failure.UNREACHABLE or was_temporary) and number < _ATTEMPTS:
+                    delay = _DELAYS[number - 1]
                     self._executor.host.log.info(
-                        f"tool '{tool.name}': {error.said[:200]}; trying again in {rest:g} s"
+                        Plain(
+                            f"tool '{tool.name}': {printable(error.output[:200])}; trying again in "
+                            f"{delay:g} s"
+                        )
                     )
-                    time.sleep(rest)
+                    time.sleep(delay)
                     continue
-                if found and not has_passed:
-                    tool = replace(tool, version=found)
+                if match and not was_temporary:
+                    tool = replace(tool, version=match)
                     continue
-                if versions and not found:
+                if versions and not match:
                     raise self._version_error(tool, manager, versions, path) from error
                 raise
 
@@ -282,8 +297,8 @@ class Installer:
     def _version_error(
         self, tool: Tool, manager: Manager, versions: Sequence[str], path: str
     ) -> ToolVersionError:
-        shown = ", ".join(versions[:_SHOWN])
-        more = f" and {len(versions) - _SHOWN} more" if len(versions) > _SHOWN else ""
+        shown = ", ".join(versions[:_MAX_SHOWN])
+        more = f" and {len(versions) - _MAX_SHOWN} more" if len(versions) > _MAX_SHOWN else ""
         return ToolVersionError(
             tool.name,
             self._name,
@@ -296,16 +311,16 @@ class Installer:
             return ToolChecksumError(
                 tool.name,
                 self._name,
-                f"{error.said}. The file was changed or is another one; nothing of it was run.",
+                f"{error.output}. The file was changed or is a different one; it was not run.",
                 path,
             )
-        kind, meaning = _MEANING[error.failure]
-        return kind(tool.name, self._name, f"{meaning} It said: '{error.said}'.", path)
+        kind, reason = _ERRORS[error.failure]
+        return kind(tool.name, self._name, f"{reason} Its output: '{error.output}'.", path)
 
 
 def _system_manager(workbench: Workbench) -> Manager | None:
     managers = (manager for manager in MANAGERS.values() if manager.is_system)
-    return next((manager for manager in managers if manager.is_there(workbench)), None)
+    return next((manager for manager in managers if manager.is_available(workbench)), None)
 
 
 def _system_names() -> str:
@@ -313,7 +328,7 @@ def _system_names() -> str:
 
 
 def _log_path(name: str) -> Path:
-    """A new file for a log: in LISA's folder of the run, where it is one."""
+    """Return the path of a new log file, in LISA's log folder if a run is active."""
     if Path() == constants.RUN_LOCAL_LOG_PATH:
         folder = Path(tempfile.mkdtemp(prefix="lisa_container_installs_"))
     else:

@@ -1,13 +1,11 @@
-"""How a machine reaches packages: its proxies, certificates, indexes and credentials for them.
+"""Settings of a machine for reaching packages: proxies, certificates, indexes and credentials.
 
-They are lent to a container for the time of an installation. Nothing of the container's own is
-overwritten: they lie in a folder in its memory (`/dev/shm`, a tmpfs in every container), which the
-managers are pointed to by environment variables, and which goes when the installation ends. So
-nothing of them can be in a layer.
+A container gets them only during an installation. They are in a folder in `/dev/shm`, a tmpfs in
+every container, and environment variables point the managers to it. So they replace no file of the
+container, and no layer can contain them.
 
-Only what says where packages are and how to get there is taken (see the tables below); what else a
-machine has in such a file (where to install to, which cache, local folders) means nothing in a
-container.
+Only settings about the location of packages and the way to it are used (see the tables below).
+Other settings of a machine, such as cache folders, have no meaning in a container.
 """
 
 from __future__ import annotations
@@ -16,8 +14,8 @@ import base64
 import configparser
 import io
 import re
+import shlex
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,14 +23,15 @@ from typing import Callable
 
 from lisa.node import Node
 
-from lisa_container.engine.naming import node_name
+from lisa_container.engine.script import run_script
 from lisa_container.errors import EngineError
-from lisa_container.install.masking import secrets_in
+from lisa_container.masking import secret_values, secrets_in
+from lisa_container.naming import node_name
 
 FOLDER = "{folder}"
-"""Stands in values for the folder where the files will be."""
+"""Placeholder in values for the folder of the files."""
 
-# Environment variables that are taken as they are.
+# Environment variables that are copied.
 _VARIABLES = re.compile(
     r"(?:https?|ftp|all|no)_proxy"
     r"|PIP_(?:INDEX_URL|EXTRA_INDEX_URL|TRUSTED_HOST|PROXY|TIMEOUT|DEFAULT_TIMEOUT|RETRIES)"
@@ -41,24 +40,24 @@ _VARIABLES = re.compile(
     r"|CARGO_(?:REGISTRIES_\w+_(?:INDEX|TOKEN)|HTTP_PROXY)",
     re.IGNORECASE,
 )
-# Options of pip.conf(5) that say where an index is and how to reach it.
+# Options of pip.conf for the location of an index and the connection to it.
 _PIP_OPTIONS = ("index-url", "extra-index-url", "trusted-host", "proxy", "timeout", "retries")
-# Keys of npmrc(5), and `//host/path/:_authToken` with its kin.
+# Keys of npmrc(5), including credentials such as `//host/path/:_authToken`.
 _NPM_KEY = re.compile(r"registry|@[^:\s]+:registry|(?:https-)?proxy|noproxy|strict-ssl|//\S+:_?\w+")
 # Options of apt.conf(5).
 _APT_OPTION = re.compile(
     r"Acquire::(?:https?|ftp|Check-Valid-Until|Check-Date|Max-ValidTime|ForceIPv[46])\b"
 )
-# Where a machine's trusted certificates are, by kind of distribution, as Go's crypto/x509 has them.
+# Files with trusted certificates in different distributions; the list is from Go's crypto/x509.
 _CERTIFICATES = (
     "/etc/ssl/certs/ca-certificates.crt",
     "/etc/pki/tls/certs/ca-bundle.crt",
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 )
-# What points the managers to other certificates.
+# Environment variables that point the managers to other certificates.
 _CERTIFICATE_VARIABLES = (
-    "SSL_CERT_FILE",  # OpenSSL, and so gem, dnf, apk; Go
+    "SSL_CERT_FILE",  # OpenSSL, so also gem, dnf and apk; Go
     "PIP_CERT",
     "REQUESTS_CA_BUNDLE",
     "NODE_EXTRA_CA_CERTS",
@@ -66,9 +65,9 @@ _CERTIFICATE_VARIABLES = (
     "CARGO_HTTP_CAINFO",
 )
 
-# Prints each file that there is, and what is no file, as `<what> <base64>`. Of the certificates
-# only the path: there are many, and a terminal is slow.
-_LOOK = r"""
+# Prints the environment and each existing file as `<name> <base64>`. For the certificates, it
+# prints only the path, because they are large and a terminal is slow.
+_PROBE = r"""
 show() { printf '%s ' "$1"; base64 | tr -d '\n'; echo; }
 env | show environment
 command -v apt-config >/dev/null && apt-config dump 2>/dev/null | show apt.conf
@@ -98,12 +97,12 @@ done
 
 @dataclass(frozen=True)
 class PackageSettings:
-    """Settings for package managers. Its `repr` shows no values: there are passwords in them.
+    """Settings for package managers. The `repr` shows no values, because they contain passwords.
 
     Attributes:
         environment: variables for the managers. `FOLDER` in a value stands for the files' folder.
-        files: name to content, in a folder of their own.
-        origin: whose they are, for messages.
+        files: content of each file by its name.
+        origin: source of the settings, for messages.
     """
 
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -112,43 +111,41 @@ class PackageSettings:
 
     @classmethod
     def none(cls) -> PackageSettings:
-        """None at all: the container has what it needs."""
+        """Return empty settings, for a container that needs none."""
         return cls(origin="none")
 
     @classmethod
     def of_node(cls, node: Node) -> PackageSettings:
-        """Those of a node, as the user has them as whom LISA is logged in.
+        """Return the settings of a node, as LISA's user has them there.
 
         Raises:
-            EngineError: the node could not be asked.
+            EngineError: the settings could not be read.
         """
-        # What it prints is in no log.
-        result = node.execute(
-            _LOOK, shell=True, no_info_log=True, no_error_log=True, no_debug_log=True
-        )
+        # The output contains credentials, and a script's output is not logged.
+        result = run_script(node, _PROBE)
         if result.exit_code != 0:
             raise EngineError(
-                f"node '{node_name(node)}' does not tell its settings for packages (exit code "
-                f"{result.exit_code}). Pass settings=PackageSettings.none() to do without."
+                f"node '{node_name(node)}': the package settings could not be read (exit code "
+                f"{result.exit_code}). Pass settings=PackageSettings.none() to use none."
             )
 
         def fetch(path: str) -> bytes:
-            with tempfile.TemporaryDirectory() as folder:
-                local = Path(folder) / "certificates.pem"
-                node.shell.copy_back(node.get_pure_path(path), local)
-                return local.read_bytes()
+            return run_script(node, f"cat {shlex.quote(path)}").stdout_bytes
 
         return cls._from(result.stdout, fetch, f"node '{node_name(node)}'")
 
     @classmethod
     def of_runner(cls) -> PackageSettings:
-        """Those of this machine. Not the default: its credentials would go to every node."""
-        done = subprocess.run(["sh", "-c", _LOOK], capture_output=True, text=True, check=True)
+        """Return the settings of this machine.
+
+        They are not the default, because its credentials would go to every node.
+        """
+        done = subprocess.run(["sh", "-c", _PROBE], capture_output=True, text=True, check=True)
         return cls._from(done.stdout, lambda path: Path(path).read_bytes(), "this machine")
 
     @property
     def secrets(self) -> frozenset[str]:
-        """The passwords and tokens in it."""
+        """Passwords and tokens in the settings."""
         texts = [*self.environment.values()]
         texts += [f"{name}={value}" for name, value in self.environment.items()]
         texts += [
@@ -156,25 +153,22 @@ class PackageSettings:
             for name, data in self.files.items()
             if name != "certificates.pem"
         ]
-        found = {secret for text in texts for secret in secrets_in(text)}
-        found |= {
-            value for name, value in self.environment.items() if name.upper().endswith("_TOKEN")
-        }
-        return frozenset(found)
+        secrets = {secret for text in texts for secret in secrets_in(text)}
+        return frozenset(secrets) | secret_values(self.environment)
 
     def with_variables_of(self, environment: Mapping[str, str]) -> PackageSettings:
-        """These and the variables of another environment that say how to reach packages, which win.
+        """Return these settings, overridden by the package variables of another environment.
 
         Args:
-            environment: of a container, say.
+            environment: for example the environment of a container. Other variables are ignored.
         """
-        found = {name: value for name, value in environment.items() if _VARIABLES.fullmatch(name)}
-        return PackageSettings({**self.environment, **found}, self.files, self.origin)
+        own = {name: value for name, value in environment.items() if _VARIABLES.fullmatch(name)}
+        return PackageSettings({**self.environment, **own}, self.files, self.origin)
 
     @classmethod
-    def _from(cls, said: str, fetch: Callable[[str], bytes], origin: str) -> PackageSettings:
+    def _from(cls, output: str, fetch: Callable[[str], bytes], origin: str) -> PackageSettings:
         texts: dict[str, list[str]] = {}
-        for line in said.splitlines():
+        for line in output.splitlines():
             what, _, data = line.partition(" ")
             texts.setdefault(what, []).append(base64.b64decode(data).decode(errors="replace"))
         environment = _environment("\n".join(texts.get("environment", [])))
@@ -185,11 +179,11 @@ class PackageSettings:
                 files[name] = content.encode()
                 environment[variable] = f"{FOLDER}/{name}"
 
-        add("pip.conf", pip_settings(texts.get("pip.conf", [])), "PIP_CONFIG_FILE")
-        add("npmrc", npm_settings("\n".join(texts.get("npmrc", []))), "NPM_CONFIG_USERCONFIG")
-        add("gemrc", gem_settings("\n".join(texts.get("gemrc", []))), "GEMRC")
+        add("pip.conf", filter_pip_config(texts.get("pip.conf", [])), "PIP_CONFIG_FILE")
+        add("npmrc", filter_npm_config("\n".join(texts.get("npmrc", []))), "NPM_CONFIG_USERCONFIG")
+        add("gemrc", filter_gem_config("\n".join(texts.get("gemrc", []))), "GEMRC")
         add("cargo.toml", "\n".join(texts.get("cargo.toml", [])), "LISA_CONTAINER_CARGO_CONFIG")
-        apt = apt_settings("\n".join(texts.get("apt.conf", [])))
+        apt = filter_apt_config("\n".join(texts.get("apt.conf", [])))
         if "auth.conf" in texts:
             files["auth.conf"] = "\n".join(texts["auth.conf"]).encode()
             apt += f'Dir::Etc::netrc "{FOLDER}/auth.conf";\n'
@@ -207,20 +201,23 @@ def _environment(dump: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs if value and _VARIABLES.fullmatch(name)}
 
 
-def pip_settings(texts: list[str]) -> str:
-    """One pip.conf of several, the later ones winning, with what is of use in a container."""
+def filter_pip_config(texts: list[str]) -> str:
+    """Merge several pip.conf files into one with the settings that are useful in a container.
+
+    Later files override earlier ones.
+    """
     merged: dict[str, str] = {}
     for text in texts:
         parser = configparser.RawConfigParser(strict=False)
         try:
             parser.read_string(text)
         except configparser.Error:
-            continue  # pip refuses it as well
+            continue  # pip rejects this file too
         for section in ("global", "install"):
             if not parser.has_section(section):
                 continue
             for option, value in parser.items(section):
-                # Indexes in a local folder are none in a container.
+                # An index in a local folder does not exist in a container.
                 words = [word for word in value.split() if not word.startswith(("file:", "/"))]
                 if option in _PIP_OPTIONS and words:
                     merged[option] = "\n    ".join(words)
@@ -233,22 +230,22 @@ def pip_settings(texts: list[str]) -> str:
     return out.getvalue()
 
 
-def npm_settings(text: str) -> str:
-    """The lines of an npmrc that say where the registry is and how to reach it."""
+def filter_npm_config(text: str) -> str:
+    """Return the lines of an npmrc for the registry and the connection to it."""
     lines = [line.strip() for line in text.splitlines()]
     kept = [line for line in lines if _NPM_KEY.fullmatch(line.partition("=")[0].strip())]
     return "".join(f"{line}\n" for line in kept)
 
 
-def gem_settings(text: str) -> str:
-    """The sources in a gemrc."""
+def filter_gem_config(text: str) -> str:
+    """Return the sources in a gemrc."""
     match = re.search(r"^:?sources:[^\n]*\n(?:[ \t]*-[^\n]*\n?)*", text, re.MULTILINE)
     return f"---\n{match[0].rstrip()}\n" if match else ""
 
 
-def apt_settings(dump: str) -> str:
-    """The options of `apt-config dump` that say how to reach an archive."""
+def filter_apt_config(dump: str) -> str:
+    """Return the options of `apt-config dump` for the connection to an archive."""
     lines = [line for line in dump.splitlines() if _APT_OPTION.match(line) and '""' not in line]
-    # Certificates are lent as a bundle; a path of the machine's own means nothing elsewhere.
+    # The certificates come as one bundle; paths on the machine do not exist in the container.
     kept = [line for line in lines if not re.search(r"::(?:CaInfo|CaPath|Ssl\w+)\b", line, re.I)]
     return "".join(f"{line}\n" for line in kept)

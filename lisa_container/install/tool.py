@@ -1,6 +1,6 @@
-"""What a user asks to have installed, and what was."""
+"""Request for a tool, and record of an installed tool."""
 
-# dataclasses-json evaluates the fields' annotations, and Python 3.9 has no `X | Y` to evaluate.
+# dataclasses-json evaluates the fields' annotations, and Python 3.9 cannot evaluate `X | Y`.
 # ruff: noqa: UP007
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses_json import DataClassJsonMixin
 from lisa_container.config import checks
 from lisa_container.errors import ConfigError
 
-# No manager may take a name for an option, nor a shell for anything but a word.
+# A manager must not read a name as an option, and a shell must read it as one word.
 _NAME = re.compile(r"[A-Za-z0-9@][A-Za-z0-9@/._+:~-]*")
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+:~^_-]*")
 _DIGEST = re.compile(r"(?:sha256:)?(?P<sha256>[0-9a-fA-F]{64})|sha512:(?P<sha512>[0-9a-fA-F]{128})")
@@ -36,58 +36,65 @@ MANAGER_NAMES = (
     "go",
     "release",
 )
-"""What `Tool.via` may be; the modules of `lisa_container.install.managers` are what they do."""
+"""Legal values of `Tool.via`; `lisa_container.install.managers` implements them."""
 
 _URL = re.compile(r"https?://\S+")
-_LEGAL_DIGEST = "64 hex digits of SHA-256 ('sha256:' in front is welcome), or 'sha512:' and 128"
+_LEGAL_DIGEST = "64 hex digits of SHA-256 (with or without 'sha256:' before), or 'sha512:' and 128"
 
 
 @dataclass(frozen=True)
 class Tool(DataClassJsonMixin):
-    """A program that a container shall have.
+    """Request for a program in a container.
 
-    Every value is checked on construction; a wrong one raises `ConfigError` with the field, the
-    value and what is legal.
+    Construction checks every value. An illegal one raises `ConfigError` with the field, the value
+    and what is legal.
 
     >>> Tool("ripgrep", via="apt", command="rg").version
     ''
     """
 
     name: str
-    """The package's name, as its manager knows it."""
+    """Name of the package in its manager."""
 
     version: str = ""
-    """The version to have: whole (`1.6-2.1`) or its beginning (`1.6`). Default: the manager's
+    """Requested version, complete (`1.6-2.1`) or its beginning (`1.6`). Default: the manager's
     choice."""
 
     via: str = ""
-    """The manager: one of `MANAGER_NAMES`. Default: `release` where there is a
-    `url` or `file`, else the image's own (apt, dnf, apk…)."""
+    """Manager to use, one of `MANAGER_NAMES`. Default: `release` if `url` or `file` is given,
+    otherwise the image's own (apt, dnf, apk…)."""
 
     command: str = ""
-    """The command it brings. Default: the one named as the package, or the only one in it."""
+    """Command in the package. Default: the one with the package's name or a part of it (`ping` of
+    `iputils-ping`), or the only one; else none, and all commands must be executable."""
 
     verify: Union[str, Sequence[str]] = ""
-    """The command that decides that it is ready, by exit code 0: a string for `sh`, or a list of
-    words. Default: `<command> --version`, whose output must have the version that was asked for."""
+    """Verifier: a command that exits with 0 if the tool is ready, as a string for `sh` or a list of
+    words. Default: `<command> --version`, else `-V` or `version`, whose output must contain the
+    requested version."""
 
     expect: str = ""
-    """A regular expression that the output of the verifier must match somewhere. Default: none."""
+    """Regular expression that must match somewhere in the verifier's output. Default: none."""
 
     packages: Sequence[str] = ()
-    """Further packages of the image's own manager that it needs, a compiler say. Default: none."""
+    """Additional packages of the image's own manager, such as a compiler. Default: none."""
 
     url: str = ""
-    """For `release`: where the program, or an archive with it, is. It is fetched by this machine,
-    not by the node."""
+    """For `release`: URL of the program, or of an archive with it. This machine downloads it, not
+    the node."""
 
     file: str = ""
-    """For `release`: the same as a file on this machine."""
+    """For `release`: file on this machine with the program, or an archive with it."""
 
     checksum: str = ""
-    """For `release`: of the file; `sha256` (64 hex digits) or `sha512:…`. A `url` must have one."""
+    """For `release`: SHA-256 (64 hex digits) or `sha512:…` of the file. Required for a `url`."""
 
     def __post_init__(self) -> None:
+        """Check all fields.
+
+        Raises:
+            ConfigError: A value is illegal.
+        """
         _check(self.name, "name", _NAME, "a package's name such as 'ripgrep', without spaces")
         if self.version:
             legal = "a version such as '1.6' or '1.6-2.1'; write it in quotes in YAML"
@@ -133,41 +140,42 @@ class Tool(DataClassJsonMixin):
         if self.checksum and not _DIGEST.fullmatch(self.checksum):
             raise checks.illegal("checksum", self.checksum, _LEGAL_DIGEST)
         if self.url and not _URL.fullmatch(self.url):
-            # Not the value: there may be a password in it.
+            # The message omits the value, which may contain a password.
             raise ConfigError(
                 f"tool '{self.name}', url: it does not begin with http:// or https://"
             )
         if self.url and not self.checksum:
             raise ConfigError(
-                f"tool '{self.name}', checksum: none given; legal: {_LEGAL_DIGEST}. What comes "
-                "from a url is not run unless it is known."
+                f"tool '{self.name}', checksum: none given; legal: {_LEGAL_DIGEST}. A file from a "
+                "url is only run after its checksum was checked."
             )
         if self.checksum and not has_source:
             raise ConfigError(
                 f"tool '{self.name}', checksum: legal only with a url or a file; a package manager "
-                "has checksums of its own"
+                "has its own checksums"
             )
 
     @property
     def digest(self) -> tuple[str, str]:
-        """The checksum's algorithm and hex digits, in lower case; empty strings where none is."""
+        """Algorithm and lower-case hex digits of the checksum; empty strings if none is given."""
         match = _DIGEST.fullmatch(self.checksum)
         if match is None:
             return "", ""
         kind = "sha256" if match["sha256"] else "sha512"
         return kind, match[kind].lower()
 
-    # dataclasses-json would decode field by field, by type, with errors that name no field.
+    # Replaces the method of dataclasses-json, whose errors do not name the field.
     @classmethod
     def from_dict(cls, kvs: Any, *, infer_missing: bool = False) -> Tool:
+        """Return `Tool.of(kvs)`."""
         return cls.of(kvs)
 
     @classmethod
     def of(cls, given: str | Mapping[str, Any] | Tool) -> Tool:
-        """A tool from its name, or from a mapping as YAML has it.
+        """Return a tool from its name or from a mapping of its fields.
 
         Raises:
-            ConfigError: a field is unknown, missing or wrong.
+            ConfigError: a field is unknown, missing or illegal.
         """
         if isinstance(given, Tool):
             return given
@@ -186,29 +194,30 @@ class Tool(DataClassJsonMixin):
 
 @dataclass(frozen=True)
 class InstalledTool(DataClassJsonMixin):
-    """What was installed, for the artifacts; `executor.installed` has one for each tool."""
+    """Record of an installed tool. `executor.installed` has one for each tool."""
 
     name: str
     version: str
-    """As its manager has it; empty for a `release` without one."""
+    """Version in the manager's notation; empty for a `release` without one."""
     manager: str
-    """`apt`, `pip`, `release`…"""
+    """Name of the manager: `apt`, `pip`, `release`…"""
     command: str
-    """Absolute path in the container; empty where a verifier was given and no command."""
+    """Absolute path in the container; empty if no command stands for the package."""
     origin: str
-    """Where it came from, as far as the manager tells: an archive, an index, a URL; without
+    """Source of the package if the manager reports it: an archive, an index or a URL, without
     passwords."""
     checksum: str
-    """Of what was fetched, as the manager tells it: `sha256:…`, `sha512-…`, `h1:…`."""
+    """Checksum of the download as the manager reports it: `sha256:…`, `sha512-…`, `h1:…`."""
     verified: str
-    """What the verifier printed, its first line."""
+    """First line of the verifier's output."""
     log: str = ""
-    """The whole log of the installation, a file on this machine; empty where nothing had to be
-    installed."""
+    """Path of the full log on this machine; empty if nothing had to be installed."""
     layer: str = ""
-    """The image on the node that has it (`cached=True`); empty where only the container has it."""
+    """Image on the node with the tool (`cached=True`); empty if only the container has it."""
     from_cache: bool = False
-    """The image was there already: nothing had to be installed."""
+    """Whether the image existed already, so that nothing had to be installed."""
+    commands: tuple[str, ...] = ()
+    """Absolute paths of all commands in the package."""
 
 
 def _check(given: Any, field: str, pattern: re.Pattern[str], legal: str) -> None:

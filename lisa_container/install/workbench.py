@@ -1,4 +1,4 @@
-"""The place where a manager works: one container, its settings, its log."""
+"""Access of a package manager to one container, with its settings and a log."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import PurePosixPath
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, Callable, cast
 
-from lisa_container.command import CommandResult
+from lisa_container.container.result import CommandResult
 from lisa_container.errors import ContainerError
+from lisa_container.escaping import plain_lines
 from lisa_container.install.failures import Failure, Phrases, classify
-from lisa_container.install.masking import Mask, MaskedFile
 from lisa_container.install.settings import FOLDER, PackageSettings
+from lisa_container.masking import MaskedFile, Masking, protect
 
 if TYPE_CHECKING:
-    from lisa_container.executor import ContainerExecutor
+    from lisa_container.container.container import Container
 
 ROOT = PurePosixPath("/opt/lisa_container")
-"""Where tools go that no system manager keeps account of."""
+"""Folder of tools that no system manager tracks."""
 
-# A tmpfs in every container of docker and podman: it is in no layer.
+# A tmpfs in every container of Docker and podman, so no layer contains it.
 _MEMORY = "/dev/shm"
 
-# As root: whatever user the container has. Others must get through the folder (apt's own user for
-# fetching), yet not see the files; certificates are for all.
-_WRITE = 'umask 077; mkdir -p "$1" && chmod 711 "$1" && cat >"$1/$2" && chmod "$3" "$1/$2"'
+# Runs as root. Only root can read the files but the certificates.
+_WRITE = 'umask 077; cat >"$1/$2" && chmod "$3" "$1/$2"'
 _LINK = r"""
 folder=$1; shift
 mkdir -p "$folder" || exit
@@ -44,46 +44,57 @@ _LINK_CONFLICT: Phrases = {Failure.CONFLICT: "it conflicts with this tool"}
 
 
 class CommandFailedError(Exception):
-    """A manager's command failed; the installer makes an error for the user of it.
+    """A manager's command failed. The installer turns this into an error for the user.
 
     Args:
         failure: the cause.
-        said: the end of what it printed, without secrets.
+        output: end of the command's output, without secrets.
     """
 
-    def __init__(self, failure: Failure, said: str) -> None:
+    def __init__(self, failure: Failure, output: str) -> None:
+        """Keep the cause and the output."""
         self.failure = failure
-        self.said = said
-        super().__init__(said)
+        self.output = output
+        super().__init__(output)
 
 
 class Workbench:
-    """A container in which something is being installed; a context manager, for the settings.
+    """Container during an installation. As a context manager, it provides the package settings.
 
     Args:
-        executor: the container, running.
-        settings: lent to it.
-        log: gets everything that is run here and all that it prints, without secrets.
-        timeout: seconds that one command may take.
+        executor: the running container.
+        settings: settings that are present in the container during the `with` block.
+        log: file for all commands and their output, without secrets.
+        timeout: time limit in seconds for one command.
     """
 
     def __init__(
         self,
-        executor: ContainerExecutor,
+        executor: Container,
         settings: PackageSettings,
         log: IO[bytes],
         timeout: float,
     ) -> None:
+        """Prepare the access; the settings are written at the begin of the `with` block."""
         self.executor = executor
-        self.mask = Mask(settings.secrets)
+        self._masking = Masking(protect(settings.secrets))
+        self.mask = self._masking.own
+        """Masks the secrets of the settings, and credentials in URLs."""
         self._settings = settings
-        self._log = MaskedFile(log, self.mask)
+        self._log = MaskedFile(log, self._masking)
         self._timeout = timeout
         self._folder = f"{_MEMORY}/lisa_container.{secrets.token_hex(8)}"
         self._environment: dict[str, str] = {}
         self._bin_folder = ""
+        self.hear: Callable[[bytes], None] | None = None
+        """Function that gets the output of the commands as it arrives."""
 
     def __enter__(self) -> Workbench:
+        """Write the settings into the container."""
+        if self._settings.files:
+            # Mode 711 lets other users, such as apt's, open the certificates by path but not list
+            # the folder. mkdir fails if another user made the folder first.
+            self._require(["mkdir", "-m", "711", self._folder])
         try:
             for name, content in self._settings.files.items():
                 mode = "644" if name == "certificates.pem" else "600"
@@ -104,59 +115,60 @@ class Workbench:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Remove the settings from the container."""
         self._log.flush()
         if not self._settings.files:
             return
         try:
             self.executor.run(["rm", "-rf", self._folder], user="0", timeout=60)
         except ContainerError:
-            if kind is None:  # else the container has died, say, and that is told
+            if kind is None:  # otherwise the first error is more important
                 raise
 
     @property
     def bin_folder(self) -> str:
-        """Where to put a command so that it is found: /usr/local/bin, unless PATH lacks that."""
+        """Folder in PATH for new commands: /usr/local/bin, or the first folder of PATH."""
         if not self._bin_folder:
-            folders = self.ask("echo $PATH").stdout.split(":")
+            folders = self.try_run("echo $PATH").stdout.split(":")
             usual = "/usr/local/bin"
             self._bin_folder = usual if usual in folders or not folders[0] else folders[0]
         return self._bin_folder
 
     def has(self, program: str) -> bool:
-        """Whether there is such a program."""
-        return self.ask(["sh", "-c", 'command -v "$1"', "sh", program]).exit_code == 0
+        """Return whether the container has a program."""
+        return self.try_run(["sh", "-c", 'command -v "$1"', "sh", program]).exit_code == 0
 
-    def ask(
+    def try_run(
         self, command: str | Sequence[str], environment: Mapping[str, str] | None = None
     ) -> CommandResult:
-        """Run a command that may fail, as root.
+        """Run a command as root and return its result, even if it fails.
 
         Args:
             command: a string for `sh`, or words.
-            environment: added to that of the settings.
+            environment: variables in addition to those of the settings.
         """
-        return self._run(command, environment, keep=True)
+        return self._execute(command, environment, keep=True)
 
-    def do(
+    def run(
         self,
         command: str | Sequence[str],
         phrases: Phrases | None = None,
         environment: Mapping[str, str] | None = None,
     ) -> str:
-        """Run a command that must not fail, as root.
+        """Run a command as root that must succeed.
 
         Args:
             command: a string for `sh`, or words.
-            phrases: what it says where it fails.
-            environment: added to that of the settings.
+            phrases: messages of the command, by the cause of a failure.
+            environment: variables in addition to those of the settings.
 
         Returns:
-            What it printed, stdout and stderr together; the last MiB.
+            The last MiB of stdout and stderr together.
 
         Raises:
-            CommandFailedError: it did.
+            CommandFailedError: the command failed.
         """
-        result = self._run(command, environment, keep=None, merge_stderr=True)
+        result = self._execute(command, environment, keep=None, merge_stderr=True)
         if result.exit_code != 0:
             failure = classify(result.stdout, phrases or {})
             raise CommandFailedError(
@@ -165,34 +177,36 @@ class Workbench:
         return result.stdout
 
     def link(self, paths: Sequence[str]) -> None:
-        """Put commands where they are found.
+        """Link commands into `bin_folder`.
 
         Args:
-            paths: below `ROOT`.
+            paths: paths of the commands below `ROOT`.
 
         Raises:
-            CommandFailedError: something that is none of ours has the name of one already.
+            CommandFailedError: a file that is no such link has the name of a command.
         """
-        self.do(["sh", "-c", _LINK, "sh", self.bin_folder, *paths], _LINK_CONFLICT)
+        self.run(["sh", "-c", _LINK, "sh", self.bin_folder, *paths], _LINK_CONFLICT)
 
     def note(self, text: str) -> None:
-        """Put a line of our own into the log."""
+        """Write a comment line to the log."""
         self._log.write(f"# {text}\n".encode(errors="replace"))
         self._log.flush()
 
-    def excerpt(self, said: str) -> str:
-        """The end of an output for a message: the lines that matter, without secrets."""
-        lines = [line.strip() for line in self.mask(said).splitlines() if line.strip()]
+    def excerpt(self, output: str) -> str:
+        """Return the relevant last lines of an output for a message, without secrets."""
+        lines = plain_lines(self.mask(output))
         errors = [line for line in lines if _is_error(line)]
         return " | ".join((errors or lines)[-6:])[-1200:]
 
-    def _require(self, command: Sequence[str], stdin: bytes) -> None:
+    def _require(self, command: Sequence[str], stdin: bytes | None = None) -> None:
         result = self.executor.run(command, user="0", stdin=stdin, timeout=60)
         if result.exit_code != 0:
             failure = classify(result.stderr, {})
-            raise CommandFailedError(failure, f"settings could not be lent to it: {result.stderr}")
+            raise CommandFailedError(
+                failure, f"the package settings could not be written: {result.stderr}"
+            )
 
-    def _run(
+    def _execute(
         self,
         command: str | Sequence[str],
         environment: Mapping[str, str] | None,
@@ -200,9 +214,10 @@ class Workbench:
         merge_stderr: bool = False,
     ) -> CommandResult:
         text = command if isinstance(command, str) else shlex.join(command)
+        text = self._masking.command(text)
         self._log.write(f"$ {text}\n".encode(errors="replace"))
         self._log.flush()
-        log = cast(IO[bytes], self._log)  # it writes, and more is not asked of it
+        log = cast(IO[bytes], self._log)  # run() only writes to it
         result = self.executor.run(
             command,
             user="0",
@@ -210,6 +225,8 @@ class Workbench:
             timeout=self._timeout,
             stdout=log,
             stderr=log,
+            on_stdout=self.hear,
+            on_stderr=self.hear,
             keep_output=keep,
             merge_stderr=merge_stderr,
             nohup=True,

@@ -1,11 +1,14 @@
-"""What carries from step to step beside the files: the working directory and the environment.
+"""Working directory and environment that a step passes on to the next step.
 
-A step's text is run in the shell as `sh -c` would, and when that shell ends it leaves in a file
-where it is and what it exports. Only what the step changed is carried: `HOME`, say, is each user's
-own. The kernel tells both, /proc/$$/environ the environment that the shell was started with and
-/proc/self/environ that of a program it starts now (proc(5)): no value needs quoting, and none is
-written by a shell that does not know how. The file is on /dev/shm, which is memory in every
-container of docker and podman, and is there for a moment only.
+The shell runs a step's text as `sh -c` does. When the shell ends, it writes its working directory
+and its environment to a file. The next step gets only what the step changed, because `HOME`, for
+example, differs between users.
+
+Both environments come from the kernel (proc(5)), so no shell has to quote a value:
+`/proc/$$/environ` holds what the shell was started with, `/proc/self/environ` what it exports now.
+The file lies for a moment in /dev/shm, a tmpfs in every container of Docker and Podman. Any
+user may make files there and read all command lines. So the file's name is a secret until it is
+there: a command gets it in its environment, which only its own user can read.
 """
 
 from __future__ import annotations
@@ -18,16 +21,21 @@ from pathlib import Path
 
 _FOLDER = Path("/dev/shm")
 
-# PATH may be one without any program, that of the shell and ours included. The text is one of
-# eval's, so that an end of it that is no end (a backslash, an open here-document) swallows nothing
-# of ours; the blank keeps bash from taking it for options. `2>/dev/null` hides us from a trace (set
-# -x). A text that sets a trap on EXIT of its own replaces ours, which matters only where it calls
-# `exit` too. All is one line, so that the shell's messages count the lines of the text.
+FILE_VARIABLE = "lisa_container_file"
+"""Environment variable with the path of a file that a helper command writes or reads."""
+
+# Notes on this script:
+# - The step may set a PATH without any program, so `cat` is looked up first.
+# - `eval` keeps an unfinished text (a last backslash, an open here-document) from swallowing our
+#   code. The blank before the text keeps bash from reading it as options.
+# - `2>/dev/null` hides our code from a trace (set -x).
+# - A step that sets its own trap on EXIT replaces ours. That matters only if it also calls `exit`.
+# - The script is one line, so that line numbers in the shell's messages match the step's text.
 _SHELL = " ".join(
     line.strip()
     for line in """
-lisa_container_text=$1; lisa_container_file=$2; lisa_container_cat=$(command -v cat);
-shift 2;
+lisa_container_text=$1; lisa_container_cat=$(command -v cat);
+shift;
 [ -z "${lisa_container_path+x}" ] || export PATH="$lisa_container_path";
 unset lisa_container_path;
 lisa_container_save() {
@@ -53,80 +61,78 @@ eval " $lisa_container_text";
 { lisa_container_save; } 2>/dev/null
 """.strip().splitlines()
 )
-_OURS = "lisa_container_"
-_VARIABLE = f"{_OURS}step"
+_PREFIX = "lisa_container_"
+_VARIABLE = f"{_PREFIX}step"
 
-# What a shell sets by itself.
-_SHELLS_OWN = {"_", "PWD", "OLDPWD", "SHLVL"}
+# Variables that every shell sets itself.
+_SET_BY_SHELL = {"_", "PWD", "OLDPWD", "SHLVL"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 _UNSET = 'while [ "$1" != = ]; do unset "$1"; shift; done; shift; exec "$@"'
 
 
-def new_file() -> str:
-    """A path in a container, for a moment."""
+def temporary_path() -> str:
+    """Return a new path for a short-lived file in a container."""
     return str(_FOLDER / f"lisa_container.{secrets.token_hex(8)}")
 
 
-def carrying(shell: str, text: str, file: str) -> list[str]:
-    """The words of a command that runs a text as `sh -c` does, and leaves a file for `after`.
+def wrap_command(shell: str, text: str) -> list[str]:
+    """Return the words that run `text` as `sh -c` does and then write the state file.
 
     Args:
-        shell: to run it.
-        text: for it.
-        file: to be left, where the shell comes to an end of its own.
+        shell: shell to run, such as `bash`.
+        text: the step's command line.
     """
-    # Lists of processes, and the log, have the words: they are short.
-    return [shell, "-c", f'eval "${_VARIABLE}"', shell, f"{text}\n", file]
+    # Process lists and the log show these words, so they are short. The script is in a variable.
+    return [shell, "-c", f'eval "${_VARIABLE}"', shell, f"{text}\n"]
 
 
-def carrying_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """The environment for such a command.
+def wrap_environment(environment: Mapping[str, str], file: str) -> dict[str, str]:
+    """Return `environment` with the variables that `wrap_command` needs.
 
     Args:
-        environment: for the text.
+        environment: the step's variables.
+        file: path of the state file for `Context.advance`. A killed shell does not write it.
     """
-    result = {**environment, _VARIABLE: f"unset {_VARIABLE}; {_SHELL}"}
-    if "PATH" in result:  # the shell itself is found by the container's own
-        result[f"{_OURS}path"] = result.pop("PATH")
+    script = f"unset {_VARIABLE}; {FILE_VARIABLE}={file}; {_SHELL}"
+    result = {**environment, _VARIABLE: script}
+    if "PATH" in result:  # the container's own PATH finds the shell
+        result[f"{_PREFIX}path"] = result.pop("PATH")
     return result
 
 
 @dataclass(frozen=True)
 class Context:
-    """Where the next step starts.
+    """Working directory and environment in which the next step starts.
 
     Args:
-        cwd: absolute path; nothing for the container's own.
+        cwd: absolute path; empty for the container's own working directory.
         environment: variables that steps have set.
-        unset: variables of the container that steps have taken away.
+        unset: variables of the container that steps have unset.
     """
 
     cwd: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
     unset: frozenset[str] = frozenset()
 
-    def words(self, words: Sequence[str]) -> list[str]:
-        """The words of a command, made to run without what is unset.
-
-        Args:
-            words: of the command.
-        """
+    def apply_unset(self, words: Sequence[str]) -> list[str]:
+        """Return the words of a command that runs `words` without the unset variables."""
         if not self.unset:
             return list(words)
-        # A name cannot have "=" in it.
+        # "=" ends the names, because no name contains it.
         return ["sh", "-c", _UNSET, "sh", *sorted(self.unset), "=", *words]
 
-    def after(self, state: bytes, own: Mapping[str, str], has_cwd: bool) -> Context:
-        """The context behind a step.
+    def advance(self, state: bytes, own: Mapping[str, str], has_cwd: bool) -> Context:
+        """Return the context after a step.
 
         Args:
-            state: the file that it left.
-            own: variables that it was given for itself alone.
-            has_cwd: the same of the working directory.
+            state: content of the step's state file.
+            own: variables set for this step only; they are not passed on.
+            has_cwd: whether the step had its own working directory, which is not passed on.
         """
-        cwd, _, rest = state.partition(b"\0")
-        begin, _, end = rest.partition(b"=\0")
+        # Only a whole entry separates: `NAME=` and a zero byte may be an empty variable.
+        front, _, end = state.partition(b"\0=\0")
+        cwd, _, begin = front.partition(b"\0")
         before, now = _parse(begin), _parse(end)
         environment, unset = dict(self.environment), set(self.unset)
         for name in (before.keys() | now.keys()) - own.keys():
@@ -143,10 +149,10 @@ class Context:
 
 
 def _parse(environment: bytes) -> dict[str, str]:
-    found = {}
+    variables = {}
     for entry in environment.split(b"\0"):
         name, equals, value = entry.decode("utf-8", errors="surrogateescape").partition("=")
-        is_ours = name in _SHELLS_OWN or name.startswith(_OURS)
-        if equals and not is_ours and _NAME.fullmatch(name):
-            found[name] = value
-    return found
+        is_internal = name in _SET_BY_SHELL or name.startswith(_PREFIX)
+        if equals and not is_internal and _NAME.fullmatch(name):
+            variables[name] = value
+    return variables

@@ -1,4 +1,4 @@
-"""A YAML file whose values know their lines, and the list of what is wrong in it."""
+"""YAML document whose values know their line numbers, and the list of its mistakes."""
 
 from __future__ import annotations
 
@@ -17,44 +17,45 @@ _MERGE = "tag:yaml.org,2002:merge"
 
 @dataclass
 class Mistakes:
-    """What is wrong in a file, so far.
+    """Mistakes found in a file so far.
 
     Args:
-        file: its path, as the user gave it.
+        file: path as the user gave it.
+        entries: line number (from 1) and text of each mistake.
     """
 
     file: str
-    found: list[tuple[int, str]] = field(default_factory=list)
+    entries: list[tuple[int, str]] = field(default_factory=list)
 
     def add(self, line: int, reason: str) -> None:
-        """Note one; the same is noted once.
+        """Add a mistake unless it is already listed.
 
         Args:
-            line: from 1.
-            reason: what, and what is legal.
+            line: line number, from 1.
+            reason: the mistake, and what is legal.
         """
-        if (line, reason) not in self.found:
-            self.found.append((line, reason))
+        if (line, reason) not in self.entries:
+            self.entries.append((line, reason))
 
     def raise_if_any(self) -> None:
-        """Tell all.
+        """Raise one error that lists all mistakes.
 
         Raises:
-            PlanError: there is one or more.
+            PlanError: the list is not empty.
         """
-        if self.found:
-            raise PlanError(self.file, sorted(self.found))
+        if self.entries:
+            raise PlanError(self.file, sorted(self.entries))
 
 
 @dataclass(frozen=True)
 class Item:
-    """A value of the file.
+    """Value in the file, with its place.
 
     Args:
-        value: a scalar; or a list of items, or a mapping of names to items.
-        line: where it begins, from 1.
-        where: its path in the file, such as `steps[2].expect`.
-        mistakes: of the file.
+        value: a scalar, a list of items, or a mapping of names to items.
+        line: line where the value begins, from 1.
+        where: path in the file, such as `steps[2].expect`.
+        mistakes: list to which mistakes are added.
     """
 
     value: Any
@@ -62,37 +63,42 @@ class Item:
     where: str
     mistakes: Mistakes
 
-    def wrong(self, reason: object) -> None:
-        """Note a mistake about it.
+    def report(self, reason: object) -> None:
+        """Add a mistake about this value.
 
         Args:
-            reason: what, and what is legal; its place is put in front.
+            reason: the mistake, and what is legal. The value's path is put before it.
         """
         self.mistakes.add(self.line, f"{self.where}: {reason}" if self.where else str(reason))
 
-    def illegal(self, legal: str, hint: str = "") -> None:
-        """Note that its value is none of the legal ones."""
-        self.mistakes.add(
-            self.line, str(checks.illegal(self.where or "plan", self.plain(), legal, hint))
-        )
-
-    def plain(self) -> Any:
-        """The value without lines."""
-        if isinstance(self.value, dict):
-            return {name: item.plain() for name, item in self.value.items()}
-        if isinstance(self.value, list):
-            return [item.plain() for item in self.value]
-        return self.value
-
-    def mapping(self, legal: Iterable[str] = ()) -> dict[str, Item] | None:
-        """Its items by name; None, and a mistake, where it is no mapping.
+    def report_illegal(self, legal: str, hint: str = "") -> None:
+        """Add the mistake that this value is not legal.
 
         Args:
-            legal: names; others are mistakes. Any, where none are given.
+            legal: description of the legal values.
+            hint: a value that the user may have meant.
+        """
+        self.mistakes.add(
+            self.line, str(checks.illegal(self.where or "plan", self.to_plain(), legal, hint))
+        )
+
+    def to_plain(self) -> Any:
+        """Return the value without line numbers."""
+        if isinstance(self.value, dict):
+            return {name: item.to_plain() for name, item in self.value.items()}
+        if isinstance(self.value, list):
+            return [item.to_plain() for item in self.value]
+        return self.value
+
+    def as_mapping(self, legal: Iterable[str] = ()) -> dict[str, Item] | None:
+        """Return the items by name. Report a mistake and return None if this is no mapping.
+
+        Args:
+            legal: legal names; other names are reported as mistakes. Empty allows any name.
         """
         names = list(legal)
         if not isinstance(self.value, dict):
-            self.illegal(f"a mapping of {', '.join(names)}" if names else "a mapping")
+            self.report_illegal(f"a mapping of {', '.join(names)}" if names else "a mapping")
             return None
         known = {}
         for name, item in self.value.items():
@@ -106,21 +112,21 @@ class Item:
                 known[name] = item
         return known
 
-    def items(self, legal: str) -> list[Item]:
-        """Its items; none, and a mistake, where it is no list.
+    def as_list(self, legal: str) -> list[Item]:
+        """Return the items. Report a mistake and return an empty list if this is no list.
 
         Args:
-            legal: what it should be a list of.
+            legal: what the list should contain, such as `steps`.
         """
         if not isinstance(self.value, list):
-            self.illegal(f"a list of {legal}")
+            self.report_illegal(f"a list of {legal}")
             return []
         return list(self.value)
 
-    def checked(self, rule: checks.Rule) -> Any:
-        """Its value in the normal form of a rule; None, and a mistake, where it breaks that."""
+    def check(self, rule: checks.Rule) -> Any:
+        """Return the value in the rule's normal form, or report a mistake and return None."""
         try:
-            return rule(self.where or "plan", self.plain())
+            return rule(self.where or "plan", self.to_plain())
         except ConfigError as error:
             self.mistakes.add(self.line, str(error))
             return None
@@ -129,29 +135,26 @@ class Item:
 def read_document(path: Path) -> Item:
     """Read a YAML file.
 
-    Args:
-        path: of it.
+    Returns:
+        The document. Mistakes in valid YAML, such as a repeated name, are in its `mistakes`.
 
     Raises:
-        PlanError: it cannot be read, or is no YAML of one document.
-
-    Returns:
-        The document; mistakes that it has nevertheless (a name that is there twice) are noted.
+        PlanError: the file cannot be read, or is not a single YAML document.
     """
     mistakes = Mistakes(str(path))
     try:
         text = path.read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise PlanError(str(path), [(1, f"it is no text in UTF-8 ({error.reason})")]) from error
+        raise PlanError(str(path), [(1, f"the file is not UTF-8 text ({error.reason})")]) from error
     except OSError as error:
-        raise PlanError(str(path), [(0, f"it cannot be read: {error.strerror}")]) from error
+        raise PlanError(str(path), [(0, f"the file cannot be read: {error.strerror}")]) from error
     try:
         loader = yaml.SafeLoader(text)
         try:
             node = loader.get_single_node()
             if node is None:
                 raise PlanError(
-                    str(path), [(1, "it is empty; legal: a mapping of a plan's fields")]
+                    str(path), [(1, "the file is empty; legal: a mapping of a plan's fields")]
                 )
             item = _Reader(loader, mistakes).read(node, "")
         finally:
@@ -166,11 +169,11 @@ def read_document(path: Path) -> Item:
 
 
 class _Reader:
-    """Makes items of YAML's nodes.
+    """Converter of YAML nodes to items.
 
     Args:
-        loader: knows how scalars are written.
-        mistakes: gets what is wrong.
+        loader: constructs the scalars.
+        mistakes: list to which mistakes are added.
     """
 
     def __init__(self, loader: yaml.SafeLoader, mistakes: Mistakes) -> None:
@@ -179,17 +182,17 @@ class _Reader:
         self._above: list[yaml.Node] = []
 
     def read(self, node: yaml.Node, where: str, line: int = 0) -> Item:
-        """The item of a node, with all below it.
+        """Return the item of a node, with all items below it.
 
         Args:
-            node: of the document.
-            where: its path.
-            line: of its name; its own by default.
+            node: node of the document.
+            where: path of the node.
+            line: line of the node's name. 0 means the node's own line.
         """
         line = line or node.start_mark.line + 1
         if node in self._above:
             raise yaml.MarkedYAMLError(
-                problem="an alias stands within its own anchor", problem_mark=node.start_mark
+                problem="an alias is inside its own anchor", problem_mark=node.start_mark
             )
         self._above.append(node)
         value: Any
@@ -207,7 +210,7 @@ class _Reader:
             return self._loader.construct_object(node)
         except ValueError as error:  # such as the 31st of February
             raise yaml.MarkedYAMLError(
-                problem=f"{error}; text goes in quotes", problem_mark=node.start_mark
+                problem=f"{error}; put text in quotes", problem_mark=node.start_mark
             ) from error
 
     def _mapping(self, node: yaml.MappingNode, where: str) -> dict[str, Item]:
@@ -218,23 +221,21 @@ class _Reader:
             name, line = self._scalar(key), key.start_mark.line + 1
             place = where or "plan"
             if not isinstance(name, str):
-                legal = "a string; what is none by itself goes in quotes"
+                legal = "a string; put other values in quotes"
                 self._mistakes.add(line, str(checks.illegal(f"{place}, key", name, legal)))
             elif name in lines:
-                reason = f"{place}: '{name}' is there twice, first in line {lines[name]}"
+                reason = f"{place}: '{name}' is given twice, first in line {lines[name]}"
                 self._mistakes.add(line, reason)
             else:
                 lines[name] = line
         self._loader.flatten_mapping(node)
-        found = {}
-        for (
-            key,
-            value,
-        ) in node.value:  # what was merged comes first, and yields to what is said here
+        items = {}
+        # Merged entries come first, so the mapping's own entries replace them.
+        for key, value in node.value:
             name = self._scalar(key)
             if isinstance(name, str):
-                found[name] = self.read(value, _join(where, name), key.start_mark.line + 1)
-        return found
+                items[name] = self.read(value, _join(where, name), key.start_mark.line + 1)
+        return items
 
 
 def _join(where: str, name: str) -> str:

@@ -1,34 +1,37 @@
-"""Files of a plan: those that it puts into a container, and those that it looks at there."""
+"""Files that a plan puts into its container, and files that it checks there."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from lisa_container.engine.view import Kind, View
+from lisa_container.archives.destination import open_destination
+from lisa_container.container.copy import CopyLimits, copy_file
+from lisa_container.container.view import Kind, View
 from lisa_container.errors import ContainerError
 from lisa_container.executor import ContainerExecutor
-from lisa_container.plan.expect import differences
+from lisa_container.forks import temporary_folder
+from lisa_container.parsing import parse_int
+from lisa_container.plan.expect import find_differences
 from lisa_container.plan.model import FileCheck, PlacedFile
 
 _DEFAULT_MODE = "0644"
-# A larger file (bytes) is not compared: all of it would be in memory.
-_LARGEST = 64 << 20
-_ASK_TIMEOUT = 60.0
+# Larger files (bytes) are not compared, because the comparison holds the file in memory.
+_MAX_SIZE = 64 << 20
+_STAT_TIMEOUT = 60.0
 
 
 def put_files(executor: ContainerExecutor, files: Mapping[str, PlacedFile]) -> None:
     """Put files into a container.
 
     Args:
-        executor: of the container.
-        files: by absolute path in it.
+        executor: the container.
+        files: each file by its absolute path in the container.
 
     Raises:
-        CopyError: one cannot be read here, or not be written there.
+        CopyError: a file cannot be read on this machine or written in the container.
     """
-    with tempfile.TemporaryDirectory(prefix="lisa_container_plan_") as folder:
+    with temporary_folder("lisa_container_plan_") as folder:
         part = Path(folder) / "file"
         for path, placed in files.items():
             if placed.file:
@@ -39,55 +42,59 @@ def put_files(executor: ContainerExecutor, files: Mapping[str, PlacedFile]) -> N
             executor.copy_to(part, path)
 
 
-def file_differences(executor: ContainerExecutor, checks: Mapping[str, FileCheck]) -> list[str]:
-    """How the files of a container differ from what is expected of them.
+def find_file_differences(
+    executor: ContainerExecutor, checks: Mapping[str, FileCheck]
+) -> list[str]:
+    """Return the differences between files of a container and what is expected, one text each.
 
     Args:
-        executor: of the container.
-        checks: by absolute path in it.
+        executor: the container.
+        checks: each check by the file's absolute path in the container.
 
     Raises:
-        EngineError: they cannot be looked at.
+        EngineError: the engine cannot tell the state of a file.
     """
-    found: list[str] = []
+    result: list[str] = []
     if checks:
         view = View(executor.engine, executor.name)
         for path, check in checks.items():
-            found += _differences(executor, view, path, check)
-    return found
+            result += _compare_file(executor, view, path, check)
+    return result
 
 
-def _differences(executor: ContainerExecutor, view: View, path: str, check: FileCheck) -> list[str]:
+def _compare_file(
+    executor: ContainerExecutor, view: View, path: str, check: FileCheck
+) -> list[str]:
     kind = view.find(path).kind
     if not check.exists:
-        return [] if kind is Kind.NOTHING else [f"{path}: expected nothing, but it is there"]
+        return [] if kind is Kind.NOTHING else [f"{path}: expected not to exist, but it does"]
     if kind is Kind.NOTHING:
-        return [f"{path}: expected to be there, but it is not"]
-    found = []
+        return [f"{path}: expected to exist, but it does not"]
+    differences = []
     if check.mode:
-        # As root: others may not get through the folders above.
-        said = executor.run(["stat", "-L", "-c", "%a", path], user="0", timeout=_ASK_TIMEOUT)
-        if said.exit_code:
-            found.append(f"{path}: its mode cannot be told: {said.stderr or said.stdout}")
-        elif int(said.stdout, 8) != int(check.mode, 8):
-            found.append(f"{path}: expected mode {check.mode}, but it is {said.stdout.zfill(4)}")
-    if check.looks_inside and kind is Kind.FOLDER:
-        found.append(f"{path}: expected a file, but it is a folder")
-    elif check.looks_inside:
-        found += _content_differences(executor, path, check)
-    return found
+        # As root, because other users may have no access to the parent folders.
+        result = executor.run(["stat", "-L", "-c", "%a", path], user="0", timeout=_STAT_TIMEOUT)
+        mode = parse_int(result.stdout, 8) if result.exit_code == 0 else None
+        if mode is None:
+            differences.append(f"{path}: its mode cannot be read: {result.stderr or result.stdout}")
+        elif mode != int(check.mode, 8):
+            differences.append(
+                f"{path}: expected mode {check.mode}, but it is {result.stdout.zfill(4)}"
+            )
+    if check.checks_content and kind is Kind.FOLDER:
+        differences.append(f"{path}: expected a file, but it is a folder")
+    elif check.checks_content:
+        differences += _compare_content(executor, path, check)
+    return differences
 
 
-def _content_differences(executor: ContainerExecutor, path: str, check: FileCheck) -> list[str]:
-    with tempfile.TemporaryDirectory(prefix="lisa_container_plan_") as folder:
+def _compare_content(executor: ContainerExecutor, path: str, check: FileCheck) -> list[str]:
+    with temporary_folder("lisa_container_plan_") as folder:
         copy = Path(folder) / "file"
         try:
-            executor.copy_from(path, copy)
-            if not copy.is_file():
-                return [f"{path}: expected a file, but it is something else"]
-            if copy.stat().st_size > _LARGEST:
-                return [f"{path}: it has more than {_LARGEST} bytes, which is not compared"]
+            with open_destination(copy) as there:
+                copy_file(executor.engine, executor.name, path, there, CopyLimits(_MAX_SIZE))
             copy.chmod(0o600)
-            return differences(check, path, copy.read_bytes())
+            return find_differences(check, path, copy.read_bytes())
         except (ContainerError, OSError) as error:
             return [f"{path}: it cannot be read: {error}"]

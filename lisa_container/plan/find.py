@@ -1,4 +1,4 @@
-"""The files of plans that a runbook's variable names."""
+"""Find and load the plan files that a runbook's variable names."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _LEGAL = "paths or patterns of plans' files: a list, or separated by commas"
 
 
 def find_plans(given: Any, folders: Sequence[Path]) -> list[Path]:
-    """The files that paths and patterns name, in order, each once.
+    """Return the files that paths and patterns name, in order and without repetition.
 
     Args:
-        given: a list, or a string with commas, as a command line has it.
-        folders: where paths that are not absolute begin; the first that has the file counts.
+        given: a list of paths and patterns, or a string with commas between them.
+        folders: where relative paths are looked up; the first folder with a match is used.
 
     Raises:
-        ConfigError: nothing is given, or one names no file.
+        ConfigError: nothing is given, or a path or pattern matches no file.
     """
     words = given.split(",") if isinstance(given, str) else given
     if not isinstance(words, (list, tuple)) or not all(isinstance(word, str) for word in words):
@@ -30,21 +30,18 @@ def find_plans(given: Any, folders: Sequence[Path]) -> list[Path]:
     names = [word.strip() for word in words if word.strip()]
     if not names:
         raise checks.illegal("plans", given, _LEGAL)
-    found: dict[Path, None] = {}
+    result: dict[Path, None] = {}
     for name in names:
-        found.update(dict.fromkeys(_matches(name, folders)))
-    return list(found)
+        result.update(dict.fromkeys(_find_matches(name, folders)))
+    return list(result)
 
 
 def load_plans(paths: Iterable[Path]) -> list[Plan]:
-    """Read plans; all of them before the first is run.
-
-    Args:
-        paths: of their files.
+    """Read all plans before the first one runs.
 
     Raises:
-        PlanError: one or more are wrong; the message tells the mistakes of all.
-        ConfigError: two have the same name.
+        PlanError: one plan has mistakes; the message lists them.
+        ConfigError: several plans have mistakes, or two plans have the same name.
     """
     plans: dict[str, tuple[Plan, Path]] = {}
     errors: list[PlanError] = []
@@ -57,7 +54,7 @@ def load_plans(paths: Iterable[Path]) -> list[Plan]:
         if plan.name in plans:
             raise ConfigError(
                 f"plans '{plans[plan.name][1]}' and '{path}' have the same name '{plan.name}'; "
-                "legal: each its own (the field 'name')"
+                "legal: a different name for each plan (the field 'name')"
             )
         plans[plan.name] = plan, path
     if len(errors) == 1:
@@ -67,9 +64,9 @@ def load_plans(paths: Iterable[Path]) -> list[Plan]:
     return [plan for plan, _ in plans.values()]
 
 
-def _matches(name: str, folders: Sequence[Path]) -> list[Path]:
+def _find_matches(name: str, folders: Sequence[Path]) -> list[Path]:
     for folder in folders:
-        # joined to an absolute path, a folder does not count
+        # An absolute path replaces the folder.
         pattern = folder / Path(name).expanduser()
         matches = sorted(
             path
@@ -78,6 +75,6 @@ def _matches(name: str, folders: Sequence[Path]) -> list[Path]:
         )
         if matches:
             return matches
-    there = sorted({path.name for folder in folders for path in folder.glob("*.yml")})
+    existing = sorted({path.name for folder in folders for path in folder.glob("*.yml")})
     places = ", ".join(f"'{folder}'" for folder in folders)
-    raise checks.illegal("plans", name, f"a file, from {places}", checks.nearest(name, there))
+    raise checks.illegal("plans", name, f"a file, from {places}", checks.nearest(name, existing))

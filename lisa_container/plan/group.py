@@ -1,33 +1,33 @@
-"""Steps that run at the same time."""
+"""Run a group of steps at the same time."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Sequence
 from typing import Any
 
-from lisa_container.command import CommandResult, RunningCommand
-from lisa_container.engine.waiting import SLICE
+from lisa_container.container.command import RunningCommand
+from lisa_container.container.result import CommandResult
+from lisa_container.engine.workers import Workers
 from lisa_container.executor import ContainerExecutor
 from lisa_container.plan.context import Context
+from lisa_container.plan.isolation import run_plan_step
 from lisa_container.plan.model import Plan, Step
-from lisa_container.plan.one import run_one
 from lisa_container.plan.step import Execute, StepResult
 
 
 def run_group(
     plan: Plan, executor: ContainerExecutor, steps: Sequence[Step], context: Context
 ) -> list[StepResult]:
-    """Run steps at the same time. One that fails stops no other.
+    """Run steps at the same time. A failed step does not stop the others.
 
     Args:
-        plan: whose they are.
-        executor: of the plan's container.
-        steps: to run.
-        context: where each starts; none changes it.
+        plan: plan with the steps.
+        executor: the plan's container.
+        steps: steps to run.
+        context: context in which each step starts; no step changes it.
 
     Returns:
-        Their results, in their own order.
+        The results, in the order of `steps`.
 
     Raises:
         InterruptedRunError: Ctrl-C was pressed.
@@ -42,45 +42,34 @@ class _Group:
         self._plan = plan
         self._executor = executor
         self._context = context
-        self._results: list[StepResult | None] = [None] * len(steps)
-        self._errors: list[BaseException] = []
         self._running: set[RunningCommand] = set()
-        self._is_over = False
-        self._threads = [
-            threading.Thread(target=self._work, args=(index, step), name="step", daemon=True)
-            for index, step in enumerate(steps)
-        ]
+        self._workers: Workers[Step, StepResult] = Workers(self._run_step, "step")
+        self._workers.add(steps, len(steps))
 
     def run(self) -> list[StepResult]:
+        workers = self._workers
         try:
-            for thread in self._threads:
-                thread.start()
-            for thread in self._threads:
-                while thread.is_alive():
-                    thread.join(SLICE)
+            workers.run()
         except BaseException:
-            # LISA's end of the case: it reaches this thread only.
-            self._is_over = True
+            # LISA raises a case's timeout in this thread only.
             for running in list(self._running):
                 running.kill_soon()
             raise
-        if self._errors:
-            raise self._errors[0]
-        return [result for result in self._results if result is not None]
+        for error in workers.failures.values():
+            raise error
+        return [workers.results[each] for each in sorted(workers.results)]
 
-    def _work(self, index: int, step: Step) -> None:
-        try:
-            self._results[index], _ = run_one(
-                self._plan, self._executor, step, self._context, self._runner, carries=False
-            )
-        except BaseException as error:  # raised in the waiting thread
-            self._errors.append(error)
+    def _run_step(self, step: Step) -> StepResult:
+        result, _ = run_plan_step(
+            self._plan, self._executor, step, self._context, self._runner, keeps_context=False
+        )
+        return result
 
     def _runner(self, executor: ContainerExecutor) -> Execute:
         def execute(command: Sequence[str], timeout: float, **options: Any) -> CommandResult:
             running = executor.run_async(command, start_timeout=timeout, **options)
             self._running.add(running)
-            if self._is_over:
+            if self._workers.stopping.is_set():
                 running.kill_soon()
             try:
                 return running.wait(timeout)

@@ -1,32 +1,39 @@
-"""Running a plan: its container, the order of its steps, what is kept of it."""
+"""Run a plan: prepare its container, run its steps in order, and collect its artifacts."""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from lisa import secret
 from lisa.messages import TestStatus
 from lisa.node import Node
 
-from lisa_container.capture.evidence import collect
-from lisa_container.command import wait_for_kills
+from lisa_container.cases.keep import keep_if_asked
+from lisa_container.cases.life import is_no_failure
+from lisa_container.cases.started import folder_of, take_evidence_of
+from lisa_container.container.container import NAME_PREFIX
+from lisa_container.container.kills import wait_for_kills
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerError, InterruptedRunError
+from lisa_container.escaping import printable, reportable
+from lisa_container.evidence import collect
 from lisa_container.executor import ContainerExecutor
+from lisa_container.masking import KNOWN, Plain
 from lisa_container.plan.context import Context
 from lisa_container.plan.group import run_group
-from lisa_container.plan.model import Entry, Group, Plan, steps_of
-from lisa_container.plan.one import prepare, run_one
+from lisa_container.plan.isolation import prepare_container, run_plan_step
+from lisa_container.plan.model import Entry, Group, Plan, iterate_steps
 from lisa_container.plan.rules import PREPARE
-from lisa_container.plan.step import Execute, StepResult, skipped
-from lisa_container.sharing import keep_if_asked
+from lisa_container.plan.step import Execute, StepResult, skip_step
+from lisa_container.recording.files import describe_error
 
-# How long (seconds) clean-up and artifacts may take where the case itself was ended.
+# Time limit in seconds for clean-up and artifacts after the case was interrupted.
 _END_TIMEOUT = 120.0
 
 OnStep = Callable[[StepResult], None]
@@ -34,19 +41,20 @@ OnStep = Callable[[StepResult], None]
 
 @dataclass
 class PlanResult:
-    """What came of a plan.
+    """Result of a plan.
 
     Args:
-        plan: that was run.
+        plan: the plan that ran.
     """
 
     plan: Plan
     steps: list[StepResult] = field(default_factory=list)
-    """In the order of the plan. Where its container could not be had, the first is `prepare`."""
+    """Results in the order of the plan. If its container could not be prepared, the first result is
+    `prepare`."""
     artifacts: list[Path] = field(default_factory=list)
-    """What was kept, on this machine."""
+    """Collected files on this machine."""
     warnings: list[str] = field(default_factory=list)
-    """What fails nothing: artifacts that are not there."""
+    """Problems that do not fail the plan, such as missing artifacts."""
 
     @property
     def failed(self) -> list[StepResult]:
@@ -55,7 +63,7 @@ class PlanResult:
 
     @property
     def passed(self) -> bool:
-        """Whether none failed."""
+        """Whether no step failed."""
         return not self.failed
 
 
@@ -66,24 +74,27 @@ def run_plan(
     on_step: OnStep | None = None,
     name: str = "",
 ) -> PlanResult:
-    """Run a plan in a container of its own, which goes at the end.
+    """Run a plan in a new container, which is removed at the end.
 
-    A step that fails fails no call: the result tells. Artifacts are kept and clean-up runs whatever
-    came before, also where a case's end comes as an exception.
+    A failed step raises no error; the result reports it. Artifacts are collected and clean-up
+    runs in every case, also when a timeout or Ctrl-C interrupts the plan.
 
     Args:
-        plan: to run.
-        node: to run it on.
-        folder: for the records of its commands, and its artifacts in `files/`; without one no
-            artifacts are kept.
-        on_step: called with each result, in the order of the plan.
-        name: of the container; made up by default.
+        plan: plan to run.
+        node: node to run it on.
+        folder: folder for the records of the commands; artifacts go to its `files/`, and the
+            evidence of a failure beside them. None means the case's folder, in a case of LISA;
+            elsewhere it keeps nothing.
+        on_step: function that is called with each result, in the order of the plan.
+        name: name of the container; empty generates one from the plan's name.
 
     Raises:
         InterruptedRunError: Ctrl-C was pressed.
     """
+    name = name or f"{NAME_PREFIX}{plan.name}_{secrets.token_hex(4)}"
     executor = ContainerExecutor(node, plan.container, name)
-    executor.capture_to(folder)
+    if folder is not None:
+        executor.capture_to(folder)
     return _Run(plan, executor, folder, on_step or (lambda _: None)).run()
 
 
@@ -98,69 +109,82 @@ class _Run:
         self._on_step = on_step
         self._result = PlanResult(plan)
         self._context = Context()
-        # The step that failed first; those that follow are skipped for it.
+        self._began = time.monotonic()
+        # Name of the first failed step. The steps after it are skipped.
         self._failed = ""
 
     def run(self) -> PlanResult:
         try:
-            if self._prepared(self._executor):
+            if self._prepare(self._executor):
                 self._run(self._executor)
         finally:
             self._executor.stop()
         return self._result
 
-    def _prepared(self, executor: ContainerExecutor) -> bool:
+    def _prepare(self, executor: ContainerExecutor) -> bool:
         try:
-            prepare(self._plan, executor)
+            prepare_container(self._plan, executor)
         except InterruptedRunError:
             raise
         except (ContainerError, OSError) as error:
-            self._add(StepResult(PREPARE, TestStatus.FAILED, str(error)))
+            self._record(StepResult(PREPARE, TestStatus.FAILED, str(error)))
             for step in self._plan.all_steps():
-                self._add(skipped(step, "the plan's container could not be had"))
+                self._record(skip_step(step, "the plan's container could not be prepared"))
+            self._take_evidence(executor, str(error))
             return False
         return True
 
     def _run(self, executor: ContainerExecutor) -> None:
         try:
-            self._steps(executor)
+            self._run_steps(executor)
         except BaseException as error:
-            # What ends a case comes as an exception, and may come again meanwhile.
+            # LISA interrupts a case with an exception, and may raise it again during clean-up.
             try:
-                bounded(functools.partial(self._end_early, executor), _END_TIMEOUT)
+                end = functools.partial(self._end_interrupted, executor, describe_error(error))
+                bounded(end, _END_TIMEOUT)
             except Exception as another:
-                self._node.log.warning(f"plan '{self._plan.name}': no clean end: {another}")
-            keep_if_asked(self._node, executor, error)
+                self._node.log.warning(
+                    Plain(f"plan '{self._plan.name}': clean-up failed: {printable(another)}")
+                )
+            if not is_no_failure(error):
+                keep_if_asked(executor)
             raise
-        self._end(executor)
+        names = ", ".join(step.name for step in self._result.failed)
+        self._end(executor, f"failed steps: {names}" if names else None)
         if not self._result.passed:
-            names = ", ".join(step.name for step in self._result.failed)
-            keep_if_asked(self._node, executor, AssertionError(names))
+            keep_if_asked(executor)
 
-    def _steps(self, executor: ContainerExecutor) -> None:
-        self._entries(executor, self._plan.setup)
+    def _run_steps(self, executor: ContainerExecutor) -> None:
+        self._run_entries(executor, self._plan.setup)
         if self._failed:
-            for step in steps_of(self._plan.steps):
-                self._add(skipped(step, f"set-up failed: step '{self._failed}'"))
+            for step in iterate_steps(self._plan.steps):
+                self._record(skip_step(step, f"set-up failed: step '{self._failed}'"))
         else:
-            self._entries(executor, self._plan.steps)
+            self._run_entries(executor, self._plan.steps)
 
-    def _end_early(self, executor: ContainerExecutor) -> None:
-        wait_for_kills()  # of what the exception has cut off
-        self._end(executor)
+    def _end_interrupted(self, executor: ContainerExecutor, reason: str) -> None:
+        wait_for_kills()  # the interrupted commands must have ended
+        self._end(executor, reason)
 
-    def _end(self, executor: ContainerExecutor) -> None:
-        # First: clean-up may remove what is to be kept.
-        if self._folder is not None:
-            self._keep(executor, self._folder)
+    def _end(self, executor: ContainerExecutor, failure: str | None) -> None:
+        # Before clean-up, which may remove the artifacts, and what shows why a step failed.
+        folder = self._folder or folder_of(executor)
+        if folder is not None:
+            self._collect_artifacts(executor, folder)
+        self._take_evidence(executor, failure)
         for entry in self._plan.cleanup:
             self._failed = ""
-            self._entries(executor, [entry])
+            self._run_entries(executor, [entry])
 
-    def _keep(self, executor: ContainerExecutor, folder: Path) -> None:
+    def _take_evidence(self, executor: ContainerExecutor, failure: str | None) -> None:
+        take_evidence_of(executor, failure, self._folder, time.monotonic() - self._began)
+
+    def _collect_artifacts(self, executor: ContainerExecutor, folder: Path) -> None:
         def warn(message: str) -> None:
-            self._result.warnings.append(f"artifacts: {message}")
-            self._node.log.warning(f"plan '{self._plan.name}', artifacts: {message}")
+            self._result.warnings.append(f"artifacts: {printable(message)}")
+            self._node.log.warning(
+                Plain(f"plan '{self._plan.name}', artifacts: {printable(message)}")
+            )
 
         try:
             self._result.artifacts += collect(
@@ -174,39 +198,33 @@ class _Run:
         except (ContainerError, OSError) as error:
             warn(str(error))
 
-    def _entries(self, executor: ContainerExecutor, entries: Sequence[Entry]) -> None:
+    def _run_entries(self, executor: ContainerExecutor, entries: Sequence[Entry]) -> None:
         for entry in entries:
             before = self._failed
-            steps = [step for step in steps_of([entry]) if step.always or not before]
+            steps = [step for step in iterate_steps([entry]) if step.always or not before]
             if isinstance(entry, Group):
                 results = run_group(self._plan, executor, steps, self._context)
             else:
                 results = []
                 for step in steps:
-                    result, self._context = run_one(
-                        self._plan, executor, step, self._context, _at_once
+                    result, self._context = run_plan_step(
+                        self._plan, executor, step, self._context, _run_directly
                     )
                     results.append(result)
             made = {result.name: result for result in results}
-            for step in steps_of([entry]):
-                self._add(made.get(step.name) or skipped(step, f"step '{before}' failed"))
+            for step in iterate_steps([entry]):
+                self._record(made.get(step.name) or skip_step(step, f"step '{before}' failed"))
 
-    def _add(self, result: StepResult) -> None:
+    def _record(self, result: StepResult) -> None:
         if result.status is TestStatus.FAILED and not self._failed:
             self._failed = result.name
         name = f"plan '{self._plan.name}', step '{result.name}'"
-        self._node.log.info(f"{name}: {result.status.name.lower()} ({result.elapsed:.3f} s)")
-        result = dataclasses.replace(result, message=_printable(secret.mask(result.message)))
+        self._node.log.info(Plain(f"{name}: {result.status.name.lower()} ({result.elapsed:.3f} s)"))
+        message = reportable(KNOWN.text(result.message))
+        result = dataclasses.replace(result, message=message)
         self._result.steps.append(result)
         self._on_step(result)
 
 
-def _printable(text: str) -> str:
-    """What notifiers can write: no character that XML does not know."""
-    return "".join(
-        each if each.isprintable() or each in "\n\t" else repr(each)[1:-1] for each in text
-    )
-
-
-def _at_once(executor: ContainerExecutor) -> Execute:
+def _run_directly(executor: ContainerExecutor) -> Execute:
     return executor.run

@@ -1,4 +1,4 @@
-"""One step of a plan: run in a container, and compared with what is expected of it."""
+"""Run one step of a plan and compare its outcome with what is expected."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any, Callable
 
 from lisa.messages import TestStatus
 
-from lisa_container.command import CommandResult, Stdin
+from lisa_container.container.request import Stdin
+from lisa_container.container.result import CommandResult
 from lisa_container.errors import (
     CommandNotStartedError,
     CommandTimeoutError,
@@ -20,29 +21,41 @@ from lisa_container.errors import (
     InterruptedRunError,
 )
 from lisa_container.executor import ContainerExecutor
-from lisa_container.plan.context import Context, carrying, carrying_environment, new_file
-from lisa_container.plan.expect import differences
-from lisa_container.plan.files import file_differences
+from lisa_container.masking import Plain
+from lisa_container.plan.context import (
+    FILE_VARIABLE,
+    Context,
+    temporary_path,
+    wrap_command,
+    wrap_environment,
+)
+from lisa_container.plan.expect import find_differences
+from lisa_container.plan.files import find_file_differences
 from lisa_container.plan.model import Content, Step
 
 Execute = Callable[..., CommandResult]
-"""`ContainerExecutor.run`, or what does the same."""
+"""`ContainerExecutor.run`, or a function with the same options."""
 
-# So much (characters) of an output's begin and end goes into a message.
+# Characters shown from the beginning and the end of an output in a message.
 _HEAD, _TAIL = 1000, 3000
 _FILE_TIMEOUT = 60.0
+
+# Commands for the step's file. None has its name on a command line before it is there.
+_WRITE = f'umask 077; cat >"${FILE_VARIABLE}"'
+_READ = f'[ -f "${FILE_VARIABLE}" ] && cat <"${FILE_VARIABLE}" && rm -f "${FILE_VARIABLE}"'
+_REMOVE = f'rm -f "${FILE_VARIABLE}"'
 
 
 @dataclass(frozen=True)
 class StepResult:
-    """What came of a step.
+    """Result of a step.
 
     Args:
-        name: of the step.
+        name: name of the step.
         status: PASSED, FAILED or SKIPPED.
-        message: why, where it did not pass: each difference, and the end of the output.
-        elapsed: seconds.
-        result: of its command; None where it has not come to its end.
+        message: reason for FAILED or SKIPPED: each difference, and the end of the output.
+        elapsed: duration in seconds.
+        result: result of the command; None if the command did not end by itself.
     """
 
     name: str
@@ -52,13 +65,8 @@ class StepResult:
     result: CommandResult | None = None
 
 
-def skipped(step: Step, reason: str) -> StepResult:
-    """The result of a step that was not run.
-
-    Args:
-        step: of a plan.
-        reason: why not.
-    """
+def skip_step(step: Step, reason: str) -> StepResult:
+    """Return the result of a step that is skipped for `reason`."""
     return StepResult(step.name, TestStatus.SKIPPED, reason)
 
 
@@ -68,20 +76,20 @@ def run_step(
     shell: str,
     context: Context,
     execute: Execute,
-    carries: bool = True,
+    keeps_context: bool = True,
 ) -> tuple[StepResult, Context]:
-    """Run a step, and compare.
+    """Run a step and compare its outcome with what is expected.
 
     Args:
-        executor: of the container.
-        step: to run.
-        shell: for a step that names none.
-        context: where it starts.
-        execute: runs the command.
-        carries: whether the context behind it is wanted.
+        executor: the container.
+        step: step to run.
+        shell: shell for a step that names none.
+        context: context in which the step starts.
+        execute: function that runs the command.
+        keeps_context: whether to determine the context after the step.
 
     Returns:
-        Its result, and the context behind it.
+        The step's result, and the context after it.
 
     Raises:
         InterruptedRunError: Ctrl-C was pressed.
@@ -99,35 +107,28 @@ def run_step(
         elif not isinstance(step.run, str):
             result = job.run(step.run)
         elif not executor.has_shell:
-            reason = "its image has no shell. Give 'run' as a list of words, which needs none"
+            reason = "its image has no shell. Give 'run' as a list of words, which needs no shell"
             raise CommandNotStartedError(step.run, executor.name, reason)
-        elif carries:
+        elif keeps_context:
             result = job.run_in_shell(step.run)
         else:
             result = job.run([step.shell or shell, "-c", step.run])
-        reasons = _differences(executor, step, result)
+        reasons = _find_differences(executor, step, result)
     except InterruptedRunError:
         raise
     except CommandTimeoutError as error:
-        reason = f"it did not end in {error.timeout:g} seconds and was killed"
-        return done([reason, *_shown(error.stdout, error.stderr)]), context
+        return done(
+            [f"the command {error.outcome}", *_format_outputs(error.stdout, error.stderr)]
+        ), context
     except CommandNotStartedError as error:
-        return done([f"it could not be started: {error.reason}"]), context
+        return done([f"the command could not be started: {error.reason}"]), context
     except (ContainerError, OSError) as error:
         return done([str(error)]), context
     return done(reasons, result), job.context
 
 
 class _Job:
-    """The command of a step.
-
-    Args:
-        executor: of the container.
-        step: whose command it is.
-        shell: for a step that names none.
-        context: where it starts; behind `run_in_shell`, where it ended.
-        execute: runs it.
-    """
+    """Command of a step. After `run_in_shell`, `context` is the context after the step."""
 
     def __init__(
         self,
@@ -143,17 +144,17 @@ class _Job:
         self._shell = step.shell or shell
         self._execute = execute
 
-    def run(self, words: Sequence[str], carries: bool = False) -> CommandResult:
+    def run(self, words: Sequence[str], state_file: str = "") -> CommandResult:
         step = self._step
-        # What the step names itself is not to be taken away from it.
+        # The step's own variables stay set, even if an earlier step unset them.
         unset = self.context.unset - step.environment.keys()
         context = Context(self.context.cwd, self.context.environment, unset)
         environment = {**context.environment, **step.environment}
-        if carries:
-            environment = carrying_environment(environment)
-        with _opened(step.stdin) as stdin:
+        if state_file:
+            environment = wrap_environment(environment, state_file)
+        with _open_stdin(step.stdin) as stdin:
             return self._execute(
-                context.words(words),
+                context.apply_unset(words),
                 cwd=step.cwd or context.cwd,
                 update_envs=environment,
                 user=step.user,
@@ -162,41 +163,45 @@ class _Job:
             )
 
     def run_in_shell(self, text: str) -> CommandResult:
-        file = new_file()
-        result = self.run(carrying(self._shell, text, file), carries=True)
-        words = ["sh", "-c", 'cat "$1" && rm -f "$1"', "sh", file]
-        state = self._ask(words)
+        file = temporary_path()
+        result = self.run(wrap_command(self._shell, text), file)
+        state = self._run_helper(_READ, file)
         if state.exit_code == 0:
             own, has_cwd = self._step.environment, bool(self._step.cwd)
-            self.context = self.context.after(state.stdout_bytes, own, has_cwd)
+            self.context = self.context.advance(state.stdout_bytes, own, has_cwd)
         else:
             self._executor.host.log.warning(
-                f"[{self._executor.name}] step '{self._step.name}' carries neither its working "
-                "directory nor its environment to the next: its shell was ended, replaced itself, "
-                "or has a trap on EXIT of its own"
+                Plain(
+                    f"[{self._executor.name}] step '{self._step.name}' does not pass its working "
+                    "directory and environment on to the next step: its shell was killed, replaced "
+                    "itself (exec), or has its own trap on EXIT"
+                )
             )
         return result
 
     def run_script(self) -> CommandResult:
-        file = new_file()
-        words = ["sh", "-c", 'umask 077; cat >"$1"', "sh", file]
-        written = self._ask(words, self._step.script.encode())
+        file = temporary_path()
+        written = self._run_helper(_WRITE, file, self._step.script.encode())
         if written.exit_code:
             raise CommandNotStartedError(
                 self._step.name,
                 self._executor.name,
-                f"the script could not be written to '{file}' in the container, which takes 'sh' "
+                f"the script could not be written to '{file}' in the container, which needs 'sh' "
                 f"and 'cat': {written.stderr or written.stdout}",
             )
         try:
             return self.run([*_interpreter(self._step), file])
         finally:
             with contextlib.suppress(ContainerError):  # the container may have died
-                self._ask(["rm", "-f", file])
+                self._run_helper(_REMOVE, file)
 
-    def _ask(self, words: Sequence[str], stdin: Stdin = None) -> CommandResult:
+    def _run_helper(self, command: str, file: str, stdin: Stdin = None) -> CommandResult:
         return self._executor.run(
-            list(words), user=self._step.user, stdin=stdin, timeout=_FILE_TIMEOUT
+            ["sh", "-c", command],
+            update_envs={FILE_VARIABLE: file},
+            user=self._step.user,
+            stdin=stdin,
+            timeout=_FILE_TIMEOUT,
         )
 
 
@@ -208,7 +213,7 @@ def _interpreter(step: Step) -> list[str]:
 
 
 @contextlib.contextmanager
-def _opened(content: Content | None) -> Iterator[Any]:
+def _open_stdin(content: Content | None) -> Iterator[Any]:
     if content is None:
         yield None
     elif content.file:
@@ -218,32 +223,32 @@ def _opened(content: Content | None) -> Iterator[Any]:
         yield content.data
 
 
-def _differences(executor: ContainerExecutor, step: Step, result: CommandResult) -> list[str]:
-    found: list[str] = []
+def _find_differences(executor: ContainerExecutor, step: Step, result: CommandResult) -> list[str]:
+    reasons: list[str] = []
     code = result.exit_code
     if code not in step.exit_codes:
         expected = " or ".join(str(each) for each in step.exit_codes)
         what = f"{step.signal} ({expected})" if step.signal else expected
-        found.append(f"exit code: expected {what}, but it is {code}")
+        reasons.append(f"exit code: expected {what}, but it is {code}")
         if result.oom_killed:
-            found.append("out of memory: the container's memory limit was reached")
+            reasons.append("out of memory: the container's memory limit was reached")
     expect = step.expect
     if expect.stdout:
-        found += differences(expect.stdout, "stdout", result.stdout_bytes)
+        reasons += find_differences(expect.stdout, "stdout", result.stdout_bytes)
     if expect.stderr:
-        found += differences(expect.stderr, "stderr", result.stderr_bytes)
-    found += file_differences(executor, expect.files)
-    if found:
-        found += _shown(result.stdout, result.stderr)
-    return found
+        reasons += find_differences(expect.stderr, "stderr", result.stderr_bytes)
+    reasons += find_file_differences(executor, expect.files)
+    if reasons:
+        reasons += _format_outputs(result.stdout, result.stderr)
+    return reasons
 
 
-def _shown(stdout: str, stderr: str) -> Iterator[str]:
+def _format_outputs(stdout: str, stderr: str) -> Iterator[str]:
     for name, text in (("stdout", stdout), ("stderr", stderr)):
         if text.strip():
-            yield f"{name} was:\n{_short(text.strip())}"
+            yield f"{name} was:\n{_truncate(text.strip())}"
 
 
-def _short(text: str) -> str:
+def _truncate(text: str) -> str:
     left = len(text) - _HEAD - _TAIL
     return text if left <= 0 else f"{text[:_HEAD]}\n({left} characters more)\n{text[-_TAIL:]}"

@@ -1,4 +1,4 @@
-"""LISA platforms: where nodes come from. Importing this makes them known to LISA."""
+"""LISA platforms. Importing this package registers them with LISA."""
 
 from lisa_container.platforms.sandbox.lisa_platform import SandboxPlatform
 

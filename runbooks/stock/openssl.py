@@ -1,6 +1,6 @@
-"""LISA's own OpenSSL suite, for guest.yml. It is part of mslisa."""
+"""Import of LISA's own OpenSSL suite for guest.yml. The suite is part of mslisa."""
 
 import lisa.microsoft.testsuites.security.openssl  # noqa: F401
 
-# A guest's type is found among the classes that were imported.
+# LISA finds a guest's type only if its class was imported.
 import lisa_container  # noqa: F401

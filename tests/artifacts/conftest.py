@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from places import Place
+
+from tests.support.places import Place
 
 
 @pytest.fixture

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from docs_examples import DOCS, examples
 from lisa.node import Node
-from runs import run_lisa
+
+from tests.support.docs_examples import DOCS, examples
+from tests.support.runs import run_lisa
 
 
 def test_getting_started(node: Node, tmp_path: Path) -> None:

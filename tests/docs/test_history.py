@@ -6,8 +6,8 @@ import re
 import shlex
 from pathlib import Path
 
-from docs_examples import DOCS, run_page
-from places import Place
+from tests.support.docs_examples import DOCS, run_page
+from tests.support.places import Place
 
 
 def test_page(tmp_path: Path) -> None:
@@ -18,6 +18,6 @@ def test_page(tmp_path: Path) -> None:
     commands = re.findall(
         r"^lisa-container history(.*)$", (DOCS / "history.md").read_text(), re.MULTILINE
     )
-    assert len(commands) == 8
+    assert len(commands) == 9
     for command in commands:
         assert place.history(*shlex.split(command, comments=True)), command

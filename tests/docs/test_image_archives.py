@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from archives import contained
-from docs_examples import DOCS, examples
 from lisa.node import Node
 
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.archives import contained
+from tests.support.docs_examples import DOCS, examples
 
 PAGE = DOCS / "image_archives.md"
 

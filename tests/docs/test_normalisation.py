@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from docs_examples import DOCS, examples
-from nodes import as_runbook
-from runs import Run, run_lisa, runbook
 
-from lisa_container.capture.snapshot import UPDATE_ENVIRONMENT, UPDATE_VARIABLE
 from lisa_container.platforms.sandbox import SandboxNode
+from lisa_container.snapshots import UPDATE_ENVIRONMENT, UPDATE_VARIABLE
+from tests.support.docs_examples import DOCS, examples
+from tests.support.nodes import as_runbook
+from tests.support.runs import Run, run_lisa, runbook
 
 PAGE = DOCS / "normalisation.md"
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from docs_examples import DOCS, run_page
 from lisa.node import Node
+
+from tests.support.docs_examples import DOCS, run_page
 
 PAGES = ["how_it_works", "lease", "docker_advanced", "tools", "ship", "build", "capture"]
 

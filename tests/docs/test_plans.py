@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 
 import pytest
-from docs_examples import DOCS, examples, run_page
 from lisa.node import Node
 
 from lisa_container.plan.model import FileCheck, JsonCheck, Plan, Step
+from tests.support.docs_examples import DOCS, examples, run_page
 
 PAGE = DOCS / "plans.md"
 

@@ -18,15 +18,16 @@ from pathlib import Path
 import docker
 import pytest
 import requests
-from conftest import BUSYBOX, connect, connect_as
 from docker.models.containers import Container
 from func_timeout import FunctionTimedOut, func_timeout
-from helpers import closed_sshd, engine_of, eventually
 
 from lisa_container.config import ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.images import ensure_image
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.engines import closed_sshd, engine_of
+from tests.support.nodes import BUSYBOX, connect, connect_as
+from tests.support.waiting import eventually
 
 PORT = 2230
 
@@ -243,7 +244,9 @@ def test_build(client: docker.DockerClient, tmp_path: object) -> None:
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content.encode()))
     context.seek(0)
-    image, log = client.images.build(fileobj=context, custom_context=True, tag="built:here")
+    image, log = client.images.build(
+        fileobj=context, custom_context=True, tag="built:here", rm=True, forcerm=True
+    )
     try:
         assert "hi\n" in [line.get("stream") for line in log]
         assert client.containers.run("built:here", ["cat", "/greeting"], remove=True) == b"hi\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from pathlib import Path
@@ -9,8 +10,6 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
-from conftest import BUSYBOX, connect_as, disconnect
-from helpers import MORE_PACKAGES, eventually
 from lisa.node import Node
 
 from lisa_container import (
@@ -21,10 +20,15 @@ from lisa_container import (
     ImageNotFoundError,
 )
 from lisa_container.config import BuildSpec, PullPolicy
+from lisa_container.engine.activity import Activity
 from lisa_container.engine.client import Engine
 from lisa_container.errors import EngineTimeoutError, ImageBuildError
 from lisa_container.images import build_image, image_from_layers
+from lisa_container.images.build import build
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+from tests.support.engines import MORE_PACKAGES
+from tests.support.nodes import BUSYBOX, connect_as, disconnect
+from tests.support.waiting import eventually
 
 PASSWORD = "hunter2 is my pass"
 
@@ -203,6 +207,22 @@ def test_a_step_that_hangs(engine: Engine, machine: SandboxNode) -> None:
         build_image(engine, spec, timeout=2)
     assert eventually(lambda: "sleep 1000" not in machine.run("ps -eo args").stdout)
     assert eventually(lambda: machine.run("docker ps -aq").stdout == "")
+
+
+def test_progress(
+    engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A line at the start, one now and then with the step's own words, one at the end."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(logging.getLogger("lisa"), "propagate", True)
+    monkeypatch.setattr(build, "Activity", functools.partial(Activity, period=0.1))
+    text = f"FROM {BUSYBOX}\nRUN sleep 1; echo compiling; sleep 1\n"
+    reference = build_image(engine, BuildSpec(dockerfile_inline=text))
+    said = [x.getMessage() for x in caplog.records if vars(x).get("is_lisa_container_notice")]
+    assert said[0].startswith(f"building image '{reference}' on node ") and said[0][-1] == "…"
+    assert any(line.endswith(" s: step 2/2: RUN sleep 1; echo compiling; sleep 1") for line in said)
+    assert any(line.endswith(" s: compiling") for line in said)
+    assert ": done in " in said[-1]
 
 
 def test_a_large_context(engine: Engine, machine: SandboxNode, tmp_path: Path) -> None:

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from boxes import eventually
-from conftest import BUSYBOX
 from lisa import secret
 from lisa.node import Node
 from lisa.util import constants
@@ -28,15 +26,18 @@ from lisa_container import (
     ContainerExecutor,
     ContainerTestConfig,
 )
-from lisa_container.capture.evidence import (
+from lisa_container.evidence import (
     NoiseRule,
     begin_of,
     default_noise_rules,
     find_changes,
     take_state,
 )
+from tests.support.disks import small_disk
+from tests.support.nodes import BUSYBOX
+from tests.support.waiting import eventually
 
-pytest_plugins = ["boxes"]
+pytest_plugins = ["tests.support.boxes"]
 
 Fresh = Callable[..., ContainerExecutor]
 MIB = 1 << 20
@@ -156,9 +157,9 @@ def test_words_and_signal(box: ContainerExecutor, records: Records) -> None:
 
 
 def test_node_and_async(box: ContainerExecutor, records: Records) -> None:
-    """LISA's own way into the container is recorded, and what nobody waits for."""
+    """Commands of LISA, which have a terminal, and commands without a wait are recorded."""
     box.node.execute("echo node", shell=True)
-    assert records.output(records.last()) == b"node\n"
+    assert records.output(records.last()) == b"node\r\n"
     box.run_async("echo forgotten; exit 4")
     eventually(lambda: records.last().get("exit_code") == 4)
     assert records.last()["stdout"]["text"] == "forgotten\n"
@@ -196,7 +197,7 @@ def test_order_of_streams(box: ContainerExecutor, records: Records) -> None:
 def test_many_pieces(
     box: ContainerExecutor, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lisa_container.capture.commands.pieces._INLINE", 3)
+    monkeypatch.setattr("lisa_container.recording.commands.pieces._INLINE", 3)
     box.run("for i in 1 2 3 4 5; do echo o; sleep 0.02; echo e >&2; sleep 0.02; done")
     record = records.last()
     assert record["pieces"].endswith(".pieces")
@@ -305,14 +306,13 @@ def test_unwritable_folder(box: ContainerExecutor, tmp_path: Path, warnings: lis
 
 
 def test_full_disk(box: ContainerExecutor, tmp_path: Path, warnings: list[str]) -> None:
-    (tmp_path / "output").mkdir(parents=True)
-    box.capture_to(tmp_path)
-    number = box.capture._numbers.__reduce__()[1][0]
-    (tmp_path / "output" / f"{number:05}.stdout").symlink_to("/dev/full")
-    try:
-        assert len(box.run(f"yes | head -c {2 * MIB}").stdout_bytes) == 2 * MIB
-    finally:
-        box.capture_to(None)
+    """The record says how much of a stream found no room."""
+    with small_disk(tmp_path / "output", "1m"):
+        box.capture_to(tmp_path)
+        try:
+            assert len(box.run(f"yes | head -c {2 * MIB}").stdout_bytes) == 2 * MIB
+        finally:
+            box.capture_to(None)
     assert len([text for text in warnings if "cannot be recorded" in text]) == 1
     record = json.loads((tmp_path / "commands.jsonl").read_text().splitlines()[-1])
     assert record["stdout"]["bytes"] == 2 * MIB
@@ -497,7 +497,7 @@ def test_changes(kind: str, fresh: Fresh) -> None:
     if kind == "running":
         assert (changed["/old/other"]["digest"], found["notes"]) == (digest("22\n"), [])
     else:
-        assert "2 paths had been changed before" in found["notes"][0]
+        assert "2 paths were changed before" in found["notes"][0]
 
 
 def test_changes_have_limits(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -506,12 +506,12 @@ def test_changes_have_limits(fresh: Fresh, monkeypatch: pytest.MonkeyPatch) -> N
     container.run(
         "mkdir /many; for i in 1 2 3 4 5 6; do echo $i >/many/$i; done; echo long text >/z"
     )
-    monkeypatch.setattr("lisa_container.capture.evidence.changes.MOST_PATHS", 5)
+    monkeypatch.setattr("lisa_container.evidence.changes.MOST_PATHS", 5)
     found = changes(container, begin, [NoiseRule("engine", "/sbin/docker-init")])
     assert (len(found["added"]), found["left_out"]) == (5, 3)
     assert "3 paths above 5" in found["notes"][-1]
-    monkeypatch.setattr("lisa_container.capture.evidence.changes.MOST_PATHS", 100)
-    monkeypatch.setattr("lisa_container.capture.evidence.changes.MOST_BYTES", 12)
+    monkeypatch.setattr("lisa_container.evidence.changes.MOST_PATHS", 100)
+    monkeypatch.setattr("lisa_container.evidence.changes.MOST_BYTES", 12)
     found = changes(
         container, begin, [NoiseRule("numbers", "/many/[1-3]"), NoiseRule("rest", "/sbin/*")]
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from boxes import eventually, processes
 from func_timeout import FunctionTimedOut, func_timeout
 
 from lisa_container import (
@@ -20,10 +19,12 @@ from lisa_container import (
     ContainerDiedError,
     ContainerExecutor,
 )
+from lisa_container.container.session.pool import _IDLE as IDLE_SHELLS
 from lisa_container.platforms.sandbox import SandboxNode
-from lisa_container.session.pool import _IDLE as IDLE_SHELLS
+from tests.support.boxes import processes
+from tests.support.waiting import eventually
 
-pytest_plugins = ["boxes"]
+pytest_plugins = ["tests.support.boxes"]
 
 Fresh = Callable[..., ContainerExecutor]
 
@@ -306,7 +307,7 @@ def test_timeout_ends_the_whole_group(box: ContainerExecutor, way: dict[str, Any
 
 def test_timeout_of_another_user(box: ContainerExecutor, way: dict[str, Any]) -> None:
     with pytest.raises(CommandTimeoutError):
-        box.run("sleep 1235 & sleep 1235", user="nobody", timeout=0.3, **way)
+        box.run("sleep 1235 & sleep 1235", user="nobody", timeout=1, **way)
     assert in_box(box, "1235") == []
 
 
@@ -314,14 +315,14 @@ def test_timeout_where_root_lacks_capabilities(fresh: Fresh, way: dict[str, Any]
     """Then root in the container may not signal other users, but the node's root may."""
     container = fresh(cap_drop=["ALL"], user="1000")
     with pytest.raises(CommandTimeoutError, match="was killed"):
-        container.run("sleep 1235.5 & sleep 1235.5", timeout=0.3, **way)
+        container.run("sleep 1235.5 & sleep 1235.5", timeout=1, **way)
     assert in_box(container, "1235.5") == []
 
 
 def test_timeout_does_not_touch_others(box: ContainerExecutor, way: dict[str, Any]) -> None:
     other = box.run_async("sleep 1236", **way)
     with pytest.raises(CommandTimeoutError):
-        box.run("sleep 1237", timeout=0.3, **way)
+        box.run("sleep 1237", timeout=1, **way)
     assert in_box(box, "1237") == []
     assert in_box(box, "1236") != []
     other.kill()
@@ -331,9 +332,26 @@ def test_timeout_does_not_touch_others(box: ContainerExecutor, way: dict[str, An
 def test_timeout_without_a_shell(fresh: Fresh, no_shell: str, machine: SandboxNode) -> None:
     container = fresh(image=no_shell)
     with pytest.raises(CommandTimeoutError, match="was killed"):
-        container.run(["xargs", "-n1", "-P3", "sleep"], stdin="1238 1238 1238", timeout=0.5)
+        container.run(["xargs", "-n1", "-P3", "sleep"], stdin="1238 1238 1238", timeout=1)
     assert processes(machine, "1238") == []
     assert container.run(["cat", "/proc/self/comm"]).stdout == "cat"
+    words = ["xargs", "-n1", "-P3", "setsid", "sleep"]
+    with pytest.raises(CommandTimeoutError, match="was killed"):
+        container.run(words, stdin="1238 1238 1238", timeout=1)
+    assert processes(machine, "1238") == []
+
+
+@pytest.mark.parametrize("way", ["variable", "docker", "stdin"])
+def test_timeout_of_the_engine_s_exec(fresh: Fresh, way: str) -> None:
+    """A descendant that left by all ways is killed, too, where the engine starts the command."""
+    container = fresh(environment={"a.b": "c"} if way == "variable" else {})
+    command = "(setsid sleep 1238 >/dev/null 2>&1 &); sleep 1238"
+    with pytest.raises(CommandTimeoutError, match="was killed"):
+        if way == "docker":
+            container.docker.exec_in_container(container.name, command, timeout=1)
+        else:
+            container.run(command, stdin=bytes(5000) if way == "stdin" else None, timeout=1)
+    assert in_box(container, "sleep 1238") == []
 
 
 def test_many_timeouts_at_once(box: ContainerExecutor) -> None:
@@ -341,7 +359,7 @@ def test_many_timeouts_at_once(box: ContainerExecutor) -> None:
 
     def run(number: int) -> None:
         with pytest.raises(CommandTimeoutError, match="was killed"):
-            box.run(f"sleep 1239 & sleep 1239; echo {number}", timeout=0.5)
+            box.run(f"sleep 1239 & sleep 1239; echo {number}", timeout=6)
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(run, range(12)))
@@ -353,13 +371,14 @@ def test_background_processes_are_not_waited_for(
 ) -> None:
     """The engine waits 2 seconds for those that hold the output, and the command has ended."""
     started = time.monotonic()
-    result = box.run("sleep 1240 & echo started", timeout=0.5, **way)
+    result = box.run("sleep 1240 & echo started", timeout=1, **way)
     assert (result.stdout, result.exit_code) == ("started", 0)
     assert time.monotonic() - started < 5
     assert len(in_box(box, "1240")) == 1
     box.run("kill $(ps -o pid,args | awk '$2 == \"sleep\" && $3 == 1240 {print $1}')", **way)
 
 
+@pytest.mark.alone
 def test_background_processes_that_write_elsewhere_cost_nothing(
     box: ContainerExecutor, way: dict[str, Any]
 ) -> None:
@@ -383,6 +402,7 @@ def test_signal(box: ContainerExecutor, way: dict[str, Any]) -> None:
     assert (result.stdout, result.exit_code) == ("ready\ngot it", 5)
 
 
+@pytest.mark.alone
 def test_case_timeout_of_lisa(box: ContainerExecutor) -> None:
     """It comes as an exception into the waiting thread; the command must not outlive its case."""
     started = time.monotonic()
@@ -395,15 +415,20 @@ def test_case_timeout_of_lisa(box: ContainerExecutor) -> None:
 # --- the container's own end --------------------------------------------------------------------
 
 
-def test_out_of_memory(fresh: Fresh, way: dict[str, Any]) -> None:
+@pytest.mark.parametrize("is_fed", [False, True], ids=["session", "exec"])
+def test_out_of_memory(fresh: Fresh, is_fed: bool) -> None:
     container = fresh(memory="16m")
+    way: dict[str, Any] = {"stdin": io.BytesIO(b"")} if is_fed else {}
     result = container.run("exec tail /dev/zero", **way)
     assert (result.exit_code, result.oom_killed) == (137, True)
     with pytest.raises(AssertionError, match="out of memory"):
         result.assert_exit_code(0)
     assert container.run(["echo", "alive"], **way).stdout == "alive"
-    killed = container.run("kill -9 $$", **way)
-    assert (killed.exit_code, killed.oom_killed) == (137, False)
+    for command, code in (("tail /dev/zero; exit 2", 2), ("tail /dev/zero; true", 0)):
+        result = container.run(command, **way)
+        assert (result.exit_code, result.oom_killed) == (code, True)
+        killed = container.run("kill -9 $$", **way)
+        assert (killed.exit_code, killed.oom_killed) == (137, False)
 
 
 def test_container_dies_of_memory(fresh: Fresh, way: dict[str, Any]) -> None:

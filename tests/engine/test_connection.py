@@ -6,29 +6,31 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from conftest import BUSYBOX, connect_as
-from helpers import (
-    container_of,
-    cut_connections,
-    engine_of,
-    eventually,
-    relay_folders,
-    relays,
-    sshd_pids,
-)
 from lisa import schema
 from lisa.node import Node, RemoteNode
 from lisa.util.shell import SshShell
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.container.live import release_lease
 from lisa_container.engine.client import Engine
 from lisa_container.engine.dial import is_reachable
+from lisa_container.engine.reach import require_login
 from lisa_container.engine.ssh import transport_of
-from lisa_container.errors import EngineError, SshLostError
-from lisa_container.executor import release_lease
+from lisa_container.errors import EngineError, SshLostError, UnreachableError
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
+from tests.support.engines import (
+    container_of,
+    cut_connections,
+    engine_of,
+    relay_folders,
+    relays,
+    sshd_pids,
+)
+from tests.support.nodes import BUSYBOX, connect_as
+from tests.support.waiting import eventually
 
 
 @pytest.fixture()
@@ -75,6 +77,7 @@ def test_cut_while_reading(own: Node, machine: SandboxNode) -> None:
         assert answers == [container]
 
 
+@pytest.mark.alone
 def test_cut_while_changing(own: Node, machine: SandboxNode) -> None:
     """A POST under way may have been done or not: never again, and told at once."""
     with engine_of(own) as engine, container_of(engine, "sleep", "2") as container:
@@ -131,7 +134,7 @@ def test_many_threads_reconnect_once(own: Node, machine: SandboxNode) -> None:
 
 
 def test_node_is_gone() -> None:
-    """Nobody answers any more: an error, in seconds. (LISA itself would wait for five minutes.)"""
+    """A node that stops answering causes an error in seconds. (LISA would wait for five minutes.)"""
     with start_sandbox(1) as sandbox, pytest.MonkeyPatch.context() as patch:
         node = connect_as(sandbox.nodes[0], "sudo")
         assert is_reachable(node)
@@ -214,22 +217,56 @@ def test_jump_box(two: Sandbox) -> None:
         node.close()
 
 
+@pytest.mark.parametrize(
+    ("of_box", "of_target", "says"),
+    [
+        ({}, {}, ""),
+        ({"username": "nobody"}, {}, "user 'nobody' cannot log in at {jump}:22: "),
+        ({"port": 1}, {}, "no answer from {jump}:1: check the address"),
+        ({}, {"username": "nobody"}, "user 'nobody' cannot log in at {target}:22: "),
+        ({}, {"port": 1}, "no answer from {target}:1 through the jump box {jump}:22 "),
+    ],
+)
+def test_login_behind_jump_box(
+    two: Sandbox, of_box: dict[str, Any], of_target: dict[str, Any], says: str
+) -> None:
+    """Each machine on the way is checked within seconds, with its own credentials."""
+    jump, target = two.nodes
+    shell = node_behind(jump, target, of_box, of_target).shell
+    assert isinstance(shell, SshShell)
+    if not says:
+        return require_login(shell)
+    with pytest.raises(UnreachableError) as caught:
+        require_login(shell)
+    assert str(caught.value).startswith(says.format(jump=jump.address, target=target.address))
+
+
 def connect_through(jump: SandboxNode, target: SandboxNode) -> Node:
-    key = str(target.private_key_file)
-    runbook = schema.RemoteNode(
-        name="behind", address=target.address, username=target.username, private_key_file=key
-    )
+    node = node_behind(jump, target)
+    node.initialize()
+    return node
+
+
+def node_behind(
+    jump: SandboxNode,
+    target: SandboxNode,
+    of_box: dict[str, Any] | None = None,
+    of_target: dict[str, Any] | None = None,
+) -> Node:
+    """Return a node that is reached through a jump box, not connected yet."""
+    runbook = schema.RemoteNode(name="behind", address=target.address)
     node = Node.create(-1, runbook, is_test_target=False, logger_name="behind")
     assert isinstance(node, RemoteNode)
-    box = schema.ConnectionInfo(
-        jump.address, jump.port, jump.username, private_key_file=str(jump.private_key_file)
+    box, info = (
+        {
+            "address": each.address,
+            "port": each.port,
+            "username": each.username,
+            "private_key_file": str(each.private_key_file),
+            **(changes or {}),
+        }
+        for each, changes in ((jump, of_box), (target, of_target))
     )
-    node.set_connection_info(
-        target.address,
-        target.port,
-        username=target.username,
-        private_key_file=key,
-        proxy_jump_boxes=[box],
-    )
-    node.initialize()
+    info["public_port"] = info["port"]
+    node.set_connection_info(**info, proxy_jump_boxes=[schema.ConnectionInfo(**box)])
     return node

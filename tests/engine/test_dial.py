@@ -6,14 +6,14 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import connect, connect_as
-from helpers import engine_of, relay_folders, relays
 from lisa.node import Node
 
 from lisa_container.engine.client import Engine
 from lisa_container.engine.ssh import read_command, transport_of
 from lisa_container.errors import EngineNotFoundError, SudoError
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.engines import engine_of, relay_folders, relays
+from tests.support.nodes import connect, connect_as
 
 
 def by_key(machine: SandboxNode, password: str = "") -> Node:
@@ -102,7 +102,7 @@ def test_sudo_refuses(machine: SandboxNode, password: str, words: str) -> None:
 def test_no_sudo_and_no_engine(no_engine: SandboxNode) -> None:
     """Where nobody is known to listen, that is what the error is about."""
     node = by_key(no_engine)
-    with pytest.raises(EngineNotFoundError, match="nobody listens.*sudo on the node failed"):
+    with pytest.raises(EngineNotFoundError, match="no process listens.*sudo on the node failed"):
         Engine(node)
     node.close()
 

@@ -1,10 +1,11 @@
-"""The life of a container: how it starts, what keeps it running, how it ends."""
+"""Test the life of a container: its start, its first process and its end."""
 
 from __future__ import annotations
 
 import os
 import pty
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,8 +15,6 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from boxes import eventually
-from conftest import BUSYBOX
 from lisa.node import Node
 
 from lisa_container import (
@@ -27,8 +26,10 @@ from lisa_container import (
     NameTakenError,
 )
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import BUSYBOX
+from tests.support.waiting import eventually
 
-pytest_plugins = ["boxes"]
+pytest_plugins = ["tests.support.boxes"]
 
 Fresh = Callable[..., ContainerExecutor]
 
@@ -36,7 +37,7 @@ BOX = ContainerTestConfig(image=BUSYBOX)
 
 
 def resources(machine: SandboxNode) -> dict[str, list[str]]:
-    """What a container could leave on the node."""
+    """Return the resources on the node that a container could leave."""
     commands = {
         "containers": "docker ps -aq",
         "volumes": "docker volume ls -q",
@@ -128,7 +129,7 @@ def test_volume_of_two_containers(node: Node) -> None:
         assert first.run("cat /data/x").stdout == "from second"
 
 
-# --- what goes wrong on the way -----------------------------------------------------------------
+# --- failures -----------------------------------------------------------------------------------
 
 FAILURES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"image": "lisa_container_tests/none", "pull_policy": "never"}, ImageNotFoundError, "none"),
@@ -164,11 +165,11 @@ def test_name_given(node: Node, machine: SandboxNode) -> None:
         assert "a_name" in machine.run("docker ps --format '{{.Names}}'").stdout.split()
 
 
-# --- what keeps it running ----------------------------------------------------------------------
+# --- first process ------------------------------------------------------------------------------
 
 
 def test_zombies_are_reaped(box: ContainerExecutor) -> None:
-    """Orphans whose parent is gone are children of the first process, which must bury them."""
+    """The first process inherits orphans and must reap them."""
     box.run("for i in 1 2 3 4 5; do (sh -c 'sleep 0.1 >/dev/null 2>&1 &' &); done; sleep 0.5")
     states = box.run("cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | cut -c1").stdout.split()
     assert states, "there are processes at all"
@@ -192,7 +193,7 @@ def test_entrypoint_of_the_image_is_not_run(node: Node) -> None:
 
 
 def _ticks(container: ContainerExecutor) -> int:
-    """CPU time of the processes of a container, in hundredths of a second."""
+    """Return the CPU time of a container's processes, in hundredths of a second."""
     lines = container.run("cat /proc/[0-9]*/stat").stdout.splitlines()
     return sum(int(word) for line in lines for word in line.rpartition(")")[2].split()[11:13])
 
@@ -216,24 +217,7 @@ def test_image_of_one_program(node: Node, one_program: str, options: dict[str, A
         assert container.run(["cat"], stdin="again").stdout == "again"
 
 
-def test_image_with_broken_sleep(fresh: Fresh, node: Node) -> None:
-    """Then there is nothing to be had from it, and the error says where to look."""
-    with ContainerExecutor(node, BOX) as container:
-        api = container.engine.api
-        container.run("rm /bin/sleep; printf 'no program' >/bin/sleep; chmod 755 /bin/sleep")
-        api.commit(container.name, "lisa_container/broken", "latest")
-    try:
-        broken = fresh(image="lisa_container/broken")
-        eventually(lambda: not broken.is_running)
-        with pytest.raises(ContainerDiedError, match=r"exit code \d+.*logs"):
-            broken.run("true")
-    except ContainerDiedError:
-        pass  # it may die while it starts
-    finally:
-        api.remove_image("lisa_container/broken", force=True)
-
-
-# --- what can be done with it -------------------------------------------------------------------
+# --- methods ------------------------------------------------------------------------------------
 
 
 def test_restart(fresh: Fresh) -> None:
@@ -282,12 +266,10 @@ def test_keep(node: Node, machine: SandboxNode) -> None:
     try:
         assert container.is_running
         assert container.run("cat /root/evidence").stdout == "found"
-        key = "ssh -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null"
-        key += f" -i {machine.private_key_file}"
         assert container.enter_command.startswith("ssh -t -p 22 ")
-        command = container.enter_command.replace("ssh", key, 1)
+        command = shlex.split(container.enter_command)
         master, slave = pty.openpty()
-        entered = subprocess.Popen(command.split(), stdin=slave, stdout=slave, stderr=slave)
+        entered = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave)
         os.close(slave)
         os.write(master, b"cat /root/evid*; exit\n")
         assert entered.wait(20) == 0
@@ -309,7 +291,7 @@ def test_keep(node: Node, machine: SandboxNode) -> None:
 def test_end_of_the_process(
     machine: SandboxNode, box: ContainerExecutor, how: str, exit_code: int
 ) -> None:
-    """Whoever forgets to stop a container leaves none behind, unless killed outright."""
+    """A process that does not stop its container leaves none behind, unless it is killed."""
     script = Path(__file__).with_name("exit_script.py")
     words = [machine.address, str(machine.port), machine.username, str(machine.private_key_file)]
     process = subprocess.Popen(

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import Place, contained, docker_archive, extract_contained, member, sha, tar, tree
-from helpers import MORE_PACKAGES
 
 from lisa_container.errors import ExtractDeniedError
 from lisa_container.images import (
@@ -24,8 +22,19 @@ from lisa_container.images import (
     image_from_layers,
 )
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+from tests.support.archives import (
+    Place,
+    contained,
+    docker_archive,
+    extract_contained,
+    member,
+    sha,
+    tar,
+    tree,
+)
+from tests.support.engines import MORE_PACKAGES
 
-pytest_plugins = ["archives"]
+pytest_plugins = ["tests.support.archives"]
 
 # What the engine puts into every container it creates.
 OF_ENGINE = {".dockerenv", "dev", "etc", "proc", "sys"}

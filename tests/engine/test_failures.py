@@ -5,13 +5,12 @@ They have a node of their own, and mend what they break. The tests of other file
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from boxes import eventually, make_image, processes
-from conftest import BUSYBOX, connect_as, disconnect
 from lisa.node import Node
 
 from lisa_container import (
@@ -24,9 +23,13 @@ from lisa_container import (
     RunningCommand,
     SshLostError,
 )
+from lisa_container.container.paths import archive_chunks
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+from tests.support.boxes import make_image, processes
+from tests.support.nodes import BUSYBOX, connect_as, disconnect
+from tests.support.waiting import eventually
 
-pytest_plugins = ["boxes"]
+pytest_plugins = ["tests.support.boxes"]
 
 BOX = ContainerTestConfig(image=BUSYBOX)
 
@@ -67,6 +70,23 @@ def test_engine_is_killed(own_machine: SandboxNode, own_box: ContainerExecutor) 
         _check_killed(own_machine, own_box, running)
     finally:
         own_machine.run(START_ENGINE)
+
+
+def test_engine_is_killed_while_it_sends_files(
+    own_machine: SandboxNode, own_box: ContainerExecutor
+) -> None:
+    # Random, because the end of an archive is zeros.
+    own_box.run("dd if=/dev/urandom of=/big bs=1M count=32", expected_exit_code=0)
+    chunks = archive_chunks(own_box.engine, own_box.name, "/big")
+    with contextlib.closing(chunks):
+        next(chunks)
+        own_machine.run("kill -9 $(pidof dockerd)")
+        try:
+            with pytest.raises(EngineError, match="ended before the archive did"):
+                for _ in chunks:
+                    pass
+        finally:
+            own_machine.run(START_ENGINE)
 
 
 def _check_killed(
@@ -120,7 +140,7 @@ def test_ssh_drops(own_machine: SandboxNode, own_node: Node, own_box: ContainerE
 
 
 def test_network_is_cut(own_machine: SandboxNode, own_box: ContainerExecutor) -> None:
-    """Nobody says that the connection is gone: a timeout must hold all the same."""
+    """A time limit holds even if the loss of the connection is not reported."""
     running = own_box.run_async("echo begun; sleep 1405")
     eventually(lambda: running._stdout.kept)
     own_machine.run("iptables -I INPUT -p tcp --dport 22 -j DROP")
@@ -138,7 +158,7 @@ def test_network_is_cut(own_machine: SandboxNode, own_box: ContainerExecutor) ->
 
 @pytest.mark.parametrize("image", [BUSYBOX, "no-shell"])
 def test_timeout_without_sudo(own_machine: SandboxNode, image: str) -> None:
-    """Who is only in the docker group can kill nothing on the node, but in the container all."""
+    """A docker-group user can kill all processes in the container, but none on the node."""
     own_machine.run(f"gpasswd -d {own_machine.username} sudo; rm -f /etc/sudoers.d/*", check=False)
     node = connect_as(own_machine, "sudo")
     try:
@@ -148,7 +168,7 @@ def test_timeout_without_sudo(own_machine: SandboxNode, image: str) -> None:
         with ContainerExecutor(node, ContainerTestConfig(image=image, read_only=True)) as container:
             with pytest.raises(CommandTimeoutError, match="was killed"):
                 words = ["xargs", "-n1", "-P3", "sleep"]
-                container.run(words, stdin="1406 1406 1406", timeout=0.5)
+                container.run(words, stdin="1406 1406 1406", timeout=1)
             assert processes(own_machine, "1406") == []
             assert container.run(["cat"], stdin="usable").stdout == "usable"
     finally:

@@ -6,15 +6,20 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from conftest import BUSYBOX
-from helpers import eventually, sshd_pids
+import pytest
 from lisa.node import Node
 
 from lisa_container import ContainerExecutor, ContainerTestConfig, start_all, stop_all
 from lisa_container.engine.ssh import transport_of
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.engines import sshd_pids
+from tests.support.nodes import BUSYBOX
+from tests.support.soak import amount
+from tests.support.waiting import eventually
 
-COUNT = 500
+pytestmark = pytest.mark.own_node
+
+COUNT = amount(500, 60)
 THREADS = 16
 # Streams that are kept for later requests: as many as are idle at a time.
 KEPT = 10
@@ -31,6 +36,7 @@ def state(node: Node, machine: SandboxNode) -> dict[str, int]:
     }
 
 
+@pytest.mark.soak
 def test_hundreds(root_node: Node, machine: SandboxNode) -> None:
     # No network of their own: that makes them twice as quick, and is not what is tried here.
     config = ContainerTestConfig(image=BUSYBOX, network_mode="none")

@@ -6,7 +6,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import connect_as, disconnect
 from lisa.node import Node
 
 from lisa_container import ConfigError, ContainerExecutor, ContainerTestConfig, DockerAdvanced
@@ -14,6 +13,7 @@ from lisa_container.engine.client import Engine
 from lisa_container.errors import ImageArchiveError
 from lisa_container.images import LayeredImage, LayerEntry, ensure_image, image_from_layers
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import connect_as, disconnect
 
 
 def image_of(machine: SandboxNode, what: str) -> LayeredImage:

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from boxes import eventually, make_image
-from conftest import BUSYBOX
 from lisa.node import Node
 
 from lisa_container import (
@@ -18,8 +16,11 @@ from lisa_container import (
 )
 from lisa_container.engine.client import Engine
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.boxes import make_image
+from tests.support.nodes import BUSYBOX
+from tests.support.waiting import eventually
 
-pytest_plugins = ["boxes"]
+pytest_plugins = ["tests.support.boxes"]
 
 BOX = ContainerTestConfig(image=BUSYBOX)
 

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from conftest import BUSYBOX
 from lisa.node import Node
 from lisa.tools import Cat, Chmod, Echo, Ls, Mkdir, Rm, Uname
 from lisa.util import LisaException
 
 from lisa_container import ContainerExecutor, ContainerNode, ContainerTestConfig
+from lisa_container.docker_advanced import DockerAdvanced
+from lisa_container.engine.script import run_script
+from lisa_container.errors import ConfigError
+from tests.support.nodes import BUSYBOX
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +79,21 @@ def test_nohup(either: Node) -> None:
     either.shell.remove(PurePosixPath(name))
 
 
+def test_no_engine_inside(inside: ContainerNode) -> None:
+    """A container cannot have containers: the error names the node that can."""
+    config = ContainerTestConfig(image=BUSYBOX)
+    for use in (
+        lambda: ContainerExecutor(inside, config).start(),
+        lambda: inside.tools[DockerAdvanced],
+        lambda: run_script(inside, "true"),
+    ):
+        with pytest.raises(ConfigError, match=f"'{inside.name}' .* 'host', or 'node.parent'"):
+            use()
+    assert inside.parent is not None
+    with ContainerExecutor(inside.parent, config) as beside:
+        assert beside.run("echo beside").stdout == "beside"
+
+
 def test_shell(either: Node, tmp_path: Path) -> None:
     """Every operation of LISA's shells."""
     shell = either.shell
@@ -123,13 +141,78 @@ def test_what_only_a_container_has(inside: ContainerNode, node: Node) -> None:
     assert inside.test_connection()
     with pytest.raises(FileNotFoundError):
         inside.shell.stat(PurePosixPath("/none"))
-    result = inside.execute("echo out; echo err >&2", shell=True)
+    result = inside.executor.run("echo out; echo err >&2")
     assert (result.stdout, result.stderr) == ("out", "err")
     inside.execute("sleep 1002 >/dev/null 2>&1 &", shell=True)
     inside.execute("touch /kept", expected_exit_code=0)
     inside.reboot()
     assert "sleep 1002" not in inside.execute("ps").stdout
     inside.execute("test -e /kept", expected_exit_code=0)
+
+
+SAME = {
+    "streams": "for i in 1 2 3; do echo out $i; echo err $i >&2; done",
+    "terminal": "for fd in 0 1 2; do test -t $fd && echo $fd; done; : </dev/tty && echo $TERM",
+    "size": "stty size",
+    "foreground": "read -r x </proc/$$/stat; set -- ${x##*) }; echo $(($3 == $$)) $(($6 == $$))",
+    "settings": "stty -a | tr ' ' '\\n' | grep -xE -e '-?(echo|icanon|onlcr|icrnl|isig|opost)' | sort",
+    "bytes": "printf 'a\\tb\\n\\nno end'; printf '\\303\\274'",
+    "exit code": "echo said; exit 7",
+    "user": 'test "$USER $LOGNAME" = "$(id -un) $(id -un)"; echo $?',
+    "shell": 'test "$SHELL" = "$(grep "^$USER:" /etc/passwd | cut -d: -f7)"; echo $?',
+    "home": 'test "$HOME" = "$(grep "^$USER:" /etc/passwd | cut -d: -f6)"; echo $?',
+    "child": "sleep 3 & echo begun",
+}
+
+
+@pytest.mark.parametrize("sudo", [False, True])
+def test_same_as_over_ssh(node: Node, inside: ContainerNode, sudo: bool) -> None:
+    """What a command of LISA's sees and gives is the same, byte for byte."""
+    for name, script in SAME.items():
+        theirs, ours = (each.execute(script, shell=True, sudo=sudo) for each in (node, inside))
+        assert (ours.stdout, ours.stderr, ours.exit_code) == (
+            theirs.stdout,
+            theirs.stderr,
+            theirs.exit_code,
+        ), name
+    assert "\r\n" in inside.execute(SAME["streams"], shell=True).stdout
+
+
+@pytest.mark.parametrize("nohup", [False, True])
+def test_children_over_ssh(either: Node, nohup: bool) -> None:
+    """What a command leaves in its process group ends with it, except with nohup."""
+    command = "sh -c 'sleep 291 & echo $! >/tmp/child; sleep 0.3'"
+    either.execute(command, nohup=nohup, expected_exit_code=0)
+    time.sleep(0.3)
+    alive = either.execute("kill -0 $(cat /tmp/child)", shell=True).exit_code == 0
+    either.execute("kill $(cat /tmp/child); rm /tmp/child", shell=True)
+    assert alive is nohup
+
+
+def test_echo_of_input(node: Node, inside: ContainerNode) -> None:
+    outputs = []
+    for each in (node, inside):
+        process = each.execute_async("echo ready; read line; echo got $line", shell=True)
+        process.wait_output("ready", timeout=10, interval=0.1)
+        process.input("some thing\n")
+        outputs.append(process.wait_result(timeout=10).stdout)
+    assert outputs[0] == outputs[1] == "ready\r\nsome thing\r\ngot some thing"
+
+
+def test_changed_terminal(inside: ContainerNode) -> None:
+    """A command that changes its terminal does not change that of the next command."""
+    before = inside.execute("stty -a").stdout
+    for change in ("raw", "-echo", "-onlcr", "-icanon"):
+        inside.execute(f"stty {change}", expected_exit_code=0)
+        assert inside.execute("stty -a").stdout == before
+
+
+def test_interrupt_key(either: Node) -> None:
+    process = either.execute_async("echo begun; sleep 1003; echo never", shell=True)
+    process.wait_output("begun", timeout=10, interval=0.1)
+    process.input("\x03")
+    assert "never" not in process.wait_result(timeout=10).stdout
+    assert either.execute("echo next").stdout == "next"
 
 
 def test_closed_as_lisa_does_after_each_case(inside: ContainerNode, node: Node) -> None:

@@ -10,19 +10,24 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BUSYBOX
-from helpers import container_of, engine_of, eventually
 from lisa.node import Node, local_node_connect
-from plans import run_sample
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
-from lisa_container.config import BuildSpec
+from lisa_container.config import BuildSpec, ContainerSettings
+from lisa_container.config.current import use_settings
+from lisa_container.container.enter import write_script
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
+from lisa_container.engine.found import engines_here
+from lisa_container.engine.service import start_engine
 from lisa_container.errors import EngineNotFoundError
 from lisa_container.images import build_image, ship
 from lisa_container.platforms.sandbox import SandboxConfig
 from lisa_container.platforms.sandbox.rootfs import provide
+from tests.support.engines import container_of, engine_of
+from tests.support.nodes import BUSYBOX
+from tests.support.plans import run_sample
+from tests.support.waiting import eventually
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -83,6 +88,22 @@ def test_executor(local: Node) -> None:
         assert container.run("cat", stdin=b"hello").stdout_bytes == b"hello"
 
 
+def test_enter(local: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Both ways name the socket: another shell may have no DOCKER_HOST."""
+    config = ContainerTestConfig(image=BUSYBOX, network_mode="none", hostname="inside")
+    with ContainerExecutor(local, config) as container:
+        write_script(container.engine, container.name, tmp_path / "enter.sh")
+        monkeypatch.delenv("DOCKER_HOST")
+        for command in (
+            str(tmp_path / "enter.sh"),
+            container.enter_command.replace(" -it ", " -i "),
+        ):
+            done = subprocess.run(
+                command, shell=True, input="hostname", capture_output=True, text=True, timeout=60
+            )
+            assert done.stdout == "inside\n", done.stderr
+
+
 def test_images(local: Node) -> None:
     """Built, and shipped from this machine's engine to itself under another name."""
     engine = Engine.of(local)
@@ -117,9 +138,51 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
         Engine(local_node_connect())
 
 
+def test_never_started_unasked(
+    own_engine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An engine runs here, but elsewhere: it is named, and no second one is started beside it."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/usual.sock")
+    before = engines_here()
+    (ours,) = [x for x in before if str(own_engine) in x.sockets]
+    for ask in (
+        lambda node: ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)).start(),
+        lambda node: node.tools[DockerAdvanced],
+        lambda node: start_engine(node),
+    ):
+        node = local_node_connect()
+        with pytest.raises(EngineNotFoundError) as caught:
+            ask(node)
+        said = str(caught.value).splitlines()[0]
+        assert f"'dockerd' (pid {ours.pid}) runs and listens at {own_engine}" in said
+        assert f"{tmp_path}/usual.sock" in said and "No such file" in said
+        node.close()
+    assert engines_here() == before
+    monkeypatch.setattr("lisa_container.engine.dial.local.engines_here", list)
+    with pytest.raises(EngineNotFoundError, match="only if asked: .*--start-engine"):
+        Engine(local_node_connect())
+
+
+def test_start_that_was_asked_for(
+    own_engine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Also then no second engine is started beside one that listens elsewhere."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/usual.sock")
+    before = engines_here()
+    use_settings(ContainerSettings(start_engine=True))
+    try:
+        with pytest.raises(EngineNotFoundError, match="a second one would harm it: 'dockerd'"):
+            start_engine(local_node_connect())
+    finally:
+        use_settings(ContainerSettings())
+    assert engines_here() == before
+
+
 def test_docker_host_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://198.51.100.1:2375")
-    with pytest.raises(EngineNotFoundError, match="unix socket only.*use a remote node"):
+    with pytest.raises(
+        EngineNotFoundError, match="only reached through a unix socket.*use a remote node"
+    ):
         Engine(local_node_connect())
 
 

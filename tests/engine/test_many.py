@@ -7,8 +7,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from boxes import eventually
-from conftest import BUSYBOX
 from func_timeout import FunctionTimedOut, func_timeout
 from lisa.node import Node
 
@@ -19,8 +17,10 @@ from lisa_container import (
     start_all,
     stop_all,
 )
-from lisa_container.many import _remove_left_overs
+from lisa_container.container.parallel import _remove_left_overs
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import BUSYBOX
+from tests.support.waiting import eventually
 
 BOX = ContainerTestConfig(image=BUSYBOX, network_mode="none")
 
@@ -118,14 +118,14 @@ def test_all_reasons(node: Node) -> None:
 
 
 def test_interrupted(node: Node, machine: SandboxNode) -> None:
-    """As LISA ends a case whose time is up: by an exception in its thread."""
+    """An exception in the waiting thread, as by LISA's case timeout, removes all containers."""
     wanted = boxes(node, 60)
     with pytest.raises(FunctionTimedOut):
         func_timeout(1.5, start_all, (wanted,))
 
     def is_over() -> bool:
-        crew = [each for each in threading.enumerate() if each.name == "crew"]
-        return not crew and not present(machine) and not any(each.is_started for each in wanted)
+        workers = [each for each in threading.enumerate() if each.name == "containers"]
+        return not workers and not present(machine) and not any(each.is_started for each in wanted)
 
     assert eventually(is_over, 120)
 

@@ -1,4 +1,4 @@
-"""A container as a node of LISA: its life, its processes, what LISA's own code does with it."""
+"""Test a container as a LISA node: its life, its processes, and LISA's own code on it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Callable
 
 import pytest
-from boxes import eventually, processes
-from conftest import BUSYBOX
 from lisa import schema
 from lisa.executable import CustomScript, CustomScriptBuilder
 from lisa.node import Node
@@ -23,10 +21,13 @@ from lisa.util.logger import get_logger
 
 from lisa_container import ContainerExecutor, ContainerNode, ContainerTestConfig
 from lisa_container.errors import CommandNotStartedError, ConfigError
-from lisa_container.node import ContainerNodeSchema
+from lisa_container.guest import ContainerGuestSchema
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.boxes import processes
+from tests.support.nodes import BUSYBOX
+from tests.support.waiting import eventually
 
-pytest_plugins = ["boxes"]
+pytest_plugins = ["tests.support.boxes"]
 
 Fresh = Callable[..., ContainerExecutor]
 
@@ -37,9 +38,9 @@ def inside(box: ContainerExecutor) -> ContainerNode:
 
 
 @pytest.fixture(scope="module")
-def debian(node: Node) -> Iterator[ContainerNode]:
-    """A distribution, made on the node; that takes a while, but only once."""
-    with ContainerExecutor(node, ContainerTestConfig(image="lisa_container/debian")) as container:
+def debian(node: Node, debian_image: str) -> Iterator[ContainerNode]:
+    """Yield the node of a container with a distribution."""
+    with ContainerExecutor(node, ContainerTestConfig(image=debian_image)) as container:
         yield container.node
 
 
@@ -47,7 +48,7 @@ def debian(node: Node) -> Iterator[ContainerNode]:
 
 
 def test_user_and_sudo(fresh: Fresh) -> None:
-    """sudo needs none in the image, and no right of the container's user."""
+    """`sudo=True` needs neither sudo in the image nor a permission of the container's user."""
     container = fresh(user="nobody").node
     assert container.support_sudo
     assert container.execute("id -un").stdout == "nobody"
@@ -67,26 +68,18 @@ def test_exit_codes(inside: ContainerNode) -> None:
         inside.execute("pwd", cwd=PurePosixPath("/not/there"))
 
 
-def test_output_is_apart_or_merged(node: Node, inside: ContainerNode) -> None:
-    """For a guest of a runbook stderr is within stdout, as on any remote node of LISA."""
-    command = "echo out; echo err >&2"
-    apart = inside.execute(command, shell=True)
-    assert (apart.stdout, apart.stderr) == ("out", "err")
-    guest = guest_of(node, image=BUSYBOX)
+def test_streams_of_a_guest(node: Node) -> None:
+    """A guest keeps stderr apart, without a terminal, if the runbook says so."""
+    guest = guest_of(node, image=BUSYBOX, merge_stderr=False)
     try:
-        merged = guest.execute(command, shell=True)
-        remote = node.execute(command, shell=True)
-        assert (merged.stdout.split(), merged.stderr) == (remote.stdout.split(), remote.stderr)
-        assert merged.stdout.split() == ["out", "err"]
-        many = "for i in 1 2 3 4 5 6 7 8 9; do echo o$i; echo e$i >&2; done"
-        lines = guest.execute(f"{many}; {many}; {many}", shell=True).stdout.split()
-        assert lines == [f"{kind}{i}" for _ in range(3) for i in range(1, 10) for kind in "oe"]
+        result = guest.execute("echo out; echo err >&2; echo $USER; test -t 1", shell=True)
+        assert (result.stdout, result.stderr, result.exit_code) == ("out\nroot", "err", 1)
     finally:
         guest.cleanup()
 
 
 def test_text_in_pieces(inside: ContainerNode) -> None:
-    """A character may come in two pieces."""
+    """A character that arrives in two pieces is decoded correctly."""
     process = inside.execute_async(
         "printf '\\303'; sleep 0.3; printf '\\274\\n'; sleep 1", shell=True
     )
@@ -114,8 +107,10 @@ def test_kill_of_a_process(inside: ContainerNode, machine: SandboxNode) -> None:
 
 
 def test_close_ends_what_runs(fresh: Fresh, machine: SandboxNode) -> None:
-    """As a closed SSH connection does; LISA closes its nodes after each case. What was started with
-    nohup stays, and the container can be used again."""
+    """`close` ends commands like a closed SSH connection, except those started with nohup.
+
+    LISA closes its nodes after each case; the container can be used again.
+    """
     container = fresh().node
     container.execute_async("sleep 1504")
     container.execute_async("trap 'echo >/hung; exit' HUP; while :; do sleep 0.1; done", shell=True)
@@ -144,7 +139,7 @@ def test_working_path(inside: ContainerNode) -> None:
 
 
 def test_custom_script(inside: ContainerNode, tmp_path: Path) -> None:
-    """LISA's own way to bring a script onto a node."""
+    """LISA's `CustomScript` works in a container."""
     (tmp_path / "script.sh").write_text("#!/bin/sh\necho script $1 of $(pwd)\n")
     builder = CustomScriptBuilder(tmp_path, ["script.sh"])
     script: CustomScript = inside.tools[builder]
@@ -177,7 +172,7 @@ def test_packages(debian: ContainerNode) -> None:
 
 
 def test_stock_suite(debian: ContainerNode) -> None:
-    """A suite of LISA's own, as it is: it installs a package and works with it."""
+    """An unmodified suite of LISA installs a package and uses it."""
     from lisa.microsoft.testsuites.security.openssl import OpenSSLTestSuite
 
     suite = OpenSSLTestSuite.__wrapped__.__new__(OpenSSLTestSuite.__wrapped__)
@@ -193,7 +188,7 @@ def test_information(debian: ContainerNode, node: Node) -> None:
 
 
 def test_kernel_errors_are_found(fresh: Fresh, node: Node) -> None:
-    """There is one kernel: what the node reports, a privileged container on it does."""
+    """A privileged container reports the kernel errors of its node."""
     found = [
         each.tools[Dmesg].check_kernel_errors(force_run=True, throw_error=False).splitlines()
         for each in (node, fresh(privileged=True).node)
@@ -201,17 +196,17 @@ def test_kernel_errors_are_found(fresh: Fresh, node: Node) -> None:
     assert found[0] == found[1][: len(found[0])]
 
 
-# --- its life -----------------------------------------------------------------------------------
+# --- life ---------------------------------------------------------------------------------------
 
 
 def guest_of(node: Node, **fields: Any) -> ContainerNode:
-    """A guest as LISA makes it of a runbook: by its schema, and by Node.create."""
+    """Return a guest that is made as LISA makes it: from its schema, by `Node.create`."""
     platform = schema.load_by_type(
         schema.Platform,
         {"type": "ready", "guest_enabled": True, "guests": [{"type": "container", **fields}]},
     )
     runbook = platform.guests[0]
-    assert isinstance(runbook, ContainerNodeSchema)
+    assert isinstance(runbook, ContainerGuestSchema)
     guest = Node.create(index=0, runbook=runbook, logger_name="g", parent=node)
     assert isinstance(guest, ContainerNode)
     return guest
@@ -238,7 +233,7 @@ def test_guest_of_a_runbook(node: Node, machine: SandboxNode) -> None:
 
 
 def test_guests_by_the_platform(node: Node) -> None:
-    """LISA's own path from the platform's runbook to the guests of a node."""
+    """LISA creates the guests of a node from the platform's runbook."""
     from lisa.platform_ import Platform
     from lisa.sut_orchestrator.ready import ReadyPlatform
 
@@ -279,10 +274,10 @@ def test_wrong_runbook(node: Node, fields: dict[str, Any], says: str) -> None:
 
 
 def test_schema_makes_no_noise() -> None:
-    """dataclasses-json warns of each field whose type it does not understand."""
+    """dataclasses-json, which warns of field types that it does not know, gives no warning."""
     code = (
         "import warnings; warnings.simplefilter('error', RuntimeWarning);"
-        "from lisa import schema; from lisa_container.node import ContainerNodeSchema as S;"
+        "from lisa import schema; from lisa_container.guest import ContainerGuestSchema as S;"
         "from lisa_container import ContainerTestConfig as C;"
         "config = C(image='debian:12', cpus=2, pids_limit=9, ulimits={'nofile': 5}, devices=['/dev/null']);"
         "found = schema.load_by_type(S, {'name': 'x', **config.to_dict()});"

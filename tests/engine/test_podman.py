@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BUSYBOX, connect_as, disconnect
-from helpers import MORE_PACKAGES, eventually
 from lisa.node import Node
-from plans import run_sample
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
-from lisa_container.capture.evidence import (
-    begin_of,
-    default_noise_rules,
-    find_changes,
-    take_state,
-)
-from lisa_container.command import CommandResult
 from lisa_container.config.privileges import CAPABILITIES
+from lisa_container.container.result import CommandResult
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
 from lisa_container.engine.lease.report import list_resources
@@ -31,9 +23,19 @@ from lisa_container.errors import (
     ImageNotFoundError,
     NameTakenError,
 )
+from lisa_container.evidence import (
+    begin_of,
+    default_noise_rules,
+    find_changes,
+    take_state,
+)
 from lisa_container.images import LayerEntry, image_from_layers, ship
 from lisa_container.install import Tool, remove_layers
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+from tests.support.engines import MORE_PACKAGES
+from tests.support.nodes import BUSYBOX, connect_as, disconnect
+from tests.support.plans import run_sample
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,24 @@ def test_out_of_memory(podman: DockerAdvanced) -> None:
     assert result.exit_code == 137
 
 
+def test_out_of_memory_while_it_runs(podman_node: Node) -> None:
+    """The engine sends no event `oom`; the counters of the control group tell."""
+    config = ContainerTestConfig(image=BUSYBOX, memory="16m")
+    with ContainerExecutor(podman_node, config) as container:
+        for command, code, stdin in (
+            ("exec tail /dev/zero", 137, None),
+            (["tail", "/dev/zero"], 137, None),
+            ("tail /dev/zero; exit 2", 2, None),
+            ("tail /dev/zero; true", 0, None),
+            ("tail /dev/zero; true", 0, io.BytesIO(b"")),
+        ):
+            result = container.run(command, stdin=stdin)
+            assert (result.exit_code, result.oom_killed) == (code, True), command
+            for killer in (None, io.BytesIO(b"")):
+                killed = container.run("kill -9 $$", stdin=killer)
+                assert (killed.exit_code, killed.oom_killed) == (137, False)
+
+
 def test_errors(podman: DockerAdvanced) -> None:
     container = podman.create_container(BUSYBOX, "true", name="taken")
     try:
@@ -156,6 +176,12 @@ def test_executor(podman: DockerAdvanced, podman_node: Node) -> None:
     with ContainerExecutor(podman_node, ContainerTestConfig(image=BUSYBOX)) as container:
         result = container.run("echo out; echo err >&2; exit 3")
         assert (result.stdout, result.stderr, result.exit_code) == ("out", "err", 3)
+        # LISA's commands have a terminal, from a resident shell or from the engine's exec.
+        script = "test -t 0 && echo on; echo $TERM $USER; : </dev/tty && exit 3"
+        for _ in range(2):
+            inside = container.node.execute(script, shell=True)
+            assert (inside.stdout, inside.exit_code) == ("on\r\nvt100 root", 3)
+            container._sessions._unable.add(("", True))  # type: ignore[union-attr]
 
 
 def test_image_of_layers(
@@ -260,3 +286,16 @@ def test_image_of_the_root(podman: DockerAdvanced, podman_node: Node) -> None:
     labels = podman.engine.api.inspect_image(image)["Config"]["Labels"]
     assert labels["lisa_container.lease"] == podman.labels["lisa_container.lease"]
     podman.remove_image(image, force=True)
+
+
+def test_own_process(podman: DockerAdvanced, podman_node: Node) -> None:
+    """The first process is the config's own, is awaited, and ends by its own signal."""
+    script = "trap 'exit 3' TERM; touch /up; while :; do sleep 0.1; done"
+    config = ContainerTestConfig(image=BUSYBOX, command=["sh", "-c", script], ready="test -e /up")
+    with ContainerExecutor(podman_node, config) as container:
+        assert container.run("tr '\\0' ' ' </proc/1/cmdline").stdout.startswith("sh -c trap")
+        before = container.inspect()["State"]["StartedAt"]
+        container.run("rm /up")
+        container.restart()
+        assert container.run("ls /up").exit_code == 0
+        assert container.inspect()["State"]["StartedAt"] != before

@@ -8,17 +8,18 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from conftest import BUSYBOX
-from helpers import engine_of, eventually
 from lisa.node import Node
 
 from lisa_container.config import ContainerTestConfig
 from lisa_container.config.privileges import CAPABILITIES
+from lisa_container.container.options import create_body
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
-from lisa_container.engine.options import create_body
 from lisa_container.errors import EngineError
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.engines import engine_of
+from tests.support.nodes import BUSYBOX
+from tests.support.waiting import eventually
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_note_is_logged_once(node: Node) -> None:
     finally:
         node.log.removeHandler(handler)
     (line,) = lines
-    assert f"lack {missing}: its engine does not have them to give" in line
+    assert f"lack {missing}, which its engine does not have" in line
 
 
 def test_parallel_first_use(node: Node) -> None:

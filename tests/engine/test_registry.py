@@ -9,10 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import BUSYBOX, connect_as, disconnect
-from helpers import MORE_PACKAGES
 from lisa.node import Node
-from registries import AUTH, give_accounts, serve_registry
 
 from lisa_container.config import ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
@@ -28,6 +25,9 @@ from lisa_container.errors import (
 )
 from lisa_container.images import ensure_image
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+from tests.support.engines import MORE_PACKAGES
+from tests.support.nodes import BUSYBOX, connect_as, disconnect
+from tests.support.registries import AUTH, give_accounts, serve_registry
 
 OPEN, CLOSED, SILENT = "127.0.0.1:5000", "127.0.0.1:5001", "127.0.0.1:5002"
 USER, PASSWORD = "reader", "pass word's $HOME"

@@ -1,4 +1,4 @@
-"""Resident shells: what goes through them whole, what breaks them, and what they leave open."""
+"""Test resident shells: complete output, broken shells, and processes that commands leave."""
 
 from __future__ import annotations
 
@@ -14,24 +14,28 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from boxes import eventually
-from conftest import BUSYBOX
-from helpers import cut_connections, sshd_pids
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from lisa.node import Node
 
 from lisa_container import (
+    CommandNotStartedError,
     CommandTimeoutError,
+    ConfigError,
     ContainerDiedError,
     ContainerExecutor,
     ContainerTestConfig,
     EngineError,
 )
-from lisa_container.output import TAIL
+from lisa_container.container.output import TAIL
+from lisa_container.container.session.command import SessionCommand
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.engines import cut_connections, sshd_pids
+from tests.support.nodes import BUSYBOX
+from tests.support.soak import amount, dice
+from tests.support.waiting import eventually
 
-pytest_plugins = ["boxes"]
+pytest_plugins = ["tests.support.boxes"]
 
 MIB = 1 << 20
 
@@ -40,7 +44,7 @@ MIB = 1 << 20
 
 
 def _memory() -> int:
-    """Resident bytes of this process."""
+    """Return the resident memory of this process, in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -100,7 +104,7 @@ def test_file_that_cannot_be_written(box: ContainerExecutor) -> None:
 
 
 def test_output_that_looks_like_a_mark(box: ContainerExecutor) -> None:
-    """Marks begin with this byte; it must neither be held back nor mistaken."""
+    """The first byte of a mark in an output is neither held back nor taken for a mark."""
     assert box.run("printf '\\036'").stdout_bytes == b"\x1e"
     seen: list[bytes] = []
     running = box.run_async("printf 'a\\036b'; sleep 60", on_stdout=seen.append)
@@ -128,7 +132,7 @@ def test_stdin_short_and_long(box: ContainerExecutor, size: int) -> None:
 
 def test_short_stdin_and_a_deadline(box: ContainerExecutor) -> None:
     with pytest.raises(CommandTimeoutError, match="was killed"):
-        box.run("cat; sleep 104", stdin=b"abc", timeout=0.5)
+        box.run("cat; sleep 104", stdin=b"abc", timeout=1)
     assert "sleep 104" not in box.run(["ps", "-o", "args"]).stdout
 
 
@@ -151,7 +155,7 @@ def test_processes_left_are_reported(box: ContainerExecutor) -> None:
 
 
 def test_worker_stays_while_nothing_is_left(box: ContainerExecutor) -> None:
-    """What makes a trivial command quick; and no two commands share a process group."""
+    """A worker that stays makes trivial commands quick; no two commands share a process group."""
     group = ["cut", "-d", " ", "-f", "5", "/proc/self/stat"]
     box.run("true")
     first = box.run(group).stdout
@@ -168,17 +172,21 @@ def test_worker_stays_while_nothing_is_left(box: ContainerExecutor) -> None:
 def test_kernel_that_does_not_tell_its_newest_process(
     node: Node, machine: SandboxNode, words: str
 ) -> None:
-    """As gVisor, or lxcfs, which puts a file of its own there."""
+    """gVisor does not report it; lxcfs replaces the file."""
     machine.run(f"echo '{words}' >/root/loadavg")
     volumes = {"/root/loadavg": "/proc/loadavg:ro"}
-    with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX, volumes=volumes)) as container:
-        for _ in range(3):
-            assert container.run("cat /proc/loadavg").stdout == words
-            assert container.run("sleep 107 >/dev/null 2>&1 &", nohup=True).left_processes
+    config = ContainerTestConfig(image=BUSYBOX, volumes=volumes)
+    try:
+        with ContainerExecutor(node, config) as container:
+            for _ in range(3):
+                assert container.run("cat /proc/loadavg").stdout == words
+                assert container.run("sleep 107 >/dev/null 2>&1 &", nohup=True).left_processes
+    finally:
+        machine.run("rm /root/loadavg")
 
 
 def test_kill_that_comes_too_late(box: ContainerExecutor) -> None:
-    """The command ended by itself: neither its words nor its end are taken for the next one's."""
+    """Output and end of a command that ended by itself are not taken for the next command's."""
     ended = 0
     for round_ in range(60):
         begun = time.monotonic()
@@ -194,19 +202,19 @@ def test_kill_that_comes_too_late(box: ContainerExecutor) -> None:
 
 
 def test_processes_left_write_to_nobody(box: ContainerExecutor) -> None:
-    """What they still print belongs to no later command."""
+    """Output of processes that a command left goes to no later command."""
     assert box.run("(sleep 0.2; echo late; echo late >&2) &", nohup=True).left_processes
     for _ in range(10):
         result = box.run("sleep 0.05; echo x")
         assert (result.stdout, result.stderr) == ("x", "")
 
 
-# --- what breaks them ---------------------------------------------------------------------------
+# --- broken shells ------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def own(node: Node) -> Iterator[ContainerExecutor]:
-    """A container to break."""
+    """Yield a container that the test may break."""
     with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)) as container:
         yield container
 
@@ -228,7 +236,7 @@ def _break(how: str, machine: SandboxNode, box: ContainerExecutor) -> None:
     "how", ["lisa closes", "sshd dies", "shell dies", "restart", "restart behind our back"]
 )
 def test_broken_between_commands(own: ContainerExecutor, machine: SandboxNode, how: str) -> None:
-    """Nobody notices, and nothing runs twice."""
+    """A shell that breaks between commands causes no error, and nothing runs twice."""
     for number in range(1, 4):
         own.run("echo x >>/count", expected_exit_code=0)
         _break(how, machine, own)
@@ -237,14 +245,12 @@ def test_broken_between_commands(own: ContainerExecutor, machine: SandboxNode, h
 
 @pytest.mark.parametrize("how", ["lisa closes", "sshd dies"])
 def test_broken_under_commands(own: ContainerExecutor, machine: SandboxNode, how: str) -> None:
-    """What may have run is not run again: that is an error, which says so."""
-    seed = random.randrange(1 << 32)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
+    """A command that may have run is not run again; the error says that it may still run."""
+    chance = dice(f"broken by {how}")
     failures = 0
     for number in range(12):
         own.run("true")
-        breaker = threading.Timer(dice.random() * 0.3, _break, (how, machine, own))
+        breaker = threading.Timer(chance.random() * 0.3, _break, (how, machine, own))
         breaker.start()
         try:
             own.run(f"echo {number} >>/count; sleep 0.2")
@@ -269,11 +275,12 @@ def test_engine_is_told_from_container_and_node(
         running.wait(30)
 
 
-# --- very many ----------------------------------------------------------------------------------
+# --- many commands ------------------------------------------------------------------------------
 
 
-def test_ten_thousand_commands(own: ContainerExecutor, machine: SandboxNode) -> None:
-    """One session, every output checked; nothing grows on either side."""
+@pytest.mark.soak
+def test_thousands_of_commands(own: ContainerExecutor, machine: SandboxNode) -> None:
+    """One session runs thousands of commands; memory, files and processes do not grow."""
     user = own.host.connection_info["username"]
 
     def usage() -> list[int]:
@@ -287,32 +294,32 @@ def test_ten_thousand_commands(own: ContainerExecutor, machine: SandboxNode) -> 
     own.run("true")
     before, memory = usage(), _memory()
     wrong = []
-    for number in range(10_000):
+    for number in range(amount(10_000, 1_000)):
         result = own.run(f"echo {number}; echo e{number} >&2; exit {number % 100}")
         seen = (result.stdout_bytes, result.stderr_bytes, result.exit_code)
         if seen != (b"%d\n" % number, b"e%d\n" % number, number % 100):
             wrong.append((number, seen))
     assert wrong == []
     after = usage()
-    # A renewal of the lease begins meanwhile: a channel, and a process on the node.
+    # The renewal of the lease may begin meanwhile: one channel, and one process on the node.
     assert all(now <= then + 10 for now, then in zip(after, before)), (before, after)
     assert _memory() - memory < 30 * MIB
 
 
-# --- the same as docker exec --------------------------------------------------------------------
+# --- comparison with docker exec ----------------------------------------------------------------
 
 TEXT = st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]), max_size=40)
 NAMES = st.from_regex(r"\A[A-Za-z_][A-Za-z0-9_]{0,10}\Z").filter(lambda x: x not in {"PATH", "_"})
 ENVIRONMENTS = st.dictionaries(
     st.one_of(NAMES, st.sampled_from(["IFS", "A.B", "ü"])), TEXT, max_size=3
 )
-# Shows all that a command can see of what it was given, then what it was fed, byte by byte.
+# Prints everything that a command can see of its start, then its stdin byte by byte.
 SHOW = 'for x in "$@"; do printf "[%s]" "$x"; done; env; pwd; cat; printf "%s" "$1" >&2; exit $2'
 
 
 @pytest.fixture(scope="module")
 def by_cli(machine: SandboxNode) -> Callable[..., tuple[bytes, bytes, int]]:
-    """A command by `docker exec`."""
+    """Return a function that runs a command by `docker exec`."""
 
     def run(
         container: str, argv: list[str], environment: dict[str, str], cwd: str, stdin: bytes
@@ -328,14 +335,14 @@ def by_cli(machine: SandboxNode) -> Callable[..., tuple[bytes, bytes, int]]:
 
 
 def _sorted(output: bytes) -> list[bytes]:
-    """Variables come in any order."""
+    """Return the lines sorted, because the order of variables is undefined."""
     return sorted(output.split(b"\n"))
 
 
+@pytest.mark.soak
 @settings(
-    max_examples=60,
+    max_examples=amount(300, 20),
     deadline=None,
-    derandomize="LISA_CONTAINER_TEST_RANDOM" not in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
@@ -362,10 +369,10 @@ def test_as_docker_exec(
     assert _sorted(result.stdout_bytes) == _sorted(stdout)
 
 
+@pytest.mark.soak
 @settings(
-    max_examples=60,
+    max_examples=amount(300, 20),
     deadline=None,
-    derandomize="LISA_CONTAINER_TEST_RANDOM" not in os.environ,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
@@ -388,3 +395,76 @@ def test_any_bytes_as_docker_exec(
     assert (result.stdout_bytes, result.stderr_bytes) == (out, err)
     stdout, stderr, exit_code = by_cli(box.name, ["sh", "-c", text], {}, "/", b"")
     assert (stdout, stderr, exit_code) == (out, err, result.exit_code)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "break; echo after",
+        "continue; echo after",
+        "return 3; echo after",
+        "echo x \\",
+        "echo $LINENO",
+        "nosuchcmd",
+        "echo a; nosuchcmd; echo b",
+        "/bin/nosuch",
+        "/etc",
+        "cd /nosuch",
+        "exit abc",
+        "kill 999999",
+        "test 1 -eq x",
+        "echo x >/no/such",
+        "echo 'x",
+        "if",
+        "set -u; echo $NOTHING",
+        "echo ${NOTHING?missing}",
+        "set | grep -v ^PPID",
+        "env",
+        "echo $0 $#",
+        "trap",
+        "umask; pwd; echo $PWD-$OLDPWD",
+        "",
+        "#",
+        "\n\necho $LINENO\nnosuch",
+        ["env"],
+        ["sh", "-c", "env"],
+        ["env", "A=b", "env"],
+    ],
+)
+def test_surroundings_as_docker_exec(
+    box: ContainerExecutor,
+    by_cli: Callable[..., tuple[bytes, bytes, int]],
+    command: str | list[str],
+) -> None:
+    """A command does not see the resident shell's loop, lines, variables and functions."""
+    result = box.run(command)
+    argv = ["sh", "-c", command] if isinstance(command, str) else command
+    stdout, stderr, code = by_cli(box.name, argv, {}, "/", b"")
+    assert (_sorted(result.stdout_bytes), result.stderr_bytes, result.exit_code) == (
+        _sorted(stdout),
+        stderr,
+        code,
+    )
+
+
+def test_variables_that_no_shell_hands_on(node: Node) -> None:
+    environment = {"discovery.type": "single-node", "OPTIND": "7", "SHLVL": "5", "PWD": "/x"}
+    config = ContainerTestConfig(image=BUSYBOX, environment=environment)
+    with ContainerExecutor(node, config) as container:
+        lines = container.run(["env"]).stdout.splitlines()
+    assert {f"{name}={value}" for name, value in environment.items()} <= set(lines)
+
+
+def test_unknown_user_slows_no_other_command(own: ContainerExecutor) -> None:
+    with pytest.raises(CommandNotStartedError, match="nobodyhere"):
+        own.run("true", user="nobodyhere")
+    assert isinstance(own.run_async("true")._process, SessionCommand)
+    own.run("echo nobodyhere:x:77:77::/: >>/etc/passwd")
+    assert isinstance(own.run_async("true", user="nobodyhere")._process, SessionCommand)
+
+
+def test_bytes_that_the_engine_cannot_take_are_refused(box: ContainerExecutor) -> None:
+    word = os.fsdecode(b"caf\xe9")
+    assert box.run(["echo", word]).stdout_bytes == b"caf\xe9\n"
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        box.run(["echo", word], stdin=io.BytesIO(b""))

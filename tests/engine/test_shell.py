@@ -9,12 +9,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Callable
 
 import pytest
-from conftest import BUSYBOX
 from lisa.node import Node
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
+from tests.support.nodes import BUSYBOX
 
-pytest_plugins = ["boxes"]
+pytest_plugins = ["tests.support.boxes"]
 
 Act = Callable[[Any, PurePosixPath, Path], Any]
 

@@ -11,17 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import BUSYBOX, connect_as, disconnect
 from func_timeout import FunctionTimedOut, func_timeout
-from helpers import cut_connections, eventually
 from lisa.node import Node
 
 from lisa_container import ConfigError, ContainerExecutor, ContainerTestConfig
 from lisa_container.engine.client import Engine
 from lisa_container.errors import ImageArchiveError, ImageNameTakenError, ShipError
 from lisa_container.images import LayeredImage, LayerEntry, image_from_layers, ship
-from lisa_container.images.ship import send
+from lisa_container.images.send import send
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
+from tests.support.engines import cut_connections
+from tests.support.nodes import BUSYBOX, connect_as, disconnect
+from tests.support.waiting import eventually
 
 NAME = "tests/tool:1"
 MB = 1_000_000
@@ -116,7 +117,7 @@ def test_goes_with_the_run_or_stays(sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_a_name_that_is_taken(nodes: list[Node], sandbox: Sandbox) -> None:
-    """Nobody loses the name of an image, unless he says so; ours moves."""
+    """`ship` takes another image's name only with `keep`; a name of this run moves."""
     machine, node = sandbox.nodes[0], nodes[0]
     first, second = image_of(machine, b"first"), image_of(machine, b"second")
     ship(first, [node], name=NAME, keep=True)
@@ -214,7 +215,7 @@ def test_packed(nodes: list[Node], sandbox: Sandbox, tmp_path: Path) -> None:
 
 
 def test_interrupted(nodes: list[Node], sandbox: Sandbox) -> None:
-    """As LISA does with a case whose time is up: nothing is left, and nobody goes on."""
+    """An interrupt, as by LISA's case timeout, leaves nothing behind and stops all senders."""
     image = image_of(sandbox.nodes[0], os.urandom(30 * MB))
     seen: list[int] = []
 
@@ -250,14 +251,14 @@ def test_wrong_arguments(nodes: list[Node], tmp_path: Path) -> None:
         (image, {"source": nodes[0]}, "with the name of an image only"),
         (image, {"name": "Tool"}, "did you mean 'tool'"),
         (image, {"platform": "x"}, "platform"),
-        (3, {}, "what image_from_layers gave"),
+        (3, {}, "the result of image_from_layers"),
     ]
     for given, options, message in wrong:
         with pytest.raises(ConfigError, match=message):
             ship(given, nodes, **options)
     with pytest.raises(ConfigError, match="at least one node"):
         ship(image, [])
-    with pytest.raises(ImageArchiveError, match="not there"):
+    with pytest.raises(ImageArchiveError, match="does not exist"):
         ship(tmp_path / "none.tar", nodes)
     (tmp_path / "bad.tar").write_bytes(b"x" * 600)
     with pytest.raises(ImageArchiveError):

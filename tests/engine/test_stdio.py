@@ -8,22 +8,22 @@ from collections.abc import Iterator
 
 import pytest
 import requests
-from conftest import connect, disconnect
-from helpers import (
-    closed_sshd,
-    container_of,
-    cut_connections,
-    dial_stdios,
-    engine_of,
-    eventually,
-    sshd_pids,
-)
 from lisa.node import Node
 
 from lisa_container.engine.client import Engine
 from lisa_container.engine.dial.stdio import StdioDialer
 from lisa_container.errors import EngineNotFoundError
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.engines import (
+    closed_sshd,
+    container_of,
+    cut_connections,
+    dial_stdios,
+    engine_of,
+    sshd_pids,
+)
+from tests.support.nodes import connect, disconnect
+from tests.support.waiting import eventually
 
 PORT = 2222
 

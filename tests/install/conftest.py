@@ -8,21 +8,21 @@ from typing import Any, Callable
 
 import pytest
 from lisa.node import Node
-from shop import DEBIAN, PYTHON
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.install import Tool
+from tests.support.shop import PYTHON
 
 Make = Callable[..., ContainerExecutor]
 
 
 @pytest.fixture
-def make(node: Node) -> Iterator[Make]:
+def make(node: Node, debian_image: str) -> Iterator[Make]:
     """Makes containers of Debian, which go after the test."""
     with contextlib.ExitStack() as stack:
 
         def start(*tools: Tool, **config: Any) -> ContainerExecutor:
-            executor = ContainerExecutor(node, ContainerTestConfig(image=DEBIAN, **config))
+            executor = ContainerExecutor(node, ContainerTestConfig(image=debian_image, **config))
             if tools:
                 executor.install(*tools, cached=True)
             return stack.enter_context(executor)

@@ -7,10 +7,10 @@ import io
 import json
 import re
 import zipfile
+from pathlib import Path
 from typing import Any
 
 import pytest
-from shop import put
 
 from lisa_container import ContainerExecutor
 from lisa_container.install import (
@@ -22,6 +22,7 @@ from lisa_container.install import (
     ToolVersionError,
     installer,
 )
+from tests.support.shop import put
 
 # Each in a layer of its own, or with what it is used with.
 RPM = Tool("rpm", packages=["dnf", "zypper", "createrepo-c"])
@@ -56,7 +57,7 @@ chmod 755 %{{buildroot}}/usr/bin/{name}
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(installer, "_RESTS", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(installer, "_DELAYS", (0.1, 0.1, 0.1))
 
 
 def do(container: ContainerExecutor, command: str) -> str:
@@ -188,8 +189,16 @@ def test_gem(make: Any) -> None:
         install("nopinger")
 
 
+def take_place(container: ContainerExecutor, name: str) -> str:
+    """Make the folder at the fixed name of earlier versions, as another user of the container."""
+    path = f"/var/tmp/lisa_container_{name}"
+    do(container, f"install -d -m 777 -o 1000 {path}")
+    return path
+
+
 def test_go(make: Any) -> None:
     container = make(GO)
+    taken = take_place(container, "go")
     module, proxy = "example.org/pinger", "/proxy/example.org/pinger/@v"
     mod = f"module {module}\n\ngo 1.18\n"
     for version in ("v1.2.0", "v2.0.0-rc1"):
@@ -212,15 +221,18 @@ def test_go(make: Any) -> None:
     assert (found.version, found.command) == ("1.2.0", "/usr/local/bin/pinger")
     assert (found.origin, found.verified) == (module, "pinger v1.2.0")
     assert found.checksum.startswith("h1:")
+    assert f"\n{module}\n" in Path(found.log).read_text(), "words for the progress"
+    assert do(container, "ls -A /opt/lisa_container/go/*") == "bin", "no caches"
     with pytest.raises(ToolNotFoundError, match=r"v9.9.9"):
         install(module, "9.9.9")
     with pytest.raises(ToolNotFoundError, match="example.org/nopinger"):
         install("example.org/nopinger")
-    assert container.run("ls -A /var/tmp").stdout == ""
+    assert do(container, "find /var/tmp/* -user 1000 -empty") == taken
 
 
 def test_cargo(make: Any) -> None:
     container = make(CARGO)
+    taken = take_place(container, "cargo")
     manifest = '[package]\nname = "pinger"\nversion = "1.2.0"\nedition = "2021"\n'
     code = 'fn main() { println!("pinger {}", env!("CARGO_PKG_VERSION")); }\n'
     put(container, "/crates/pinger/Cargo.toml", manifest.encode())
@@ -240,8 +252,9 @@ def test_cargo(make: Any) -> None:
     assert (found.version, found.command) == ("1.2.0", "/usr/local/bin/pinger")
     assert found.verified == "pinger 1.2.0"
     assert found.origin.startswith("registry+")
+    assert ".cargo" not in do(container, "ls -A /opt/lisa_container/cargo/*").split()
     with pytest.raises(ToolNotFoundError, match="could not find `nopinger`"):
         install("nopinger")
     with pytest.raises(ToolNotFoundError, match="could not find `pinger`.* with version `=9`"):
         install("pinger", "9")
-    assert container.run("ls -A /var/tmp").stdout == ""
+    assert do(container, "find /var/tmp/* -user 1000 -empty") == taken

@@ -1,19 +1,23 @@
-"""What a node's package managers are told is lent to those in its containers."""
+"""Package managers in containers use the settings of the node's package managers."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from lisa.node import Node
 
+from lisa_container import ContainerExecutor
 from lisa_container.install import (
     PackageSettings,
+    ToolError,
     ToolNoSpaceError,
     ToolUnreachableError,
     installer,
+    workbench,
 )
 
 FILES = {
@@ -57,9 +61,22 @@ def test_a_node_that_is_told_nothing(node: Node) -> None:
     assert settings.secrets == frozenset()
 
 
+def test_folder_of_another_user(
+    container: ContainerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A user of the container who makes the folder of the settings first gets none of them."""
+    monkeypatch.setattr(workbench, "secrets", SimpleNamespace(token_hex=lambda size: "00" * size))
+    folder = "/dev/shm/lisa_container.0000000000000000"
+    container.run(["install", "-d", "-m", "777", "-o", "1000", folder], expected_exit_code=0)
+    settings = PackageSettings(files={"pip.conf": b"[global]\nindex-url = https://me:pa55word@x\n"})
+    with pytest.raises(ToolError, match="File exists"):
+        container.install("coreutils", settings=settings)
+    assert container.run(["find", folder, "-printf", "%U"]).stdout == "1000"
+
+
 def test_apt_takes_the_nodes_proxy(make: Any, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that does not answer; the password for it is in no log."""
-    monkeypatch.setattr(installer, "_RESTS", (0.1, 0.1, 0.1))
+    monkeypatch.setattr(installer, "_DELAYS", (0.1, 0.1, 0.1))
     line = 'Acquire::http::Proxy "http://me:s3cret@127.0.0.1:9/";'
     write = f"echo '{line}' >{PROXY}"
     node.execute(write, shell=True, sudo=True, no_debug_log=True)
@@ -77,6 +94,6 @@ def test_apt_takes_the_nodes_proxy(make: Any, node: Node, monkeypatch: pytest.Mo
 def test_no_space_for_settings(make: Any, told: Node) -> None:
     """Nothing of them stays then, either."""
     container = make(tmpfs={"/dev/shm": "size=16k"})
-    with pytest.raises(ToolNoSpaceError, match="settings could not be lent"):
+    with pytest.raises(ToolNoSpaceError, match="settings could not be written"):
         container.install("jq")
     assert container.run("ls -A /dev/shm").stdout == ""

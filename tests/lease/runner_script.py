@@ -1,5 +1,8 @@
-"""Runners to be killed; runners.py starts this. For each order on standard input, a line of JSON, a
-process is forked that works on a node until it is killed. Its pid goes to standard output."""
+"""Program of the runners that tests kill, started by tests/support/runners.py.
+
+For each order on standard input, a line of JSON, it forks a process that works on a node until it
+is killed, and prints the pid.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ from lisa_container import (
 )
 from lisa_container.config import BuildSpec
 from lisa_container.images import build_image, image_from_layers, ship
-from lisa_container.images.ship import send
+from lisa_container.images.send import send
 
 BUSYBOX = "lisa_container/busybox"
 
@@ -38,7 +41,7 @@ DOCKERFILE = "FROM lisa_container/busybox\\nRUN head -c 1m /dev/urandom >/x\\nRU
 
 
 class Works:
-    """The kinds of work. Each method prepares one and returns a round of it."""
+    """Kinds of work. Each method prepares one and returns a function that does one round of it."""
 
     def __init__(self, node: Node, name: str, image: str) -> None:
         self.node = node
@@ -57,7 +60,7 @@ class Works:
         def job() -> None:
             self.docker.pull_image(self.image)
             self.docker.run_in_container(self.image, "true")
-            self.docker.remove_image(self.image)  # unless a container of another runner uses it
+            self.docker.remove_image(self.image)  # stays if another runner's container uses it
 
         return job
 
@@ -129,14 +132,14 @@ class Works:
         return lambda: time.sleep(0.1)
 
     def end(self) -> Callable[[], Any]:
-        """Ends by itself, and leaves nothing."""
+        """End normally, and leave nothing."""
         with ContainerExecutor(self.node, self.config, self.name) as container:
             container.run("true")
-        self.docker.create_network(f"{self.name}_network")  # and forgets it
+        self.docker.create_network(f"{self.name}_network")  # never removed here
         return lambda: sys.exit(0)
 
     def certificates(self) -> Callable[[], Any]:
-        """A pull that fails, from a registry with its own CA."""
+        """Fail to pull from a registry with its own CA."""
         ca, key = self.folder / "ca.pem", self.folder / "key.pem"
         words = [
             "req",
@@ -158,7 +161,7 @@ class Works:
         return lambda: time.sleep(0.1)
 
     def keep(self) -> Callable[[], Any]:
-        """Ends by itself, and keeps its container."""
+        """End normally, and keep the container."""
         container = self.container()
         container.keep = True
         container.stop()

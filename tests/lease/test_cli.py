@@ -1,4 +1,4 @@
-"""The command `lisa-container`, run as a person would."""
+"""The command `lisa-container`, run like a user's."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from typing import Any
 
 import pytest
 import yaml
-from runners import Runner, Runners, left, wait_until_clean
 
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import as_runbook
+from tests.support.runners import Runner, Runners, left, wait_until_clean
 
 ROOT = Path(__file__).parents[2]
 
@@ -37,11 +38,11 @@ def target(machine: SandboxNode) -> list[str]:
 
 @pytest.fixture(scope="module")
 def three(machine: SandboxNode, runners: Runners) -> Iterator[dict[str, Runner]]:
-    """Runs on the node: one lives, one is dead and so is its watcher, one has kept its container."""
-    runners.start(machine, "end").wait()  # has made the image
+    """Start three runs: a living one, a dead one without a watcher, and one with a kept container."""
+    runners.start(machine, "end").wait()  # makes the image
     runs = {
         "alive": runners.start(machine, "wait", ttl=60),
-        "expired": runners.start(machine, "detach", ttl=60),
+        "expired": runners.start(machine, "detach", ttl=4),
         "kept": runners.start(machine, "keep", ttl=60),
     }
     for runner in runs.values():
@@ -49,19 +50,33 @@ def three(machine: SandboxNode, runners: Runners) -> Iterator[dict[str, Runner]]
     runs["kept"].wait()
     dead = runs["expired"]
     dead.kill()
-    machine.run(f"kill -9 $(tail -n 1 $(grep -l {dead.name} /run/lisa_container.*/state))")
+    # A run counts as alive for the TTL after a renewal.
+    machine.run(f"kill -9 $(tail -n 1 $(grep -l {dead.name} /run/lisa_container.*/state)); sleep 5")
     yield runs
     runs["alive"].stop()
 
 
 def states(machine: SandboxNode) -> dict[str, set[str]]:
-    """Of all that is there: state, and the runs of which something is in that state."""
+    """Return for each state the runs that have a resource in it."""
     shown = run("ps", "--json", *target(machine))
     assert shown.returncode == 0, shown.stderr
     result: dict[str, set[str]] = {}
     for row in json.loads(shown.stdout):
         result.setdefault(row["state"], set()).add(row["run"])
     return result
+
+
+def test_incomplete_list(machine: SandboxNode, three: dict[str, Runner]) -> None:
+    """A node that cannot list all leases says so, and then no run is taken for dead."""
+    before = left(machine)
+    try:
+        machine.run("printf 'kill -9 $$' >/usr/local/bin/stat && chmod +x /usr/local/bin/stat")
+        done = run("reap", *target(machine))
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "list of leases is incomplete" in done.stderr
+    finally:
+        machine.run("rm /usr/local/bin/stat")
+    assert {line for line in before if line.startswith("container")} <= set(left(machine))
 
 
 def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
@@ -92,9 +107,25 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
     assert states(machine) == {"alive": {alive}, "kept": {kept}}
     assert not any(expired in line for line in left(machine))
 
-    assert run("reap", *target(machine)).stdout == "", "nothing is left to do"
+    nothing = f"nothing to remove on '{machine.address}:{machine.port}'\n"
+    for more in ([], ["--dry-run"], ["--caches", "--dry-run"]):
+        said = run("reap", *more, *target(machine)).stdout
+        assert said == nothing or ("--caches" in more and "would remove image" in said)
+    for name, says in (("no_such", "which no run left on"), (alive, "belongs to a living run")):
+        wrong = run("reap", "--only", name, *target(machine))
+        assert (wrong.returncode, wrong.stdout) == (2, "") and says in wrong.stderr
+    rows = json.loads(run("ps", "--json", *target(machine)).stdout)
+    (volume,) = [row for row in rows if row["state"] == "kept" and row["what"] == "volume"]
+    dry = run("reap", "--only", kept, "--dry-run", *target(machine))
+    assert dry.stdout.splitlines() == [
+        f"would remove container '{kept}' of run '{kept}' on '{machine.address}:{machine.port}'"
+    ]
+    one = run("reap", "--only", kept, *target(machine))
+    assert one.stdout == dry.stdout.replace("would remove", "removed")
+    assert states(machine)["kept"] == {kept}, "its volume stays"
+    assert volume["id"] in run("ps", "--json", *target(machine)).stdout
     real = run("reap", "--kept", *target(machine))
-    assert f"removed container '{kept}'" in real.stdout
+    assert f"removed volume '{kept}_volume'" in real.stdout
     assert states(machine) == {"alive": {alive}}
     assert not any("mark " in line for line in left(machine))
 
@@ -104,8 +135,8 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
 
 
 def test_what_stays(machine: SandboxNode, runners: Runners) -> None:
-    """Something else uses it: said, with the reason, and the exit code is 1."""
-    runners.start(machine, "end").wait()  # has made the image
+    """A resource in use stays; the output has the reason, and the exit code is 1."""
+    runners.start(machine, "end").wait()  # makes the image
     label = "--label lisa_container.lease=0123456789abcdef"
     machine.run(f"docker volume create {label} in_use && docker create -v in_use:/x --name user "
                 "$(docker images -q | head -n 1) true")  # fmt: skip
@@ -129,7 +160,7 @@ def test_runbook(machine: SandboxNode, tmp_path: Path, user: str) -> None:
     platform: dict[str, Any] = {"type": "ready"}
     if user == "password":
         node |= {"username": machine.password_username, "password": "$(secret)"}
-    else:  # the platform may say it for all nodes
+    else:  # the platform may set it for all nodes
         node |= {"username": "root"}
         platform |= {"admin_private_key_file": str(machine.private_key_file)}
     runbook = {
@@ -152,7 +183,7 @@ def test_runbook(machine: SandboxNode, tmp_path: Path, user: str) -> None:
 
 
 def test_password(machine: SandboxNode) -> None:
-    """From the environment; it is on no command line."""
+    """The password comes from the environment and is on no command line."""
     who = f"{machine.password_username}@{machine.address}:{machine.port}"
     shown = run("ps", who, environment={"LISA_CONTAINER_PASSWORD": machine.password})
     assert (shown.returncode, shown.stderr) == (0, "")
@@ -169,12 +200,14 @@ def test_password(machine: SandboxNode) -> None:
         (["local", "-r", "x.yml"], "give either a target"),
         (["nobody"], "legal: 'user@host[:port]' or 'local'"),
         (["root@host:ssh"], "legal: 'user@host[:port]' or 'local'"),
+        (["root@host:²"], "legal: 'user@host[:port]' or 'local'"),
         (["root@127.0.0.1:1"], "Give the user's private key with --identity"),
-        (["root@127.0.0.1:1", "-i", "/dev/null"], "nobody answers at 127.0.0.1:1"),
+        (["root@127.0.0.1:1", "-i", "/dev/null"], "no answer from 127.0.0.1:1"),
         (
             ["root@no.such.host.invalid", "-i", "/dev/null"],
-            "nobody answers at no.such.host.invalid:22",
+            "no answer from no.such.host.invalid:22",
         ),
+        (["root@203.0.113.77:9", "-i", "/dev/null"], "no answer from 203.0.113.77:9"),
         (["-r", "no_such_runbook.yml"], "there is no file 'no_such_runbook.yml'"),
         (["-r", "runbooks/quickstart.yml"], "names no nodes"),
     ],
@@ -194,13 +227,50 @@ def test_help() -> None:
     assert "--dry-run" in result.stdout and "--kept" in result.stdout
 
 
+def test_wrong_key(machine: SandboxNode, tmp_path: Path) -> None:
+    """Said at once, not after LISA's ten minutes; by a runbook, too."""
+    key = tmp_path / "key"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    node = {**as_runbook(machine), "private_key_file": str(key)}
+    runbook = {"name": "x", "environment": {"environments": [{"nodes": [node]}]}}
+    path = tmp_path / "runbook.yml"
+    path.write_text(yaml.safe_dump({**runbook, "platform": [{"type": "ready"}]}))
+    who = f"{machine.username}@{machine.address}"
+    for words in ([who, "-i", str(key)], ["-r", str(path)]):
+        result = run("ps", *words)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "cannot log in at" in result.stderr and "Traceback" not in result.stderr
+        assert "Check the user, and the key or password" in result.stderr
+
+
+def test_version() -> None:
+    result = run("--version")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.startswith("lisa-container ")
+
+
+def test_docs() -> None:
+    """The pages are shown; a name that is wrong has the nearest one first."""
+    assert '"share/doc/lisa-container" = ["docs/*.md"]' in (ROOT / "pyproject.toml").read_text()
+    listed = run("docs")
+    assert listed.returncode == 0 and "Recipes" in listed.stdout
+    pages = {line.split()[0] for line in listed.stdout.splitlines()}
+    assert pages == {path.stem for path in (ROOT / "docs").glob("*.md")}
+    for name in ("config", "config.md", "docs/config.md"):
+        shown = run("docs", name)
+        assert shown.stdout.startswith("# Container configuration\n"), shown
+    wrong = run("docs", "confg")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("page: given 'confg'; did you mean 'config'? legal: ")
+
+
 def test_is_installed_as_a_command() -> None:
     assert '\nlisa-container = "lisa_container.cli:main"\n' in (ROOT / "pyproject.toml").read_text()
 
 
 def test_caches(machine: SandboxNode, runners: Runners) -> None:
-    """Only when asked for, and not what a container uses."""
-    runners.start(machine, "end").wait()  # has made the image
+    """Cache images are removed only with the option, and only if no container uses them."""
+    runners.start(machine, "end").wait()  # makes the image
     image = "lisa_container/busybox:latest"
     machine.run(f"docker create --name user {image} true")
     machine.run(f"docker tag {image} lisa_container/other:1; docker tag {image} not_ours:1")

@@ -1,39 +1,38 @@
-"""Runners that are killed outright, at random points of all kinds of work, leave nothing."""
+"""Runners killed at random points of all kinds of work leave nothing."""
 
 from __future__ import annotations
 
-import os
-import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from conftest import BUSYBOX, connect_as
-from helpers import MORE_PACKAGES
-from registries import serve_registry
-from runners import Runner, Runners, left, wait_until_clean
 
 from lisa_container import ContainerExecutor, ContainerTestConfig, DockerAdvanced
+from lisa_container.container.live import release_lease
 from lisa_container.engine.lease.lease import Lease
-from lisa_container.executor import release_lease
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
+from tests.support.engines import MORE_PACKAGES
+from tests.support.nodes import BUSYBOX, connect_as
+from tests.support.registries import serve_registry
+from tests.support.runners import Runner, Runners, left, wait_until_clean
+from tests.support.soak import amount, dice
 
-SEED_VARIABLE = "LISA_CONTAINER_TEST_SEED"
 REGISTRY = "127.0.0.1:5000"
-# One for each of those at a time: Docker lets an image lose its name while another starts from it.
+# One image for each simultaneous runner: Docker lets an image lose its name while a container of it
+# starts.
 IMAGES = [f"{REGISTRY}/image:{index}" for index in range(6)]
 WORKS = (
     *("pull", "create", "build", "run", "run_async"),
     *("copy_to", "copy_from", "remove", "detach", "ship"),
 )
-ROUNDS, AT_A_TIME = 102, 6
+ROUNDS, AT_A_TIME = amount(102, 18), 6
 
 
 @pytest.fixture(scope="module")
 def registry() -> Iterator[SandboxNode]:
-    """A node with a registry on its loopback that has images of some MiB."""
+    """Start a node with a registry on its loopback that has images of some MiB."""
     with start_sandbox(1, packages=MORE_PACKAGES) as sandbox:
         machine = sandbox.nodes[0]
         serve_registry(machine, "open", REGISTRY)
@@ -41,7 +40,8 @@ def registry() -> Iterator[SandboxNode]:
         with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)) as container:
             for image in IMAGES:
                 container.run("head -c 6m /dev/urandom >/random", expected_exit_code=0)
-                container.engine.api.commit(container.id, *image.rsplit(":", 1))
+                # Imported, not committed: pulled images stay, and these must have no labels of ours.
+                machine.run(f"docker export {container.id} | docker import - {image}")
         for image in IMAGES:
             machine.run(f"docker push {image} && docker rmi {image}", timeout=120)
         release_lease(node)
@@ -52,7 +52,7 @@ def registry() -> Iterator[SandboxNode]:
 
 @dataclass
 class Victim:
-    """A runner and when it is to be killed."""
+    """Runner and the time to kill it."""
 
     runner: Runner
     seconds: float
@@ -65,11 +65,10 @@ class Victim:
         self.runner.kill()
 
 
+@pytest.mark.soak
 def test_killed_at_random(registry: SandboxNode, runners: Runners) -> None:
-    """One that lives beside them is not disturbed."""
-    seed = os.environ.get(SEED_VARIABLE, "") or str(random.randrange(10**9))
-    print(f"{SEED_VARIABLE}={seed} repeats this")
-    dice = random.Random(seed)
+    """Killed runners leave nothing, and a living one is not affected."""
+    chance = dice("killed at random")
     node = connect_as(registry, "root")
     living = ContainerExecutor(
         node, ContainerTestConfig(image=BUSYBOX, volumes={"of_the_living": "/data"}), "living"
@@ -78,16 +77,16 @@ def test_killed_at_random(registry: SandboxNode, runners: Runners) -> None:
     session = living.run_async("while read -r line; do echo $line; done", interactive=True)
     lease = Lease.of(living.engine)
     works = [work for _ in range(ROUNDS // len(WORKS) + 1) for work in WORKS][:ROUNDS]
-    dice.shuffle(works)
+    chance.shuffle(works)
     while works:
         batch, works = works[:AT_A_TIME], works[AT_A_TIME:]
         victims = []
         for index, work in enumerate(batch):
-            user = dice.choice(["root", "sudo", "password"])
+            user = chance.choice(["root", "sudo", "password"])
             image = IMAGES[index % len(IMAGES)]
-            runner = runners.start(registry, work, user, dice.choice([2, 3]), image)
-            is_ready = dice.random() < 0.6
-            victims.append(Victim(runner, dice.uniform(0, 1.5 if is_ready else 3), is_ready))
+            runner = runners.start(registry, work, user, chance.choice([4, 6]), image)
+            is_ready = chance.random() < 0.6
+            victims.append(Victim(runner, chance.uniform(0, 1.5 if is_ready else 3), is_ready))
         with ThreadPoolExecutor(AT_A_TIME) as killers:
             list(killers.map(Victim.kill, victims))
         session.write(b"still here\n")

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from lisa.node import Node
-from plans import Run, Write
 
 from lisa_container.plan import Plan, PlanResult, load_plan, run_plan
+from tests.support.plans import Run, Write
 
 
 @pytest.fixture

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 from pathlib import Path
-
-from boxes import eventually, processes
-from runners import left
+from typing import Any
 
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.boxes import processes
+from tests.support.runners import left
+from tests.support.waiting import eventually
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,6 +28,7 @@ artifacts: [/tmp/log, /none]
 def words(machine: SandboxNode, path: Path, *more: str) -> list[str]:
     """The command line."""
     target = [f"{machine.username}@{machine.address}", "-i", str(machine.private_key_file)]
+    more = (*more, "--log", str(path.parent / "log"))
     return [sys.executable, "-m", "lisa_container.cli", "plan", "run", str(path), *target, *more]
 
 
@@ -35,19 +38,47 @@ def run(machine: SandboxNode, path: Path, *more: str) -> subprocess.CompletedPro
     )
 
 
+def history(folder: Path, *more: str) -> Any:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "lisa_container.cli",
+            "history",
+            *more,
+            "--log",
+            folder / "log",
+            "--json",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return json.loads(done.stdout)
+
+
 def test_run(machine: SandboxNode, tmp_path: Path) -> None:
     """Each step is told, artifacts are kept, and nothing is left on the node."""
     path = tmp_path / "mine.yml"
     path.write_text(PLAN)
     done = run(machine, path, "--artifacts", str(tmp_path / "kept"))
     assert done.returncode == 0, done.stderr
-    assert [line.split()[:2] for line in done.stdout.splitlines()] == [
-        ["passed", "first"],
-        ["passed", "second"],
-    ]
+    *steps, records = done.stdout.splitlines()
+    assert [line.split()[:2] for line in steps] == [["passed", "first"], ["passed", "second"]]
+    assert Path(records.removeprefix("records: ")).parents[1] == tmp_path / "log"
     assert "warning: artifacts: nothing to collect at '/none'" in done.stderr
     assert (tmp_path / "kept" / "mine" / "files" / "tmp" / "log").read_text() == "x\n"
     assert left(machine) == []
+
+    (tmp_path / "hello").write_text("#!/bin/sh\necho hello\n")
+    path.write_text(PLAN.replace("steps:", "tools: [{name: hello, file: hello}]\nsteps:"))
+    done = run(machine, path)
+    what = "installing tool 'hello' by release in container '"
+    told = [line for line in done.stderr.splitlines() if line.startswith(what)]
+    assert (done.returncode, len(told)) == (0, 2), done
+    assert told[0].endswith("…") and "done in" in told[1], "a line at its begin, and one at its end"
+    machine.run("docker rmi $(docker images -q lisa_container/tools | head -n 1)")  # its layer
 
     path.write_text(PLAN.replace("stdout: /etc", "stdout: /srv"))
     done = run(machine, path)
@@ -56,10 +87,35 @@ def test_run(machine: SandboxNode, tmp_path: Path) -> None:
     assert "    stdout: expected '/srv', but it is '/etc'\n" in done.stdout
     assert left(machine) == []
 
+    failed = Path(done.stdout.splitlines()[-1].removeprefix("records: "))
+    (state,) = failed.glob("tests/*-mine/containers/*/state.json")
+    assert json.loads(state.read_text())["reason"] == "failed steps: second"
+
     path.write_text(PLAN.replace("steps", "step"))
     done = run(machine, path)
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"{path}, line 3: unknown field: given 'step'" in done.stderr
+    assert f"{path}:3: unknown field: given 'step'" in done.stderr
+    check = [sys.executable, "-m", "lisa_container.cli", "plan", "check", str(path)]
+    checked = subprocess.run(check, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert (checked.returncode, checked.stdout, checked.stderr) == (1, "", done.stderr)
+
+    # The runs are in the history, and the run that did not begin is not.
+    assert [(each["name"], each["passed"], each["failed"]) for each in history(tmp_path)] == [
+        ("mine", 0, 1),
+        ("mine", 1, 0),
+        ("mine", 1, 0),
+    ]
+    found = history(tmp_path, "run", "last")
+    assert [(each["name"], each["status"]) for each in found["cases"]] == [
+        ("mine", "failed"),
+        ("mine/first", "passed"),
+        ("mine/second", "failed"),
+    ]
+    assert found["state"] == "ended"
+    assert found["cases"][0]["commands"] > 0
+    assert found["cases"][0]["duration"] >= found["cases"][1]["duration"] > 0
+    assert all(each["name"].startswith("lisa_test_mine_") for each in found["containers"])
+    assert [each["kind"] for each in found["artifacts"]].count("file") == 1
 
 
 def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:

@@ -5,7 +5,10 @@ from __future__ import annotations
 from typing import Callable
 
 import pytest
-from plans import Run
+
+from tests.support.plans import Run
+
+pytestmark = pytest.mark.usefixtures("debian_image")
 
 # sh is ash in the one, dash in the other.
 
@@ -113,6 +116,24 @@ def test_unset(shell: str, run: Run) -> None:
     assert result.passed, [step.message for step in result.failed]
 
 
+@pytest.mark.parametrize("name", ["LD_LIBRARY_PATH", "A", "ZZZ"])
+def test_empty_variable_of_the_container(shell: str, run: Run, name: str) -> None:
+    """It is not taken for the end of the environment."""
+    container, _, rest = shell.partition("\n")
+    container = container.replace("}", f", environment: {{{name}: ''}}}}")
+    text = """
+    steps:
+      - {name: first, run: 'true'}
+      - {name: another user, run: 'echo $HOME', user: nobody, expect: {stdout: {not_contains: root}}}
+      - {name: exported, run: 'export V=1 W='}
+      - {name: seen, run: 'echo "$V ${W-unset} ${NAME-unset}."', expect: {stdout: '1  .'}}
+      - {name: undone, run: unset V NAME}
+      - {name: gone, run: 'echo "${V-unset} ${W-unset} ${NAME-unset}"', expect: {stdout: unset  unset}}
+    """.replace("NAME", name)
+    result = run(f"{container}\n{rest}\n{_dedent(text)}")
+    assert result.passed, [step.message for step in result.failed]
+
+
 def test_of_a_step_alone(run: Run) -> None:
     """Its `cwd` and `environment` go back after it, also where it changes them."""
     result = run("""
@@ -182,6 +203,34 @@ def test_keeps_secrets(run: Run, logged: Callable[[], str]) -> None:
     said = logged()
     assert "step 'unset': passed" in said and "unset COPY" in said
     assert "hidden" not in said
+
+
+def test_file_of_another_user(run: Run) -> None:
+    """A process of another user finds no name of a file on a command line before it is there."""
+    result = run(r"""
+    container: {image: lisa_container/debian}
+    files:
+      /srv/watch: |
+        while sleep 0.02; do
+            : >/tmp/looked
+            for name in $(cat /proc/[0-9]*/cmdline | tr '\0' '\n' | grep '^/dev/shm/.'); do
+                mkdir "$name" && echo "took $name" >>/tmp/taken
+            done
+        done
+    setup:
+      - name: watch
+        user: nobody
+        run: setsid sh /srv/watch </dev/null >/dev/null 2>&1 &
+    steps:
+      - {name: first, run: sleep 1; cd /srv; export A=1}
+      - {name: seen, run: 'echo $PWD $A', expect: {stdout: /srv 1}}
+      - {name: script, script: 'sleep 0.5; echo $A', expect: {stdout: "1"}}
+      - {name: taken, run: cat /tmp/taken; exit 0, expect: {stdout: ""}}
+      - name: it still watches
+        run: rm -f /tmp/looked; until [ -e /tmp/looked ]; do sleep 0.05; done
+        timeout: 30
+    """)
+    assert result.passed, [step.message for step in result.failed]
 
 
 def test_isolated(run: Run) -> None:

@@ -10,16 +10,17 @@ import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
-from boxes import eventually, processes
 from lisa import secret
 from lisa.node import Node
-from plans import Run, Write, message, statuses
 
 from lisa_container.engine.lease.report import list_resources
 from lisa_container.plan import PlanResult, StepResult, run_plan
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.boxes import processes
+from tests.support.plans import Run, Write, message, statuses
+from tests.support.waiting import eventually
 
-pytest_plugins = ["boxes"]
+pytest_plugins = ["tests.support.boxes"]
 
 
 @pytest.fixture(autouse=True)
@@ -137,10 +138,39 @@ def test_timeout(run: Run, machine: SandboxNode) -> None:
     """)
     assert time.monotonic() - began < 10
     assert message(result, "hangs") == (
-        "it did not end in 1 seconds and was killed\nstdout was:\nso far"
+        "the command did not end in 1 seconds and was killed\nstdout was:\nso far"
     )
     assert list(statuses(result).values()) == ["failed", "passed", "passed"]
     assert processes(machine, "sleep 2222") == []
+
+
+def test_timeout_without_a_kill(run: Run, machine: SandboxNode) -> None:
+    """The message says that the command may still run, and why."""
+
+    def pause() -> None:
+        assert eventually(lambda: processes(machine, "sleep 2227"), 30)
+        machine.run("docker pause $(docker ps -q)")
+
+    pausing = threading.Thread(target=pause)
+
+    def on_step(result: StepResult) -> None:
+        if result.name == "begins":
+            pausing.start()
+        else:
+            pausing.join()
+            machine.run("docker unpause $(docker ps -q)")
+
+    result = run(
+        """
+    steps:
+      - {name: begins, run: "true"}
+      - {name: hangs, timeout: 4, run: sleep 2227}
+    """,
+        on_step=on_step,
+    )
+    said = "the command did not end in 4 seconds and could not be killed and may still run ("
+    assert message(result, "hangs").startswith(said)
+    assert "paused" in message(result, "hangs")
 
 
 def test_stdin_script_and_files(run: Run, tmp_path: Path) -> None:
@@ -214,9 +244,9 @@ def test_files_that_differ(run: Run) -> None:
         "/srv/text: expected 'other', but it is 'text'",
         "/srv/json, $.a[1]: expected 3, but it is 2",
         "/srv/folder: expected a file, but it is a folder",
-        "/srv/link: expected to be there, but it is not",
-        "/srv/none: expected to be there, but it is not",
-        "/etc/passwd: expected nothing, but it is there",
+        "/srv/link: expected to exist, but it does not",
+        "/srv/none: expected to exist, but it does not",
+        "/etc/passwd: expected not to exist, but it does",
     ]
 
 
@@ -321,7 +351,7 @@ def test_end_of_the_case(
 
     thread = threading.Thread(target=case)
     thread.start()
-    eventually(lambda: processes(machine, "sleep 2224"))
+    eventually(lambda: processes(machine, "sleep 2224"), 60)
     ctypes.pythonapi.PyThreadState_SetAsyncExc(
         ctypes.c_ulong(thread.ident or 0), ctypes.py_object(EndOfCase)
     )

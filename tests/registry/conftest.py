@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import connect_as, disconnect
-from helpers import MORE_PACKAGES
 from lisa import secret
 from lisa.node import Node
-from registries import Shelf, stock
 
 from lisa_container import ContainerSettings, use_settings
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.platforms.sandbox import start_sandbox
+from tests.support.engines import MORE_PACKAGES
+from tests.support.nodes import connect_as, disconnect
+from tests.support.registries import Shelf, stock
 
 
 @pytest.fixture(scope="session")

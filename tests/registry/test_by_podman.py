@@ -5,9 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from conftest import connect_as, disconnect
-from helpers import MORE_PACKAGES
-from registries import OPEN, PASSWORD, USER, Shelf, stock
 
 from lisa_container import ContainerSettings, use_settings
 from lisa_container.docker_advanced import DockerAdvanced
@@ -18,6 +15,9 @@ from lisa_container.errors import (
     RegistryUntrustedError,
 )
 from lisa_container.platforms.sandbox import start_sandbox
+from tests.support.engines import MORE_PACKAGES
+from tests.support.nodes import connect_as, disconnect
+from tests.support.registries import OPEN, PASSWORD, USER, Shelf, stock
 
 
 @pytest.fixture(scope="module")

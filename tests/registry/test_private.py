@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import connect_as, disconnect
 from lisa.node import Node
-from registries import OPEN, OTHER_PASSWORD, OTHER_USER, PASSWORD, USER, Shelf, tags
 
 from lisa_container import ContainerSettings, use_settings
 from lisa_container.docker_advanced import DockerAdvanced
@@ -22,6 +20,8 @@ from lisa_container.errors import (
     ImageUnauthorizedError,
     RegistryUntrustedError,
 )
+from tests.support.nodes import connect_as, disconnect
+from tests.support.registries import OPEN, OTHER_PASSWORD, OTHER_USER, PASSWORD, USER, Shelf, tags
 
 
 def trust(shelf: Shelf, username: str = "", password: str = "", **more: Any) -> None:
@@ -63,7 +63,9 @@ def test_ca_is_lent(shelf: Shelf) -> None:
     image = f"{shelf.private}/team/tool:1"
     node = connect_as(machine, "sudo")
     docker = node.tools[DockerAdvanced]
-    with pytest.raises(RegistryUntrustedError, match="x509.*'ca', docs/registries.md"):
+    with pytest.raises(
+        RegistryUntrustedError, match="x509.*'ca', see 'lisa-container docs registries'"
+    ):
         docker.pull_image(image, username=USER, password=PASSWORD)
     trust(shelf)
     lost = "/etc/docker/certs.d/lost.example.com"
@@ -126,7 +128,7 @@ def test_order(docker: DockerAdvanced, shelf: Shelf, stored: Any) -> None:
     wins over those before, also if it is wrong. Each is told."""
     image = f"{shelf.private}/team/tool:1"
     trust(shelf)
-    with pytest.raises(ImageUnauthorizedError, match="asked as nobody"):
+    with pytest.raises(ImageUnauthorizedError, match="asked without credentials"):
         docker.pull_image(image)
 
     def config(username: str) -> dict[str, Any]:
@@ -175,7 +177,7 @@ def test_helper_on_the_node(
     docker.pull_image(f"{OPEN}/team/tool:1")  # for which it has none
     assert "word" not in caplog.text
     machine.run("rm /usr/local/bin/docker-credential-tests")
-    with pytest.raises(ImageUnauthorizedError, match="asked as nobody"):
+    with pytest.raises(ImageUnauthorizedError, match="asked without credentials"):
         docker.pull_image(f"{shelf.private}/team/tool:2")
 
 
@@ -234,7 +236,7 @@ def test_push(docker: DockerAdvanced, shelf: Shelf) -> None:
     docker.pull_image(f"{OPEN}/team/tool:1")
     pushed = f"{shelf.private}/team/pushed:1"
     docker.client.images.get(f"{OPEN}/team/tool:1").tag(pushed)
-    with pytest.raises(ImageUnauthorizedError, match="not be pushed.*asked as nobody"):
+    with pytest.raises(ImageUnauthorizedError, match="not be pushed.*asked without credentials"):
         docker.push_image(pushed)
     with pytest.raises(ImageUnauthorizedError, match="user 'reader' of the argument"):
         docker.push_image(pushed, username=USER, password="wrong")

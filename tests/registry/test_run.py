@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 import yaml
-from docs_examples import DOCS, examples, run_page
-from nodes import as_runbook
-from registries import PASSWORD, USER, Shelf
-from runs import run_lisa, runbook
+
+from tests.support.docs_examples import DOCS, examples, run_page
+from tests.support.nodes import as_runbook
+from tests.support.registries import PASSWORD, USER, Shelf
+from tests.support.runs import run_lisa, runbook
 
 PAGE = DOCS / "registries.md"
 SUITES = Path(__file__).parent / "suites"

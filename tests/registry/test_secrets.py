@@ -8,13 +8,13 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import connect_as, disconnect
-from registries import OTHER_PASSWORD, PASSWORD, USER, Shelf
 
 from lisa_container import ContainerSettings, use_settings
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.errors import ImageUnauthorizedError
 from lisa_container.images.credentials import Credential
+from tests.support.nodes import connect_as, disconnect
+from tests.support.registries import OTHER_PASSWORD, PASSWORD, USER, Shelf
 
 # Command lines and environments of all processes, all the time; each that is new is written down.
 _WATCH = """

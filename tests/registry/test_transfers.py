@@ -9,14 +9,16 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from conftest import connect_as, disconnect
-from helpers import cut_connections, eventually
-from registries import OPEN, Shelf, serve_middleman, tags
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
+from lisa_container.engine import progress
 from lisa_container.errors import EngineTimeoutError, NoSpaceError
-from lisa_container.images import progress, transfer
+from lisa_container.images import transfer
+from tests.support.engines import cut_connections
+from tests.support.nodes import connect_as, disconnect
+from tests.support.registries import OPEN, Shelf, serve_middleman, tags
+from tests.support.waiting import eventually
 
 PORT = 5010
 

@@ -1,4 +1,4 @@
-"""What `lisa -r` leaves beside its log."""
+"""Test the artifacts that `lisa -r` writes beside its log."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import as_runbook, containers
-from runs import LisaProcess, Run, run_lisa, runbook
 
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import as_runbook, containers
+from tests.support.runs import LisaProcess, Run, run_lisa, runbook
 
 # Also of a file that was collected: it is text.
 SECRET = "container-secret"
+
+# A killed run leaves its lease for a minute.
+pytestmark = pytest.mark.own_node
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def commands(folder: Path) -> list[dict[str, Any]]:
 
 
 class Case:
-    """The artifacts of a case with one container."""
+    """Artifacts of a case with one container."""
 
     def __init__(self, folder: Path, name: str) -> None:
         (self.folder,) = folder.glob(f"log/*/*/tests/*-{name}")
@@ -90,7 +93,7 @@ def test_run_and_containers(run: Run, folder: Path) -> None:
 
 
 def test_passed(run: Run, folder: Path) -> None:
-    """Commands, and what was asked for."""
+    """A passed case has its commands and the requested files."""
     case = Case(folder, "captured_passed")
     assert (case.record["status"], case.record["name"]) == ("passed", "captured_passed")
     assert case.files() == ["commands.jsonl", "files/kept/a/1.log"]
@@ -100,7 +103,7 @@ def test_passed(run: Run, folder: Path) -> None:
 
 
 def test_failed(run: Run, folder: Path) -> None:
-    """All, and one line of the log says where."""
+    """A failed case has all evidence, and one line of the log names its folder."""
     case = Case(folder, "captured_failed")
     assert case.record["status"] == "failed"
     assert "unexpected exit code" in case.record["message"]
@@ -122,7 +125,7 @@ def test_failed(run: Run, folder: Path) -> None:
 
 
 def test_died(run: Run, folder: Path) -> None:
-    """Though the container had died before the case's end."""
+    """Evidence is taken even if the container died before the case's end."""
     case = Case(folder, "captured_died")
     assert case.files() == sorted([*EVIDENCE, "files/kept/c/3.log"])
     state = read(case.container / "state.json")
@@ -136,7 +139,7 @@ def test_died(run: Run, folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["captured_timeout", "alone_timeout"])
 def test_timeout(name: str, run: Run, folder: Path) -> None:
-    """Though LISA throws its exception again and again, and removes the container."""
+    """Evidence is taken although LISA raises its exception repeatedly and removes the container."""
     case = Case(folder, name)
     assert case.record["status"] == "failed"
     assert case.files() == EVIDENCE
@@ -153,7 +156,7 @@ def test_always(run: Run, folder: Path) -> None:
 
 
 def test_no_secret(run: Run, folder: Path) -> None:
-    """In no artifact. (LISA's own logs have the text of an assertion as it is.)"""
+    """No artifact contains a secret. (LISA's own logs have the unmasked text of an assertion.)"""
     found = [path for path in folder.rglob("*") if path.is_file() and "containers" in path.parts]
     found += folder.rglob("case.json")
     assert [path for path in found if SECRET.encode() in path.read_bytes()] == []
@@ -161,9 +164,10 @@ def test_no_secret(run: Run, folder: Path) -> None:
 
 
 def test_guests(machine: SandboxNode, tmp_path: Path) -> None:
-    """Stock cases, whose node is a container: LISA's reports tell which case runs."""
+    """Stock cases on a guest are recorded by LISA's reports, which may come late."""
     guest = {"type": "container", "image": "lisa_container/busybox", "artifacts": ["/failed"]}
     content = runbook([as_runbook(machine)], "stock_.*", guest_enabled=True, guests=[guest])
+    content["notifier"].append({"type": "slow"})
     done = run_lisa(content, tmp_path)
     statuses = {"stock_passed": "passed", "stock_failed": "failed", "stock_closed": "passed"}
     assert done.statuses() == statuses, done.output
@@ -174,7 +178,7 @@ def test_guests(machine: SandboxNode, tmp_path: Path) -> None:
     assert failed.files() == sorted([*EVIDENCE, "files/failed"])
     assert any("/failed" in text for text in failed.texts())
     assert any("echo after" in text for text in closed.texts())
-    # What LISA does between cases is with the container.
+    # Commands of LISA between two cases are recorded with the container.
     between = "echo connected"
     assert not any(between in case.texts()[-1] for case in (passed, failed, closed))
     (own,) = tmp_path.glob(f"log/*/*/containers/{failed.container.name}")
@@ -185,7 +189,7 @@ def test_guests(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 def test_killed(machine: SandboxNode, tmp_path: Path) -> None:
-    """kill -9 of the runner: what had happened is there, and can be read."""
+    """After kill -9 of the runner, the records so far can be read."""
     lisa = LisaProcess(runbook([as_runbook(machine)], "captured_forever"), tmp_path)
     try:
         lisa.wait_for(

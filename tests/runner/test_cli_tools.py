@@ -1,4 +1,4 @@
-"""Plans of commands run by `lisa -r`: each step is a result."""
+"""Test plans of commands that `lisa -r` runs: each step is a result."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 import yaml
-from nodes import containers
-from runs import ROOT, LisaProcess, run_lisa
 
-from lisa_container.artifacts import History, Index
+from lisa_container.history import History, Index
 from lisa_container.plan import load_plan
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import containers
+from tests.support.runs import ROOT, LisaProcess, run_lisa
 
 RUNBOOKS = ROOT / "runbooks"
 PLANS = ROOT / "testsuites" / "plans"
@@ -20,14 +20,14 @@ CASE = "verify_cli_plans"
 
 
 def step_names(path: Path) -> list[str]:
-    """What the results of a plan's steps are called."""
+    """Return the names of the results of a plan's steps."""
     plan = load_plan(path)
     return [f"{plan.name}/{step.name}" for step in plan.all_steps()]
 
 
 def test_runbook(tmp_path: Path) -> None:
     """runbooks/cli_tools.yml: three plans pass, each step a result, their artifacts kept."""
-    run = run_lisa(RUNBOOKS / "cli_tools.yml", tmp_path)
+    run = run_lisa(RUNBOOKS / "cli_tools.yml", tmp_path, timeout=600)
     assert run.exit_code == 0, run.output
     names = [name for plan in PLANS.glob("*.yml") for name in step_names(plan)]
     assert len(names) > 20 and "jq/values" in names
@@ -46,7 +46,7 @@ def test_runbook(tmp_path: Path) -> None:
 
 
 def start_on(machine: SandboxNode, folder: Path, plans: str, runbook: Any = None) -> LisaProcess:
-    """On a node that is there, by the runbook for such unless another is given."""
+    """Start plans on a running node, with the runbook for that unless another is given."""
     variables = {
         "address": machine.address,
         "port": machine.port,
@@ -60,7 +60,7 @@ def start_on(machine: SandboxNode, folder: Path, plans: str, runbook: Any = None
 
 @pytest.mark.usefixtures("nothing_left")
 def test_broken_on_purpose(machine: SandboxNode, tmp_path: Path) -> None:
-    """The very plan that passes fails where its expectation is another, and says what came."""
+    """A plan with a wrong expectation fails, and the message has the actual output."""
     text = (PLANS / "jq.yml").read_text(encoding="utf-8")
     assert text.count('"[1815,1906]"') == 1
     broken = tmp_path / "broken.yml"
@@ -70,7 +70,7 @@ def test_broken_on_purpose(machine: SandboxNode, tmp_path: Path) -> None:
     expected = dict.fromkeys(step_names(broken), "skipped")
     expected |= {
         CASE: "failed",
-        "jq/where the data is": "passed",
+        "jq/go to the data": "passed",
         "jq/version": "passed",
         "jq/values": "failed",
     }
@@ -83,21 +83,21 @@ def test_broken_on_purpose(machine: SandboxNode, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("nothing_left")
 def test_mistakes(machine: SandboxNode, tmp_path: Path) -> None:
-    """One plan with a mistake, and none is run; nothing is made on the node."""
+    """If one plan has a mistake, no plan runs, and nothing is created on the node."""
     right, wrong = tmp_path / "right.yml", tmp_path / "wrong.yml"
     right.write_text("container: {image: lisa_container/busybox}\nsteps: [{name: a, run: pwd}]\n")
     wrong.write_text(right.read_text().replace("pwd", "pwd, expct: {stdout: /}"))
     before = containers(machine)
     run = start_on(machine, tmp_path / "run", f"{tmp_path}/*.yml").wait()
     assert run.statuses() == {CASE: "failed"}, run.output
-    assert f"{wrong}, line 2: steps[0], unknown field: given 'expct'" in run.cases[CASE].message
+    assert f"{wrong}:2: steps[0], unknown field: given 'expct'" in run.cases[CASE].message
     assert "did you mean 'expect'?" in run.cases[CASE].message
     assert containers(machine) == before and "started container" not in run.output
 
 
 @pytest.mark.usefixtures("nothing_left")
 def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:
-    """Ctrl-C: the command is killed, artifacts are kept, clean-up runs, the container goes."""
+    """Ctrl-C kills the command; artifacts are kept, clean-up runs, the container is removed."""
     plan = tmp_path / "plan.yml"
     plan.write_text(
         "container: {image: lisa_container/busybox}\n"
@@ -116,7 +116,7 @@ def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 def test_kept(machine: SandboxNode, tmp_path: Path) -> None:
-    """Where the runbook wants that, the container of a plan that failed stays, and no other."""
+    """With `keep_environment: failed`, only the container of a failed plan stays."""
     good, bad = tmp_path / "1.yml", tmp_path / "2.yml"
     good.write_text("container: {image: lisa_container/busybox}\nsteps: [{name: a, run: pwd}]\n")
     bad.write_text(good.read_text().replace("pwd", "touch /tmp/seen; exit 3"))
@@ -131,3 +131,4 @@ def test_kept(machine: SandboxNode, tmp_path: Path) -> None:
         assert f"exec -it {kept} sh" in run.output
     finally:
         machine.run(["docker", "rm", "-f", kept])
+        machine.run("rm -rf /var/tmp/lisa_container_kept.*")  # else only the next run's sweep does

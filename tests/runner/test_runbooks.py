@@ -1,4 +1,4 @@
-"""Every runbook of this repository runs and passes."""
+"""Test that every runbook of this repository passes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from nodes import containers
-from runs import ROOT, LisaProcess, Run, run_lisa
 
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import containers
+from tests.support.runs import ROOT, LisaProcess, Run, run_lisa
 
 RUNBOOKS = ROOT / "runbooks"
 
-# The build machines' kernel has no modules at all, so this one is skipped, and says why.
+# The kernel of the build machines has no modules, so LISA skips this case with a reason.
 MAY_SKIP = {"verify_module": "no module 'dummy'"}
 
 CASES = {
@@ -38,7 +38,7 @@ def check(run: Run, cases: set[str], may_skip: dict[str, str]) -> None:
 
 
 def test_each_has_a_test() -> None:
-    """A new runbook needs a test here; that of cli_tools.yml is in test_cli_tools.py."""
+    """Every runbook has a test here, except cli_tools.yml, which is in test_cli_tools.py."""
     tested = {"quickstart.yml", "local.yml", "remote.yml", "guest.yml", "cli_tools.yml"}
     assert {path.name for path in RUNBOOKS.glob("*.yml")} == tested
 
@@ -48,14 +48,14 @@ def test_quickstart(tmp_path: Path) -> None:
 
 
 def test_guest(tmp_path: Path) -> None:
-    """LISA's stock OpenSSL suite, in a Debian made on the node."""
+    """LISA's stock OpenSSL suite passes in a Debian image made on the node."""
     check(run_lisa(RUNBOOKS / "guest.yml", tmp_path), {"verify_openssl_basic"}, {})
 
 
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("user", ["root", "sudo", "password"])
 def test_remote(user: str, machine: SandboxNode, tmp_path: Path) -> None:
-    """Containers show on the node during the run and no longer after it."""
+    """The node has containers during the run and none after it."""
     variables = {"address": machine.address, "port": machine.port}
     if user == "password":
         variables["username"] = machine.password_username
@@ -76,7 +76,7 @@ def test_remote(user: str, machine: SandboxNode, tmp_path: Path) -> None:
 
 @pytest.fixture
 def own_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """An engine of this machine's own, started for the test, which touches nothing else here."""
+    """Start a separate engine on this machine for the test; return its address."""
     dockerd = shutil.which("dockerd") or shutil.which("dockerd", path="/usr/sbin:/sbin")
     assert dockerd, "dockerd is missing: apt-get install docker.io"
     host = f"unix://{tmp_path}/docker.sock"
@@ -105,7 +105,7 @@ def own_engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]
 
 
 def test_local(own_engine: str, tmp_path: Path) -> None:
-    """This machine's engine without SSH, found by DOCKER_HOST."""
+    """The local engine, found by DOCKER_HOST, needs no SSH."""
     assert os.geteuid() == 0, "this test needs root to start an engine"
     run = run_lisa(RUNBOOKS / "local.yml", tmp_path / "run")
     check(run, CASES, {**MAY_SKIP, "verify_later_mount": "private mount"})

@@ -1,4 +1,4 @@
-"""The next case's container is made while a case runs, and none for nothing."""
+"""Test that the next case's container starts while a case runs, but only if it is needed."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from nodes import as_runbook, containers
-from runs import LisaProcess, Run, run_lisa, runbook
 
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import as_runbook, containers
+from tests.support.runs import LisaProcess, Run, run_lisa, runbook
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 def _run(machine: SandboxNode, names: str, folder: Path) -> tuple[Run, int]:
-    """A run, and how many containers were created in it."""
+    """Run cases; return the run and the number of containers that it created."""
     since = machine.run("date +%s.%N").stdout.strip()
     run = run_lisa(runbook([as_runbook(machine)], names), folder)
     until = machine.run("date +%s.%N").stdout.strip()
@@ -53,9 +53,10 @@ def test_spare_of_a_skipped_case_is_removed(machine: SandboxNode, tmp_path: Path
 
 
 def test_failing_spare_is_no_failure(machine: SandboxNode, tmp_path: Path) -> None:
-    """The case that would have had it makes its own, and tells why that fails."""
+    """The case starts its own container instead, and reports why that fails."""
     machine.run("mknod -m 666 /dev/lisa_spare c 1 3")
     run, _ = _run(machine, "failing_.*", tmp_path)
+    machine.run("rm -f /dev/lisa_spare")
     assert run.statuses() == {"failing_first": "passed", "failing_second": "failed"}, run.output
     assert "/dev/lisa_spare" in run.cases["failing_second"].message
 

@@ -1,4 +1,4 @@
-"""Suites in containers, run by the real `lisa -r` on a real node over SSH."""
+"""Test suites in containers with the real `lisa -r` on a real node over SSH."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from nodes import as_runbook, containers
-from runs import LisaProcess, run_lisa, runbook
 
-from lisa_container.artifacts import History, Index
+from lisa_container.history import History, Index
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import as_runbook, containers
+from tests.support.runs import LisaProcess, run_lisa, runbook
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
 @pytest.mark.parametrize("user", ["root", "sudo", "password"])
 def test_cases_share_a_container(user: str, machine: SandboxNode, tmp_path: Path) -> None:
-    """One container for a suite, a fresh one for each case with scope `case`, any decorator."""
+    """A suite has one container, or with scope `case` a fresh one for each case."""
     run = run_lisa(runbook([as_runbook(machine, user)], "(shared|fresh|plain)_.*"), tmp_path)
     assert run.statuses() == dict.fromkeys(
         [
@@ -35,16 +35,16 @@ def test_cases_share_a_container(user: str, machine: SandboxNode, tmp_path: Path
 
 
 def test_two_nodes(tmp_path: Path) -> None:
-    """Containers on two nodes are prepared at the same time."""
-    content = runbook([], "two_nodes")
+    """Containers on two nodes start at the same time; a decorated case has one on each node."""
+    content = runbook([], "two_nodes.*")
     del content["environment"]
     content["platform"] = [{"type": "sandbox"}]
     run = run_lisa(content, tmp_path)
-    assert run.statuses() == {"two_nodes": "passed"}, run.output
+    assert run.statuses() == {"two_nodes": "passed", "two_nodes_inside": "passed"}, run.output
 
 
 def test_endings(machine: SandboxNode, tmp_path: Path) -> None:
-    """Failure, timeout, skip, an image that is not there: each says why, and nothing is left."""
+    """Failure, timeout, skip and a missing image give a reason, and nothing is left."""
     names = "(ending_(?!interrupted).*|nameless.*)"
     run = run_lisa(runbook([as_runbook(machine)], names), tmp_path)
     assert run.statuses() == {
@@ -68,7 +68,7 @@ def test_endings(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 def test_containers_show_during_the_run(machine: SandboxNode, tmp_path: Path) -> None:
-    """They are real containers, which `docker ps` on the node shows; Ctrl-C removes them."""
+    """`docker ps` on the node shows the containers during the run; Ctrl-C removes them."""
     lisa = LisaProcess(runbook([as_runbook(machine)], "ending_interrupted"), tmp_path)
     lisa.wait_for(lambda: any(name.startswith("lisa_test_") for name in containers(machine)))
     lisa.wait_for(lambda: "sleep 4243" in machine.run("ps -eo args").stdout)
@@ -80,8 +80,8 @@ def test_containers_show_during_the_run(machine: SandboxNode, tmp_path: Path) ->
 
 @pytest.mark.parametrize("keep", ["failed", "always"])
 def test_keep_environment(keep: str, machine: SandboxNode, tmp_path: Path) -> None:
-    """The container of a failed case is kept, and the command that is printed enters it."""
-    # LISA itself runs no further case on an environment that it keeps for a failed one.
+    """The container of a failed case is kept, and the logged command enters it."""
+    # LISA runs no further case in an environment that it keeps for a failed case.
     names = "ending_failed" if keep == "failed" else "(ending_failed|shared_first)"
     run = run_lisa(runbook([as_runbook(machine)], names, keep_environment=keep), tmp_path)
     kept = containers(machine)
@@ -134,7 +134,7 @@ def test_wrong_runbook(
 
 
 def test_build_beside_the_runbook(machine: SandboxNode, tmp_path: Path) -> None:
-    """A relative context is below the folder of the runbook; one that is not there is said first."""
+    """A relative context is below the runbook's folder; a missing one fails before anything else."""
     (tmp_path / "images").mkdir()
     (tmp_path / "images" / "marker").write_text("beside the runbook")
     (tmp_path / "images" / "Dockerfile").write_text("FROM lisa_container/busybox\nCOPY marker /\n")

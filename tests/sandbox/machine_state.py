@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -19,8 +21,10 @@ def machine_state(sandbox_id: str = "none") -> dict[str, Any]:
 
     And the cgroups and the data of one sandbox: those places are shared with other machines.
     """
+    own = re.compile(rf"lisa_container\.{sandbox_id}\.")
     data = cache_folder(SandboxConfig()) / "nodes" / sandbox_id
-    cgroups = Path("/sys/fs/cgroup").glob(f"**/lisa_container.{sandbox_id}.*")
+    # Unlike Path.glob, os.walk does not mind that other sandboxes' cgroups vanish meanwhile.
+    cgroups = [folder for folder, *_ in os.walk("/sys/fs/cgroup") if own.match(Path(folder).name)]
     return {
         "users": [_text(name) for name in ("/etc/passwd", "/etc/group", "/etc/shadow")],
         "processes": _processes(),
@@ -30,7 +34,7 @@ def machine_state(sandbox_id: str = "none") -> dict[str, Any]:
         ),
         "firewall": _output("nft list ruleset; iptables-legacy-save | grep -v '^#'"),
         "settings": _settings(),
-        "cgroups": sorted(map(str, cgroups)),
+        "cgroups": sorted(cgroups),
         "files": _files() + ([str(data)] if data.exists() else []),
     }
 

@@ -88,7 +88,7 @@ def _in_parallel(calls: list) -> None:
 
 
 def _wait(condition) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

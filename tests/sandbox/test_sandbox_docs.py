@@ -5,10 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import fields
 
-from docs_examples import DOCS, run_page
-
 from lisa_container.platforms.sandbox import SandboxConfig, SandboxNode
 from lisa_container.platforms.sandbox.schema import SandboxPlatformSchema
+from tests.support.docs_examples import DOCS, run_page
 
 PAGE = DOCS / "sandbox.md"
 

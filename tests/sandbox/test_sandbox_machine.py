@@ -1,4 +1,4 @@
-"""What a machine lacks is told, all of it, with what mends it."""
+"""The check of a machine lists everything that is missing, each with a remedy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_nothing_lacks_here() -> None:
 def test_no_root(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     (problem,) = preflight()
-    assert "needs root" in problem.what and "`sudo`" in problem.mend
+    assert "needs root" in problem.what and "`sudo`" in problem.remedy
 
 
 def test_not_linux(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,8 +46,8 @@ def test_missing_packages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> No
     config = SandboxConfig(cache_dir=str(tmp_path / "cache"))
     (problem,) = preflight(config)
     for program, package in REQUIRED_PACKAGES.items():
-        assert program in problem.what and package in problem.mend
-    assert problem.mend.startswith("`apt-get install -y ")
+        assert program in problem.what and package in problem.remedy
+    assert problem.remedy.startswith("`apt-get install -y ")
 
 
 def test_mmdebstrap_only_where_a_rootfs_has_to_be_made(
@@ -57,19 +57,19 @@ def test_mmdebstrap_only_where_a_rootfs_has_to_be_made(
     hidden = lambda name, path: None if name == "mmdebstrap" else which(name, path=path)  # noqa: E731
     monkeypatch.setattr(machine.shutil, "which", hidden)
     (problem,) = preflight(SandboxConfig(cache_dir=str(tmp_path / "empty")))
-    assert problem.mend == "`apt-get install -y mmdebstrap`"
+    assert problem.remedy == "`apt-get install -y mmdebstrap`"
     assert preflight(SandboxConfig(rootfs=str(tmp_path), docker=False)) == []
 
 
 def test_unknown_package_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(apt, "_machine", lambda: ("", ""))
     (problem,) = preflight()
-    assert "neither Debian nor Ubuntu" in problem.what and "`rootfs`" in problem.mend
+    assert "neither Debian nor Ubuntu" in problem.what and "`rootfs`" in problem.remedy
     assert preflight(SandboxConfig(rootfs=str(tmp_path))) == []
 
 
 @pytest.mark.parametrize(
-    ("word", "what", "mend"),
+    ("word", "what", "remedy"),
     [
         ("true", "no namespaces", "docker run --privileged"),
         ("ip", "no virtual Ethernet and bridges", "modprobe -a veth bridge"),
@@ -77,7 +77,7 @@ def test_unknown_package_sources(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ],
 )
 def test_missing_kernel_feature(
-    monkeypatch: pytest.MonkeyPatch, word: str, what: str, mend: str
+    monkeypatch: pytest.MonkeyPatch, word: str, what: str, remedy: str
 ) -> None:
     real = machine.run
 
@@ -86,41 +86,41 @@ def test_missing_kernel_feature(
             raise KeeperError("Operation not supported")
         return real(*command, **options)  # type: ignore[arg-type]
 
-    machine._missing_kernel_features.cache_clear()
+    machine._check_kernel.cache_clear()
     monkeypatch.setattr(machine, "run", refusing)
     try:
         (problem,) = preflight()
     finally:
-        machine._missing_kernel_features.cache_clear()
+        machine._check_kernel.cache_clear()
     assert what in problem.what and "Operation not supported" in problem.what
-    assert mend in problem.mend
+    assert remedy in problem.remedy
 
 
 def test_no_cgroups(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing() -> list[cgroups.Hierarchy]:
         raise KeeperError("none; mount one")
 
-    machine._missing_kernel_features.cache_clear()
+    machine._check_kernel.cache_clear()
     monkeypatch.setattr(machine.cgroups, "hierarchies", nothing)
     try:
         (problem,) = preflight()
     finally:
-        machine._missing_kernel_features.cache_clear()
-    assert "no cgroup hierarchy" in problem.what and "mount one" in problem.mend
+        machine._check_kernel.cache_clear()
+    assert "no cgroup hierarchy" in problem.what and "mount one" in problem.remedy
 
 
 def test_folder_that_carries_no_overlay(monkeypatch: pytest.MonkeyPatch) -> None:
     # /proc is the one file system that is everywhere and never does.
     monkeypatch.setattr(machine, "_FREE_BYTES", 0)
-    (problem,) = machine._unfit_folder(Path("/proc/self"))
+    (problem,) = machine._check_folder(Path("/proc/self"))
     assert "no overlay can be mounted at /proc/self" in problem.what
-    assert "cache_dir" in problem.mend
+    assert "cache_dir" in problem.remedy
 
 
 def test_folder_without_room(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(machine, "_FREE_BYTES", 2**60)
     (problem,) = preflight(SandboxConfig(cache_dir=str(tmp_path)))
-    assert f"MiB free at {tmp_path}" in problem.what and "cache_dir" in problem.mend
+    assert f"MiB free at {tmp_path}" in problem.what and "cache_dir" in problem.remedy
 
 
 def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_up_command_until_ctrl_c() -> None:
         runner.send_signal(signal.SIGINT)
     assert runner.returncode == 0
     assert said[0].startswith("ssh -o ") and "the password is" in said[1]
-    assert said[2] == "Ctrl-C ends them\n"
+    assert said[2] == "press Ctrl-C to stop the nodes\n"
 
 
 def test_wrong_value_on_the_command_line() -> None:

@@ -6,9 +6,9 @@ import socket
 from pathlib import Path
 
 import pytest
-from nested import on_own_machine
 
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
+from tests.support.nested import on_own_machine
 
 CLOSED_NFT = "iptables-nft -P FORWARD DROP"
 CLOSED_LEGACY = "iptables-legacy -P FORWARD DROP"

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import paramiko
@@ -241,6 +242,7 @@ def test_docker_group(login) -> None:
         assert login(sandbox.nodes[0], "docker info").returncode == 0
 
 
+@pytest.mark.alone
 def test_ready_within_two_seconds() -> None:
     started = time.monotonic()
     with start_sandbox(1):
@@ -256,6 +258,12 @@ def test_killed_node_leaves_the_other_alone() -> None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         assert second.run("echo alive").stdout == "alive\n"
+        # The node has ended, and now another process has its pid.
+        with subprocess.Popen(["sleep", "1510"]) as other:
+            replace(first, pid=other.pid).kill()
+            first.kill()
+            assert other.poll() is None
+            other.kill()
 
 
 def test_node_that_does_not_come_up_says_why(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ def test_kept_nodes_end_with_the_run(tmp_path: Path) -> None:
         ],
     )
     assert statuses == {"verify_one_node": "passed"}, output
-    assert "the run ends, and with it the nodes that keep_environment kept so far" in output
+    assert "the run ends: stopping the nodes that keep_environment kept" in output
     assert not _processes_on("kept0")
 
 
@@ -157,4 +157,6 @@ def test_keep_environment_is_told_not_to_outlast_the_run(monkeypatch: pytest.Mon
     )
     monkeypatch.setattr(made._log, "warning", told.append)
     made.initialize()
-    assert "keep_environment is 'failed', but sandbox nodes end with this run" in told[0]
+    assert "keep_environment is 'failed', but sandbox nodes always end with this run" in str(
+        told[0]
+    )

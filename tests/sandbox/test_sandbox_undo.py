@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from nested import on_own_machine
 
 from lisa_container.platforms.sandbox import start_sandbox
+from tests.support.nested import on_own_machine
 
 _ASPECTS = {"processes", "interfaces", "firewall", "settings", "cgroups", "files"}
 

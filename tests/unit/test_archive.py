@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
+import socket
 import stat
 import subprocess
 import sys
 import tarfile
-from collections.abc import Iterator
+import tracemalloc
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from lisa_container.engine.archive import Packing, pack_bytes, unpack
+from lisa_container.archives import destination as destinations
+from lisa_container.archives import unpack as unpacking
+from lisa_container.archives.destination import open_destination
+from lisa_container.archives.pack import Packing, pack_bytes
+from lisa_container.archives.unpack import CopyLimits
 from lisa_container.errors import CopyError, CopyNotFoundError, EngineError
 
 
@@ -31,6 +38,12 @@ def member(
 
 def crafted(*members: tarfile.TarInfo, data: bytes = b"data") -> bytes:
     return pack_bytes([(x, data if x.isreg() else b"") for x in members])
+
+
+def unpack(stream: Iterable[bytes], local: Path, *args: Any, **kwargs: Any) -> list[str]:
+    """Unpack where a user would have it."""
+    with open_destination(local) as place:
+        return unpacking.unpack(stream, place, *args, **kwargs)
 
 
 def pieces(data: bytes, size: int = 1000) -> Iterator[bytes]:
@@ -79,7 +92,7 @@ def build(root: Path) -> Path:
         deep = deep / "ten-letters"
         deep.mkdir()
     (deep / "deepest").write_text("deep")
-    for name, mode in {"setuid": 0o4755, "private": 0o600, "none": 0o000, "sticky": 0o1777}.items():
+    for name, mode in {"private": 0o600, "none": 0o000, "sticky": 0o1777}.items():
         (root / name).write_text(name)
         (root / name).chmod(mode)
     (root / "read-only").mkdir()
@@ -143,13 +156,26 @@ def test_owner_and_parents(tmp_path: Path) -> None:
     ]
 
 
-def test_sockets_pipes_and_devices_are_left_out(tmp_path: Path, place: Path) -> None:
+def test_pipes_are_copied_and_sockets_left_out(tmp_path: Path, place: Path) -> None:
     source = tmp_path / "source"
     source.mkdir()
-    os.mkfifo(source / "pipe")
-    (source / "file").write_text("x")
+    os.mkfifo(source / "pipe", 0o640)
+    os.link(source / "pipe", source / "pipe2")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(source / "socket"))
     unpack(Packing().pack(source, "x"), place)
-    assert [x.name for x in place.iterdir()] == ["file"]
+    assert sorted(x.name for x in place.iterdir()) == ["pipe", "pipe2"]
+    assert (place / "pipe2").is_fifo()
+    assert stat.S_IMODE((place / "pipe").stat().st_mode) == 0o640
+    unpack(Packing().pack(source / "pipe", "x"), place / "alone")
+    assert (place / "alone").is_fifo()
+
+
+def test_link_that_leads_nowhere(tmp_path: Path, place: Path) -> None:
+    """As docker cp has it: the link itself."""
+    (tmp_path / "link").symlink_to("none")
+    unpack(Packing().pack(tmp_path / "link", "x"), place, kinds=[b"2"])
+    assert place.readlink() == Path("none")
 
 
 def test_file_that_shrinks(tmp_path: Path) -> None:
@@ -180,7 +206,9 @@ def test_source_that_is_not_there(tmp_path: Path) -> None:
 def as_nobody(code: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
     """Run Python code without root's rights."""
     prefix = "import os, sys; sys.path[:0] = sys.argv[1].split(':')\n"
-    prefix += "from pathlib import Path; from lisa_container.engine.archive import *\n"
+    prefix += "from pathlib import Path; from lisa_container.archives.pack import *\n"
+    prefix += "from lisa_container.archives.unpack import *\n"
+    prefix += "from lisa_container.archives.destination import *\n"
     prefix += "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
     words = [sys.executable, "-c", prefix + code, ":".join(sys.path), *map(str, arguments)]
     return subprocess.run(words, capture_output=True, text=True, check=False)
@@ -194,7 +222,10 @@ def test_source_that_may_not_be_read(tmp_path: Path) -> None:
 
 def test_target_that_may_not_be_written(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    code = "unpack([pack_bytes([(__import__('tarfile').TarInfo('x'), b'')])], Path('/etc/ours'))"
+    code = (
+        "with open_destination(Path('/etc/ours')) as there:\n"
+        "    unpack([pack_bytes([(__import__('tarfile').TarInfo('x'), b'')])], there)"
+    )
     done = as_nobody(code, data)
     assert "CopyDeniedError: cannot copy '/etc/ours': Permission denied" in done.stderr
     assert not Path("/etc/ours").exists()
@@ -215,6 +246,12 @@ HOSTILE: dict[str, list[tarfile.TarInfo]] = {
     "hard link to nothing": [FOLDER, member("root/x", tarfile.LNKTYPE, "root/none")],
     "hard link to a folder": [FOLDER, member("root/x", tarfile.LNKTYPE, "root")],
     "folder over a file": [FOLDER, member("root/x"), member("root/x/y")],
+    "root is a link": [member("root", tarfile.SYMTYPE, "../../secret")],
+    "root becomes a link": [FOLDER, member("root", tarfile.SYMTYPE, "../../secret")],
+    "root becomes a file": [FOLDER, member("root")],
+    "root is a device": [member("root", tarfile.CHRTYPE)],
+    "nothing": [],
+    "too deep": [FOLDER, member("root" + "/x" * 300)],
     "file over a folder": [FOLDER, member("root/x", tarfile.DIRTYPE), member("root/x")],
     "link over a folder": [
         FOLDER,
@@ -242,7 +279,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, place: Path, target: 
     outside = tmp_path / "outside"
     outside.mkdir()
     link = member("root/link", tarfile.SYMTYPE, target)
-    with pytest.raises(CopyError, match="a folder is in the way"):
+    with pytest.raises(CopyError, match="below the link 'link'"):
         unpack([crafted(FOLDER, link, member("root/link/evil"))], place)
     assert list(outside.iterdir()) == []
     assert not (tmp_path / "in" / "evil").exists()
@@ -278,10 +315,111 @@ def test_modes_go_to_no_link(tmp_path: Path, place: Path) -> None:
     assert stat.S_IMODE((place / "x").stat().st_mode) == 0o777
 
 
-def test_devices_and_pipes_are_not_made(place: Path) -> None:
+def test_devices_are_not_made(place: Path) -> None:
     kinds = [tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE]
-    unpack([crafted(FOLDER, *(member(f"root/{i}", x) for i, x in enumerate(kinds)))], place)
-    assert list(place.iterdir()) == []
+    made = [member(f"root/{i}", x) for i, x in enumerate(kinds)]
+    link = member("root/l", tarfile.LNKTYPE, "root/0")
+    assert unpack([crafted(FOLDER, *made, link)], place) == ["'0'", "'1'", "'l'"]
+    assert [x.name for x in place.iterdir()] == ["2"]
+    assert (place / "2").is_fifo()
+
+
+def test_setuid_is_dropped(place: Path) -> None:
+    """Owned by root here, it would give root's rights to any user."""
+    unpack([crafted(FOLDER, member("root/x", mode=0o6755))], place)
+    assert stat.S_IMODE((place / "x").stat().st_mode) == 0o755
+
+
+def test_hard_links_to_links_and_pipes(place: Path) -> None:
+    entries = [
+        member("root/link", tarfile.SYMTYPE, "none"),
+        member("root/pipe", tarfile.FIFOTYPE),
+        member("root/link2", tarfile.LNKTYPE, "root/link"),
+        member("root/pipe2", tarfile.LNKTYPE, "root/pipe"),
+    ]
+    unpack([crafted(FOLDER, *entries)], place)
+    assert (place / "link2").readlink() == Path("none")
+    assert (place / "pipe2").lstat().st_ino == (place / "pipe").lstat().st_ino
+
+
+@pytest.mark.parametrize("target", ["file", "folder", "none"])
+def test_link_at_the_destination_is_replaced(tmp_path: Path, place: Path, target: str) -> None:
+    """An earlier copy may have left it."""
+    (tmp_path / "file").write_text("untouched")
+    (tmp_path / "folder").mkdir(0o700)
+    place.symlink_to(tmp_path / target)
+    unpack([crafted(member("x"))], place)
+    assert not place.is_symlink()
+    assert place.read_text() == "data"
+    assert (tmp_path / "file").read_text() == "untouched"
+    place.unlink()
+    place.symlink_to(tmp_path / target)
+    unpack([crafted(member("x", tarfile.DIRTYPE, mode=0o777))], place)
+    assert not place.is_symlink()
+    assert stat.S_IMODE((tmp_path / "folder").stat().st_mode) == 0o700
+    assert not (tmp_path / "none").exists()
+
+
+def test_link_in_the_path_of_a_later_copy(tmp_path: Path, place: Path) -> None:
+    """Below what was copied no link is followed; elsewhere the user's own are."""
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (tmp_path / "mine").symlink_to("in")
+    with open_destination(tmp_path / "mine" / "copy") as there:
+        destinations.mark_copied(there)
+        unpacking.unpack([crafted(FOLDER, member("root/d", tarfile.SYMTYPE, str(outside)))], there)
+    assert place.is_dir()
+    for path in (place, tmp_path / "mine" / "copy"):
+        with pytest.raises(CopyError, match="'d' in it is a symbolic link"):
+            unpack([crafted(member("x"))], path / "d" / "evil")
+    assert list(outside.iterdir()) == []
+    unpack([crafted(member("x"))], place / "new" / "good")
+    assert (place / "new" / "good").read_text() == "data"
+
+
+@pytest.mark.parametrize("limits", [CopyLimits(max_bytes=7), CopyLimits(max_entries=2)])
+def test_more_than_the_limit(place: Path, limits: CopyLimits) -> None:
+    name, most = ("max_bytes", 7) if limits.max_bytes == 7 else ("max_entries", 2)
+    unpack([crafted(FOLDER, member("root/a"))], place, limits)
+    with pytest.raises(CopyError, match=f"more than {most} .*{name}"):
+        unpack([crafted(FOLDER, member("root/a"), member("root/b"))], place, limits)
+
+
+@pytest.mark.parametrize("kind", [b"x", b"g", b"L", b"K"])
+def test_header_of_a_gibibyte(place: Path, kind: bytes) -> None:
+    """Not even its begin is held in memory."""
+    head = member("x", kind, size=1 << 30).tobuf()
+    sent = 0
+
+    def stream() -> Iterator[bytes]:
+        nonlocal sent
+        yield head
+        for _ in range(4096):
+            sent += 1 << 18
+            yield bytes(1 << 18)
+
+    tracemalloc.start()
+    try:
+        with pytest.raises(CopyError, match="header of 1073741824 bytes; legal: at most 1048576"):
+            unpack(stream(), place)
+        assert tracemalloc.get_traced_memory()[1] < 16 << 20
+    finally:
+        tracemalloc.stop()
+    assert sent < 4 << 20
+
+
+def test_headers_without_end(place: Path) -> None:
+    data = b"30 " + b"comment=" + b"x" * 18 + b"\n"
+    info = member("x", b"g", size=len(data))
+    head = info.tobuf() + data.ljust(512, b"\0")
+    with pytest.raises(CopyError, match="more than 100 headers"):
+        unpack(itertools.repeat(head), place)
+
+
+def test_something_behind_the_end(place: Path) -> None:
+    stream = itertools.chain([crafted(FOLDER)], itertools.repeat(bytes(10240)))
+    with pytest.raises(CopyError, match="data follows its end"):
+        unpack(stream, place)
 
 
 @pytest.mark.parametrize("cut", [0, 100, 512, 700, 1024, 1536, 2000, 2048, 2560])
@@ -289,12 +427,12 @@ def test_cut_off(place: Path, cut: int) -> None:
     """Also between two entries, where tarfile itself sees nothing wrong."""
     whole = crafted(FOLDER, member("root/a"), member("root/b"))
     assert len(whole.rstrip(b"\0")) > 2048
-    with pytest.raises(CopyError, match="no sound tar"):
+    with pytest.raises(CopyError, match="damaged tar archive"):
         unpack(pieces(whole[:cut]), place)
 
 
 def test_no_tar_at_all(place: Path) -> None:
-    with pytest.raises(CopyError, match="no sound tar"):
+    with pytest.raises(CopyError, match="damaged tar archive"):
         unpack([b"Cannot connect to the Docker daemon" * 100], place)
 
 

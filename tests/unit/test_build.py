@@ -1,4 +1,4 @@
-"""What is known of a build before any engine is asked: its spec, Dockerfile and context."""
+"""Parts of a build that need no engine: spec, Dockerfile and context."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from lisa_container import ConfigError, ContainerTestConfig
 from lisa_container.config import BuildSpec
 from lisa_container.images.build.context import DOCKERFILE, Context
 from lisa_container.images.build.dockerfile import Dockerfile
+from lisa_container.images.build.ignore import IgnoreFile
 
 # --- the spec -----------------------------------------------------------------------------------
 
@@ -114,12 +115,17 @@ FROM scratch
     ],
 )
 def test_bases(args: dict[str, str], target: str, bases: list[str]) -> None:
-    assert Dockerfile(STAGES).bases(args, target) == bases
+    assert Dockerfile(STAGES.encode()).bases(args, target) == bases
+
+
+def test_platform_that_is_given() -> None:
+    dockerfile = Dockerfile(b"ARG TARGETARCH\nFROM a-${TARGETARCH}")
+    assert dockerfile.bases({"TARGETARCH": "arm64"}, "") == ["a-arm64"]
 
 
 def test_instructions() -> None:
     text = "# escape=`\nFROM x `\n  # a comment within\n\n  as y\nRUN dir c:\\\nLABEL z\n"
-    found = [(x.word, x.rest, x.end) for x in Dockerfile(text).instructions]
+    found = [(x.word, x.rest, x.end) for x in Dockerfile(text.encode()).instructions]
     assert [(word, " ".join(rest.split()), end) for word, rest, end in found] == [
         ("FROM", "x as y", 4),
         ("RUN", "dir c:\\", 5),
@@ -128,11 +134,11 @@ def test_instructions() -> None:
 
 
 def test_labelled() -> None:
-    """Below each FROM; and a line of it can be told in terms of the user's text."""
-    dockerfile = Dockerfile("FROM a \\\n as b\nRUN 1\nFROM b\nRUN 2\n")
-    labelled = dockerfile.labelled("LABEL l").splitlines()
+    """A label follows each FROM, and line numbers are those of the user's text."""
+    dockerfile = Dockerfile(b"FROM a \\\n as b\nRUN 1\nFROM b\nRUN 2\n")
+    labelled = dockerfile.labelled("LABEL l").decode().splitlines()
     assert labelled == ["FROM a \\", " as b", "LABEL l", "RUN 1", "FROM b", "LABEL l", "RUN 2"]
-    lines = dockerfile.text.splitlines()
+    lines = dockerfile.content.decode().splitlines()
     for number, line in enumerate(labelled, 1):
         if line != "LABEL l":
             assert lines[dockerfile.line_of(number) - 1] == line
@@ -150,14 +156,43 @@ def test_labelled() -> None:
 )
 def test_wrong_dockerfiles(text: str, target: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        Dockerfile(text).bases({}, target)
+        Dockerfile(text.encode()).bases({}, target)
+
+
+UNCLEAR = [
+    ("FROM ${A%x}", []),  # only newer engines know it
+    ("FROM ${A:?no}", []),
+    ("FROM 'a", []),
+    ('ARG X="a\nFROM $X', []),
+    ('ARG X="a\nFROM y', ["y"]),
+    ("FROM a\nCOPY --from=$X / /", ["a"]),
+    ("FROM a-${TARGETARCH}\nFROM b:$BUILDOS", []),
+    ("ARG TARGETARCH\nFROM a-${TARGETARCH}\nFROM b", ["b"]),
+    ("ARG TARGETPLATFORM=x\nFROM a-${TARGETPLATFORM:-y}\nFROM b", ["b"]),
+    ("ARG BASE=a-$TARGETVARIANT\nFROM $BASE\nFROM b", ["b"]),
+    ("FROM a\nRUN cat <<EOF\nFROM b\nEOF\nFROM c", ["a", "c"]),
+    ("FROM a\nRUN echo $((1<<2))\nFROM c", ["a", "c"]),
+    ("FROM a\nRUN cat <<-'E F'\nFROM c", ["a", "c"]),
+    ("FROM a\nCOPY <<A <<B /x/\nFROM 1\nA\nFROM 2\nB\nFROM d", ["a", "d"]),
+    ("FROM a \\", ["a"]),
+    ("FROM a \\\n", ["a"]),
+]
+
+
+@pytest.mark.parametrize(("text", "bases"), UNCLEAR)
+def test_what_only_the_engine_can_tell(text: str, bases: list[str]) -> None:
+    """Such bases are left out, and no line of a here-document is an instruction."""
+    dockerfile = Dockerfile(text.encode())
+    assert dockerfile.bases({}, "") == bases
+    lines = dockerfile.labelled("LABEL l").decode().split("\n")
+    assert [line for line in lines if line != "LABEL l"] == text.split("\n")
 
 
 # --- the context --------------------------------------------------------------------------------
 
 
 def members(context: Context) -> dict[str, tarfile.TarInfo]:
-    data = b"".join(context.stream("FROM x\n"))
+    data = b"".join(context.stream(b"FROM x\n"))
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         return {info.name: info for info in archive}
 
@@ -190,8 +225,60 @@ def test_ignored(folder: Path) -> None:
     assert {"e.log", "node/x"} < set(members(Context(BuildSpec(str(folder)))))
 
 
+@pytest.mark.parametrize(
+    ("pattern", "ignored"),
+    [
+        ("a+b", ["a+b"]),
+        ("^a", ["^a"]),
+        ("(a)", ["(a)"]),
+        ("a|b", ["a|b"]),
+        ("{a,b}", ["{a,b}"]),
+        ("$x", ["$x"]),
+        ("  a\t", ["a"]),
+        ("a\r", ["a"]),
+        ("\N{NO-BREAK SPACE}a\N{LINE SEPARATOR}", ["a"]),
+        ("#a\n #a", ["#a"]),
+        ("! a\na", ["a"]),
+        ("a\n! a", []),
+        ("[^a]", ["b", "^", "!", "]", "d/a"]),
+        ("[!a]", ["a", "!"]),
+        ("[b-a]", []),
+        ("[^b-a]", ["a", "b", "^", "!", "]", "d/a"]),
+        ("[a\\]]", ["a", "]"]),
+        ("d[^x]a", ["d/a"]),
+        ("d?a", []),
+        ("A", []),
+        ("../a", []),
+        ("/../a", ["a"]),
+        ("d/../a", ["a"]),
+        (".", []),
+        ("caf\udce9", ["caf\udce9"]),
+    ],
+)
+def test_patterns(pattern: str, ignored: list[str]) -> None:
+    """As Go's filepath.Match after Clean; the rest is compared in tests/engine."""
+    names = [
+        "a",
+        "b",
+        "^",
+        "!",
+        "]",
+        "^a",
+        "a+b",
+        "(a)",
+        "a|b",
+        "{a,b}",
+        "$x",
+        "#a",
+        "d/a",
+        "caf\udce9",
+    ]
+    found = IgnoreFile(pattern.encode("utf-8", "surrogateescape"))
+    assert [x for x in names if found.ignores(x)] == sorted(ignored, key=names.index)
+
+
 def test_digest(folder: Path) -> None:
-    """Contents, modes, links and names count; times, and what is ignored, do not."""
+    """Contents, modes, links and names count; times and ignored files do not."""
     spec = BuildSpec(str(folder))
     first = Context(spec).digest()
     os.utime(folder / "e.log", (1, 1))
@@ -216,7 +303,7 @@ def test_digest(folder: Path) -> None:
 
 
 def test_same_size_and_time(folder: Path) -> None:
-    """What has settled is not read again, but a change is seen whatever its time says."""
+    """A settled file is not read again, but a change is noticed whatever its time is."""
     spec, file = BuildSpec(str(folder)), folder / "e.log"
     first = Context(spec).digest()
     before = file.stat()

@@ -9,61 +9,17 @@ from pathlib import Path
 import pytest
 from lisa.util.logger import get_logger
 
-from lisa_container.capture.commands import CommandCapture, Journal, Sample, parse
-from lisa_container.capture.commands.pieces import fit_to_masked
-from lisa_container.capture.container import ContainerCapture
-from lisa_container.capture.files import told, write_json
-from lisa_container.capture.masking import SECRET_WORDS, Masking, is_secret
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        *("PASSWORD", "db_password", "MYSQL_PWD", "API_KEY", "APIKEY", "GITHUB_TOKEN_FILE"),
-        *("TOKENS", "aws-secret", "SSH_AUTH_SOCK", "MyPassword", "CREDENTIALS"),
-    ],
+from lisa_container.masking import Masking
+from lisa_container.recording.commands import (
+    CommandCapture,
+    CommandDescription,
+    Journal,
+    Sample,
+    parse,
 )
-def test_secret_names(name: str) -> None:
-    assert is_secret(name)
-
-
-@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "PATH", "KEYBOARD", "PASSING", "AUTHOR", "MODE"])
-def test_other_names(name: str) -> None:
-    assert not is_secret(name)
-
-
-def test_page_has_all_words() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "capture.md").read_text(encoding="utf-8")
-    assert [word for word in SECRET_WORDS if f"`{word}`" not in page] == []
-
-
-@pytest.mark.parametrize(
-    ("text", "masked"),
-    [
-        ("TOKEN=abc env", "TOKEN=*** env"),
-        ("TOKEN='a b' X=y env", "TOKEN=*** X=y env"),
-        ('run --api-key="a b";ls', "run --api-key=***;ls"),
-        ("get https://me:pass@host/a?b=c", "get https://***@host/a?b=c"),
-        ("a=b && c", "a=b && c"),
-        ("the value-known here", "the *** here"),
-    ],
-)
-def test_commands_are_masked(text: str, masked: str) -> None:
-    assert Masking({"value-known"}).command(text) == masked
-
-
-def test_anything_is_masked() -> None:
-    content = {"Env": ["API_KEY=abc", "A=b"], "token": "abc", "n": 1, "list": [None, {"x": True}]}
-    assert Masking().anything(content) == {
-        "Env": ["API_KEY=***", "A=b"],
-        "token": "***",
-        "n": 1,
-        "list": [None, {"x": True}],
-    }
-
-
-def test_bytes_stay_what_they_are() -> None:
-    assert Masking({"secret"}).data(b"\xff\0secret\xfe\r\n") == b"\xff\0***\xfe\r\n"
+from lisa_container.recording.commands.pieces import fit_to_masked
+from lisa_container.recording.container import ContainerCapture
+from lisa_container.recording.files import describe_error, write_json
 
 
 @pytest.mark.parametrize("sizes", [[30], [1] * 30, [5, 20, 5], [3, 9, 9, 9], [12, 18], [10, 20]])
@@ -142,30 +98,26 @@ def test_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [lines[0], lines[-1]] == ['{"n":1}', '{"n":3}']
 
 
-def test_commands_of_a_case_whose_begin_was_told_late(tmp_path: Path) -> None:
-    """They go to the case, ended or not; those before it do not."""
+def test_command_looks_for_its_case(tmp_path: Path) -> None:
+    """A command that no case has looks for its case first; one of a case does not."""
     container = ContainerCapture("box", {}, 1 << 20, False, lambda: None, get_logger())
-    container.to(tmp_path / "own")
-    begun = [container.begin(name, None, "", None, "") for name in ("before", "ended", "runs")]
-    before, ended, runs = (capture for capture in begun if capture is not None)
-    before.started -= 10
-    before.end(0)
-    ended.end(0)
-    container.to(tmp_path / "case", since=ended.started)
-    runs.end(0)
-    container.to(tmp_path / "own")
-
-    def commands(folder: str) -> list[str]:
-        lines = (tmp_path / folder / "commands.jsonl").read_text().splitlines()
-        return [json.loads(line)["command"] for line in lines]
-
-    assert (commands("own"), commands("case")) == (["before"], ["ended", "runs"])
+    cases = iter([None, tmp_path / "case"])
+    container.find_case = lambda: container.record_to(next(cases))
+    for name in ("before", "first", "second"):
+        command = container.begin_command(CommandDescription(name))
+        assert (command is None) == (name == "before")  # recorded nowhere
+        if command is not None:
+            command.end(0)
+    container.record_to(None)
+    lines = (tmp_path / "case" / "commands.jsonl").read_text().splitlines()
+    assert [json.loads(line)["command"] for line in lines] == ["first", "second"]
 
 
 def test_names_that_are_no_text(tmp_path: Path) -> None:
     journal = Journal(tmp_path, get_logger())
     words = ["cat", os.fsdecode(b"/\xff")]
-    capture = CommandCapture(None, journal, 1, " ".join(words), words, "", {}, "", Masking(), 10)
+    command = CommandDescription(" ".join(words), words)
+    capture = CommandCapture(None, journal, 1, command, Masking(), 10)
     capture.end(0)
     journal.catch_up()
     assert json.loads((tmp_path / "commands.jsonl").read_bytes())["argv"] == words
@@ -180,8 +132,8 @@ def test_json_files_are_whole(tmp_path: Path) -> None:
 
 
 def test_errors_are_told() -> None:
-    assert told(ValueError("why")) == "ValueError: why"
+    assert describe_error(ValueError("why")) == "ValueError: why"
     kind = type("FunctionTimedOut", (BaseException,), {})
-    assert told(type("FunctionTimedOut123", (kind,), {})("all arguments")) == (
+    assert describe_error(type("FunctionTimedOut123", (kind,), {})("all arguments")) == (
         "FunctionTimedOut: the time of the case was up"
     )

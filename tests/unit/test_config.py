@@ -1,4 +1,4 @@
-"""ContainerTestConfig: each rule, each error's words, and that a config never changes."""
+"""ContainerTestConfig: its rules, the text of its errors, and immutability."""
 
 import copy
 import dataclasses
@@ -18,6 +18,7 @@ from lisa.node import GuestNode
 
 import lisa_container.config.checks
 import lisa_container.config.model
+import lisa_container.config.reference
 
 # LISA collects the types of nodes once, with the first guest that is loaded: import ours before.
 import lisa_container.node
@@ -25,7 +26,9 @@ from lisa_container.config import (
     HOST_ROOT,
     LOCAL_REPOSITORY,
     ConfigFields,
+    ContainerSettings,
     ContainerTestConfig,
+    Init,
     PullPolicy,
     Scope,
     Ulimit,
@@ -63,17 +66,22 @@ FULL: dict[str, Any] = {
     "pull_policy": "always",
     "startup_timeout": 5.0,
     "evidence": "always",
+    "keep_containers": "failed",
     "artifacts": ["/var/log/**/*.log"],
     "capture_limit": "1m",
     "measure": True,
+    "init": "engine",
+    "entrypoint": ["/usr/bin/env", "-i"],
+    "command": ["serve", ""],
+    "ready": "test -e /up",
     "labels": {"team": "kernel"},
 }
 WHOLE = {**FULL, "build": {}}
-"""With what cannot stand beside an image."""
+"""`FULL` with the fields that exclude an image."""
 
 
 def refused(field_name: str, value: Any) -> str:
-    """The message with which the value is refused. It begins with the field and tells the legal."""
+    """Return the error's message, which names the field and the legal values."""
     with pytest.raises(ConfigError) as caught:
         ContainerTestConfig(**{field_name: value})
     message = str(caught.value)
@@ -203,6 +211,23 @@ def test_key_follows_what_the_container_is(name: str) -> None:
     assert same == (name in (*of_the_case, "capture_limit", "measure"))
 
 
+@pytest.mark.parametrize(
+    ("given", "meant"), [(False, "no"), ("no", "no"), ("failed", "failed"), ("always", "always")]
+)
+def test_keep_containers(given: object, meant: str) -> None:
+    """A bare `no` in YAML is false."""
+    assert value_of("keep_containers", given).value == meant
+    settings = ContainerSettings.from_mapping({"keep_containers": given})
+    assert settings.keep_containers.value == meant
+
+
+@pytest.mark.parametrize("given", [True, "fail", "yes", 1])
+def test_keep_containers_refused(given: object) -> None:
+    assert "legal: no, failed, always" in refused("keep_containers", given)
+    with pytest.raises(ConfigError, match="keep_containers.*legal: no, failed, always"):
+        ContainerSettings.from_mapping({"keep_containers": given})
+
+
 # --- merged
 
 
@@ -304,14 +329,14 @@ def test_none_is_no_value_in_python(name: str) -> None:
         ("a__b/c--d/e.f_g:T", "", "a__b/c--d/e.f_g:T"),
         (f"debian@{DIGEST}", "", f"debian@{DIGEST}"),
         (f"debian:12@{DIGEST}", "reg.example.com", f"reg.example.com/debian:12@{DIGEST}"),
-        # What names a registry keeps it.
+        # A name with a registry keeps it.
         ("quay.io/a/b", "reg.example.com", "quay.io/a/b:latest"),
         ("localhost/a", "reg.example.com", "localhost/a:latest"),
         ("Host:5000/a:1", "reg.example.com", "Host:5000/a:1"),
-        # A tag's dots make no registry of the first component.
+        # Dots in a tag do not make the first component a registry.
         ("debian:12.5", "reg.example.com", "reg.example.com/debian:12.5"),
         ("localhost", "reg.example.com", "reg.example.com/localhost:latest"),
-        # What only the node has.
+        # Images that only the node has.
         (LOCAL_REPOSITORY + "tools", "reg.example.com", "lisa_container/tools:latest"),
         (DIGEST, "reg.example.com", DIGEST),
         (DIGEST[7:], "", DIGEST[7:]),
@@ -469,7 +494,7 @@ def test_nothing_else_mounts_at_the_host_root(path: str) -> None:
 
 
 def test_one_mount_for_each_path() -> None:
-    with pytest.raises(ConfigError, match=r"^tmpfs: given '/a'; .*volumes has this one already"):
+    with pytest.raises(ConfigError, match=r"^tmpfs: given '/a'; .*volumes also has this path"):
         ContainerTestConfig(volumes={"/x": "/a"}, tmpfs={"/a": ""})
 
 
@@ -791,6 +816,24 @@ def test_enums_take_members_and_values() -> None:
         refused("scope", wrong)
 
 
+def test_words_of_a_command() -> None:
+    assert value_of("command", "sh -c 'a b' ''") == ("sh", "-c", "a b", "")
+    assert value_of("entrypoint", ["/bin/x", "", "y z"]) == ("/bin/x", "", "y z")
+    for empty in ("", [], ()):
+        assert value_of("command", empty) == ()
+    wrong_values: list[Any] = ["it's", [""], [1], ["a", None], ["a\0"], b"a", 5, True, {"a": "b"}]
+    for wrong in wrong_values:
+        assert "words of a command" in refused("command", wrong) or wrong == [""]
+
+
+def test_first_process() -> None:
+    assert ContainerTestConfig().first_process is Init.KEEP
+    assert ContainerTestConfig(command="a").first_process is Init.IMAGE
+    assert ContainerTestConfig(entrypoint="a", init="engine").first_process is Init.ENGINE
+    assert ContainerTestConfig(init="image").first_process is Init.IMAGE
+    assert "legal: keep, image, engine" in refused("init", "systemd")
+
+
 def test_capture_limit() -> None:
     assert value_of("capture_limit", "1024k") == "1m"
     assert ContainerTestConfig().capture_limit_bytes == 64 << 20
@@ -921,7 +964,10 @@ def test_the_real_guest_takes_the_fields() -> None:
 # --- docstrings
 
 
-@pytest.mark.parametrize("module", [lisa_container.config.checks, lisa_container.config.model])
+@pytest.mark.parametrize(
+    "module",
+    [lisa_container.config.checks, lisa_container.config.model, lisa_container.config.reference],
+)
 def test_examples_in_docstrings(module: Any) -> None:
     # Not doctest.testmod: LISA replaces sys.stdout by a writer that doctest can not use.
     output: list[str] = []

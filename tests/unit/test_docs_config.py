@@ -1,4 +1,4 @@
-"""docs/config.md: its examples run, and its table says what the code says."""
+"""docs/config.md: its examples run, and its tables agree with the code."""
 
 import re
 from dataclasses import fields
@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 import yaml
-from docs_examples import DOCS, examples, run_page
 
 from lisa_container.config import ContainerTestConfig
 from lisa_container.config.limits import _RLIMITS
 from lisa_container.config.mounts import _OPTIONS, _TMPFS_FLAGS, _TMPFS_KEYS
 from lisa_container.config.privileges import _SECURITY_OPTIONS
+from tests.support.docs_examples import DOCS, examples, run_page
 
 PAGE = DOCS / "config.md"
 
 
 def _rows() -> dict[str, list[str]]:
-    """The rows of the field tables: name to the cells behind it, without backticks."""
+    """Return the rows of the field tables: name to the cells behind it."""
     rows = re.findall(r"^\| `(\w+)` \| (.*) \|$", PAGE.read_text(encoding="utf-8"), re.M)
     return {name: [cell.strip() for cell in cells.split(" | ")] for name, cells in rows}
 
@@ -51,7 +51,7 @@ def test_table_has_the_default(each: Any) -> None:
 
 @pytest.mark.parametrize("name", [each.name for each in fields(ContainerTestConfig)])
 def test_table_has_an_example(name: str) -> None:
-    """Each example cell is the value in YAML; it is legal, and it is not the default."""
+    """Each example cell is a legal value in YAML, other than the default."""
     value = yaml.safe_load(_rows()[name][-1].strip("`"))
     assert ContainerTestConfig.from_mapping({name: value}) != ContainerTestConfig()
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from docs_examples import DOCS, examples
 
-from lisa_container.capture.normalise import BUILT_IN
+from lisa_container.snapshots.normalise import BUILT_IN
+from tests.support.docs_examples import DOCS, examples
 
 PAGE = DOCS / "normalisation.md"
 

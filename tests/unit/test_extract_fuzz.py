@@ -1,7 +1,7 @@
-"""Archives at random: nothing is ever written outside, nothing is left, nothing hangs.
+"""Random archives: nothing is written outside, nothing is left behind, and nothing hangs.
 
-Each ends with a root file system or with an error of ours. The seeds are fixed, and the time is
-bounded: what one run finds, the next finds again.
+Each ends with a root file system or with an error of ours. The seed is that of the run, and the
+time is bounded: with its seed, what one run finds another finds again.
 
 A test of this must be harmless where what it tests is broken, and as root it would not be: a link to
 `/` that is followed costs the machine its files. So it runs in a process without rights, and nothing
@@ -25,7 +25,12 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from archives import (
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+
+from lisa_container.errors import ContainerError, ImageArchiveError
+from lisa_container.images import LayerEntry, extract_image, image_from_layers
+from tests.support.archives import (
     IS_ROOT,
     NOBODY,
     Layout,
@@ -37,27 +42,23 @@ from archives import (
     tar,
     tree,
 )
-from hypothesis import HealthCheck, Phase, given, seed, settings
-from hypothesis import strategies as st
-
-from lisa_container.errors import ContainerError, ImageArchiveError
-from lisa_container.images import LayerEntry, extract_image, image_from_layers
+from tests.support.soak import SEED, amount
 
 if sys.version_info >= (3, 14):
     from compression import zstd
 else:
     from backports import zstd
 
-pytest_plugins = ["archives"]
+pytest_plugins = ["tests.support.archives"]
 
-# Of one archive, ten times as many as it takes on a loaded machine; and of one test.
+# Seconds for one archive, ten times the time on a loaded machine; and for one test.
 SECONDS = 20
-ALL_SECONDS = 15.0
+ALL_SECONDS = amount(120, 15)
 LIMITS = {"max_bytes": 3_000_000, "max_entries": 500}
 
 
 class Hang(BaseException):
-    """Nothing of the product's may take it for an error of its own."""
+    """Timeout that the package must not mistake for an error of its own."""
 
 
 @contextlib.contextmanager
@@ -75,7 +76,7 @@ def no_hang() -> Iterator[None]:
 
 
 def extract_any(place: Place, archive: bytes) -> bool:
-    """Whether it was extracted. Whatever happens, the rules hold."""
+    """Extract an archive, check the rules, and tell whether it was extracted."""
     place.archive.write_bytes(archive)
     extracted = False
     try:
@@ -94,7 +95,7 @@ def extract_any(place: Place, archive: bytes) -> bool:
 
 
 def assert_below(root: Path) -> None:
-    """No file in it is another name of a file outside of it. Its folders are opened up."""
+    """Check that no file is another name of a file outside; make its folders accessible."""
     names: dict[tuple[int, int], list[Path]] = {}
     waiting = [root]
     while waiting:
@@ -112,7 +113,7 @@ def assert_below(root: Path) -> None:
 
 # --- layers put together of hostile parts -------------------------------------------------------
 
-# Few names, so that entries meet; and few that are refused at once, so that the others are reached.
+# Few names, so that entries collide; and few refused ones, so that later entries are reached.
 GOOD = [
     "a",
     "b",
@@ -173,7 +174,7 @@ def archive_of(place: Place, described: Any) -> bytes:
 
 @pytest.fixture(scope="module")
 def fuzzed() -> Iterator[Path]:
-    """One folder for all tests, nobody's own: they leave it as it was."""
+    """Make one folder for all tests, owned by the user nobody; tests leave it unchanged."""
     with tempfile.TemporaryDirectory() as folder:
         if IS_ROOT:
             os.chown(folder, NOBODY, NOBODY)
@@ -182,20 +183,21 @@ def fuzzed() -> Iterator[Path]:
 
 
 def inside(folder: Path | str) -> Path:
-    """What the folder is called in a process contained there."""
+    """Return the folder's path in a process contained there."""
     return Path("/") if IS_ROOT else Path(folder)
 
 
 def harmless(folder: Path, work: Callable[[Place], Any]) -> Any:
-    """Do something in a process that sees only the folder, and has no rights."""
+    """Do work in a process that sees only the folder and is not root."""
     return contained(folder, lambda: work(Place(inside(folder), is_there=True)), has_rights=False)
 
 
+@pytest.mark.soak
 def test_hostile_layers(fuzzed: Path) -> None:
     def search(place: Place) -> None:
-        @seed(20261128)
+        @seed(SEED)
         @settings(
-            max_examples=800,
+            max_examples=amount(800, 100),
             deadline=None,
             database=None,
             phases=[Phase.generate, Phase.shrink],
@@ -214,7 +216,7 @@ def test_hostile_layers(fuzzed: Path) -> None:
 
 
 def sound_layers() -> list[bytes]:
-    """Layers with one of everything, in the forms that tars come in."""
+    """Return layers with an entry of each kind, in each format of tar."""
     image = image_from_layers(
         [
             {
@@ -287,26 +289,27 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
 
 
 def run_mutations(folder: Path, number: int, make: Any) -> tuple[int, int]:
-    """How many archives were extracted, and how many refused, within the time."""
+    """Numbers of archives that were extracted and refused within the time."""
     extracted, refused = harmless(folder, lambda place: mutations(place, number, make))
     return extracted, refused
 
 
 def mutations(place: Place, number: int, make: Any) -> tuple[int, int]:
-    """The same, as whoever calls it."""
-    dice = random.Random(number)
+    """Run as the user who calls it."""
+    dice = random.Random(f"{SEED} {number}")
     counts = [0, 0]
     end = time.monotonic() + ALL_SECONDS
-    for _ in range(400):
+    for _ in range(amount(400, 120)):
         counts[extract_any(place, make(dice))] += 1
         if time.monotonic() > end:
             break
     return counts[1], counts[0]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("number", range(3))
 def test_changed_layers(fuzzed: Path, number: int) -> None:
-    """The digests are right: what is in the layer is really read."""
+    """Make an archive with right digests, so that the layer is really read."""
     sound = sound_layers()
 
     def make(dice: random.Random) -> bytes:
@@ -319,6 +322,7 @@ def test_changed_layers(fuzzed: Path, number: int) -> None:
     assert extracted > 20 and refused > 20, "it tries both"
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("pack", ["gzip", "zstd"])
 def test_changed_compression(fuzzed: Path, pack: str) -> None:
     layer = sound_layers()[0]
@@ -332,6 +336,7 @@ def test_changed_compression(fuzzed: Path, pack: str) -> None:
     assert refused > 20
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("form", ["docker", "oci", "gzip"])
 def test_changed_archives(fuzzed: Path, form: str) -> None:
     layout = Layout()
@@ -344,9 +349,10 @@ def test_changed_archives(fuzzed: Path, form: str) -> None:
     assert refused > 20
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("number", range(2))
 def test_changed_manifests(fuzzed: Path, number: int) -> None:
-    """Values of the JSON put in each other's places, with right digests."""
+    """Values of the JSON are swapped, with right digests."""
     values: list[Any] = [None, 5, -1, "", "x", [], {}, [[]], {"a": []}, "sha256:" + "0" * 64, True]
 
     def shaken(value: Any, dice: random.Random) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sqlite3
 import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from lisa_container.artifacts.read import read_json, read_lines, read_list
-from lisa_container.artifacts.schema import MIGRATIONS, migrate
 from lisa_container.errors import ArtifactIndexError
+from lisa_container.history.read import RecordError, read_json, read_lines, read_list
+from lisa_container.history.schema import MIGRATIONS, migrate
 
 SECOND = "ALTER TABLE runs ADD COLUMN owner TEXT NOT NULL DEFAULT 'nobody';"
 BROKEN = "CREATE TABLE samples (id INTEGER); INSERT INTO there_is_none VALUES (1);"
@@ -58,7 +59,7 @@ def test_a_change_that_fails_changes_nothing(path: Path) -> None:
 def test_a_later_version(path: Path) -> None:
     connection = connect(path)
     migrate(connection, "index", (*MIGRATIONS, SECOND))
-    with pytest.raises(ArtifactIndexError, match="knows none above.*newer lisa_container"):
+    with pytest.raises(ArtifactIndexError, match="knows versions up to.*newer lisa_container"):
         migrate(connection, "index")
 
 
@@ -84,21 +85,33 @@ def test_many_at_once(path: Path) -> None:
     assert version(connect(path)) == len(MIGRATIONS) + 1
 
 
+def lines(path: Path, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+    found = list(read_lines(path, offset))
+    return [x for x, _ in found if x is not None], found[-1][1] if found else offset
+
+
 def test_lines_that_are_not_whole(path: Path) -> None:
     path.write_bytes(b'{"n": 1}\nnot json\n[2]\n{"n": 3}\n{"n": 4')
-    lines, end = read_lines(path)
-    assert lines == [{"n": 1}, {"n": 3}]
+    found, end = lines(path)
+    assert found == [{"n": 1}, {"n": 3}]
     with path.open("ab") as file:
         file.write(b', "x": "\xff"}\n')
-    lines, end = read_lines(path, end)
-    assert lines == [{"n": 4, "x": "\ufffd"}]
-    assert read_lines(path, end) == ([], end)
+    found, end = lines(path, end)
+    assert found == [{"n": 4, "x": "\udcff"}]
+    assert lines(path, end) == ([], end)
 
 
-@pytest.mark.parametrize("content", [None, "", "{", "[1]", '"x"', "null"])
-def test_files_that_are_not_whole(path: Path, content: str | None) -> None:
-    if content is not None:
-        path.write_text(content)
-    assert read_json(path) == {}
-    assert read_list(path) == []
-    assert read_lines(path / "below") == ([], 0)
+@pytest.mark.parametrize("content", ["", "{", '"x"', "null"])
+def test_files_that_are_not_whole(path: Path, content: str) -> None:
+    path.write_text(content)
+    for read in (read_json, read_list):
+        with pytest.raises(RecordError, match="holds no"):
+            read(path)
+
+
+def test_files_that_are_not_there(path: Path) -> None:
+    for read in (read_json, read_list, lambda x: list(read_lines(x))):
+        with pytest.raises(FileNotFoundError):
+            read(path)
+        with pytest.raises(FileNotFoundError):
+            read(Path("/dev/null/below"))

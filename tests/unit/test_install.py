@@ -11,16 +11,16 @@ from lisa_container.errors import ConfigError
 from lisa_container.install import MANAGERS, InstalledTool, PackageSettings, Tool
 from lisa_container.install.failures import Failure, classify
 from lisa_container.install.managers import apk, apt, cargo, dnf, gem, go, npm, pacman, pip, zypper
-from lisa_container.install.managers.base import commands_among, matching
-from lisa_container.install.masking import Mask, MaskedFile, secrets_in
+from lisa_container.install.managers.base import Package, find_commands, match_version
 from lisa_container.install.settings import (
-    apt_settings,
-    gem_settings,
-    npm_settings,
-    pip_settings,
+    filter_apt_config,
+    filter_gem_config,
+    filter_npm_config,
+    filter_pip_config,
 )
 from lisa_container.install.tool import MANAGER_NAMES
-from lisa_container.install.verify import has_version, upstream
+from lisa_container.install.verify import choose_command, has_version, upstream_version
+from lisa_container.masking import MaskedFile, Masking, secrets_in
 
 DIGEST = "a" * 64
 
@@ -186,36 +186,56 @@ def test_failures(manager: str, said: str, failure: Failure) -> None:
 
 
 def test_versions_that_match() -> None:
-    assert matching("1.6", ["1.60-1", "1.6-2.1", "1.6-2.0"]) == "1.6-2.1"
-    assert matching("1.6-2.0", ["1.6-2.1", "1.6-2.0"]) == "1.6-2.0"
-    assert matching("2.39", ["1:2.39.5-0"]) == "1:2.39.5-0"
-    assert matching("1.6", ["1.60", "1.6rc1", "11.6"]) == ""
-    assert matching("1.6", []) == ""
+    assert match_version("1.6", ["1.60-1", "1.6-2.1", "1.6-2.0"]) == "1.6-2.1"
+    assert match_version("1.6-2.0", ["1.6-2.1", "1.6-2.0"]) == "1.6-2.0"
+    assert match_version("2.39", ["1:2.39.5-0"]) == "1:2.39.5-0"
+    assert match_version("1.6", ["1.60", "1.6rc1", "11.6"]) == ""
+    assert match_version("1.6", []) == ""
 
 
 def test_versions_as_programs_know_them() -> None:
-    assert upstream("1:1.6-2.1+deb12u1") == "1.6"
-    assert upstream("9.2.0~ds1-1") == "9.2.0"
-    assert upstream("1.7.1-r0") == "1.7.1"
-    assert upstream("3.0.0-rc1") == "3.0.0-rc1"
+    assert upstream_version("1:1.6-2.1+deb12u1") == "1.6"
+    assert upstream_version("9.2.0~ds1-1") == "9.2.0"
+    assert upstream_version("1.7.1-r0") == "1.7.1"
+    assert upstream_version("3.0.0-rc1") == "3.0.0-rc1"
     assert has_version("jq-1.6", "1.6-2.1+deb12u3")
     assert has_version("v1.6.", "1.6")
     assert not has_version("jq-1.60", "1.6")
     assert not has_version("jq-11.6", "1.6")
 
 
+@pytest.mark.parametrize(
+    ("name", "commands", "command"),
+    [
+        ("jq", ["jq"], "jq"),
+        ("ripgrep", ["rg"], "rg"),
+        ("iputils-ping", ["ping", "ping4", "ping6"], "ping"),
+        ("xz-utils", ["lzma", "xz", "xzcat"], "xz"),
+        ("python3-venv", ["python3"], "python3"),
+        ("@scope/tool", ["other", "tool"], "tool"),
+        ("example.org/cmd/tool/v2", ["more", "tool"], "tool"),
+        ("node_exporter", ["exporter", "x"], "exporter"),
+        ("coreutils", ["ls", "cat"], ""),
+        ("library", [], ""),
+    ],
+)
+def test_command_of_a_package(name: str, commands: list[str], command: str) -> None:
+    package = Package("1", tuple(f"/usr/bin/{each}" for each in commands))
+    assert choose_command(Tool(name), package) == command
+
+
 def test_commands_of_a_package() -> None:
     listed = "/.\n/usr/bin/rg\nusr/sbin/x\n/usr/share/bin.txt\n/usr/bin\n/usr/bin/rg\n"
-    assert commands_among(listed) == ("/usr/bin/rg", "/usr/sbin/x")
+    assert find_commands(listed) == ("/usr/bin/rg", "/usr/sbin/x")
 
 
 def test_apt_listings() -> None:
     madison = "    jq | 1.6-2 | http://x bookworm/main amd64 Packages\n    jq | 1.6-2 | http://x bookworm/main Sources\n    jq | 1.5-1 | http://x y/main amd64 Packages\n"
-    assert apt.versions_in(madison) == ["1.6-2", "1.5-1"]
+    assert apt.parse_versions(madison) == ["1.6-2", "1.5-1"]
     policy = "jq:\n  Installed: 1.6-2\n  Version table:\n     1.7-1 100\n        100 http://b x/main amd64 Packages\n *** 1.6-2 500\n        500 http://a bookworm/main amd64 Packages\n        100 /var/lib/dpkg/status\n"
-    assert apt.origin_of(policy) == "http://a bookworm/main amd64 Packages"
+    assert apt.parse_origin(policy) == "http://a bookworm/main amd64 Packages"
     assert (
-        apt.origin_of(
+        apt.parse_origin(
             " *** 1 100\n        100 /var/lib/dpkg/status\n     2 1\n        1 http://b x Packages\n"
         )
         == ""
@@ -224,24 +244,24 @@ def test_apt_listings() -> None:
 
 def test_rpm_listings() -> None:
     listed = "Available Packages\njq.x86_64    1.6-9.fc39   updates\njq.x86_64  1.6-15.fc39  fedora\njq-devel.x86_64 9 x\n"
-    assert dnf.versions_in(listed, "jq") == ["1.6-15.fc39", "1.6-9.fc39"]
+    assert dnf.parse_versions(listed, "jq") == ["1.6-15.fc39", "1.6-9.fc39"]
     table = "S | Name | Type    | Version | Arch   | Repository\n--+------+---------+---------+--------+-----\n  | jq   | package | 1.6-3.1 | x86_64 | repo-oss\nv | jq | package | 1.5-1 | x86_64 | old\n"
-    assert zypper.versions_in(table, "jq") == ["1.6-3.1", "1.5-1"]
+    assert zypper.parse_versions(table, "jq") == ["1.6-3.1", "1.5-1"]
 
 
 def test_apk_requests_and_listings() -> None:
-    assert apk.request(Tool("jq")) == "jq"
-    assert apk.request(Tool("jq", version="1.7")) == "jq=~1.7"
-    assert apk.request(Tool("jq", version="1.7.1-r0")) == "jq=1.7.1-r0"
+    assert apk.format_request(Tool("jq")) == "jq"
+    assert apk.format_request(Tool("jq", version="1.7")) == "jq=~1.7"
+    assert apk.format_request(Tool("jq", version="1.7.1-r0")) == "jq=1.7.1-r0"
     policy = "jq policy:\n  1.7.1-r0:\n    lib/apk/db/installed\n    http://x/v3.20/main\n  1.6-r4:\n    http://x/v3.15/main\n"
-    assert apk.versions_in(policy) == ["1.6-r4", "1.7.1-r0"]
-    assert apk.origin_of(policy, "1.7.1-r0") == "http://x/v3.20/main"
-    assert apk.origin_of(policy, "9") == ""
+    assert apk.parse_versions(policy) == ["1.6-r4", "1.7.1-r0"]
+    assert apk.parse_origin(policy, "1.7.1-r0") == "http://x/v3.20/main"
+    assert apk.parse_origin(policy, "9") == ""
 
 
 def test_pacman_fields() -> None:
     shown = "Repository      : extra\nName            : jq\nVersion         : 1.7-1\nDescription     : a : b\n\nRepository : other\nVersion : 2\n"
-    found = pacman.fields_in(shown)
+    found = pacman.parse_fields(shown)
     assert (found["Repository"], found["Version"], found["Description"]) == (
         "extra",
         "1.7-1",
@@ -251,33 +271,33 @@ def test_pacman_fields() -> None:
 
 def test_pip_report() -> None:
     report = '{"install": [{"metadata": {"name": "Foo_bar"}, "download_info": {"url": "http://x/f.whl", "archive_info": {"hash": "sha256=ab"}}}]}'
-    assert pip.source_in(report, "foo.bar") == ("http://x/f.whl", "sha256:ab")
-    assert pip.source_in(report, "other") == ("", "")
-    assert pip.source_in("", "other") == ("", "")
+    assert pip.parse_source(report, "foo.bar") == ("http://x/f.whl", "sha256:ab")
+    assert pip.parse_source(report, "other") == ("", "")
+    assert pip.parse_source("", "other") == ("", "")
 
 
 def test_npm_listings() -> None:
-    assert npm.versions_in('["1.0.0", "2.0.0"]') == ["2.0.0", "1.0.0"]
-    assert npm.versions_in('"1.0.0"') == ["1.0.0"]
-    assert npm.programs_in('{"bin": {"a": "x.js", "b": "y.js"}}', "p") == ["a", "b"]
-    assert npm.programs_in('{"bin": "x.js"}', "@scope/p") == ["p"]
-    assert npm.programs_in("{}", "p") == []
+    assert npm.parse_versions('["1.0.0", "2.0.0"]') == ["2.0.0", "1.0.0"]
+    assert npm.parse_versions('"1.0.0"') == ["1.0.0"]
+    assert npm.parse_programs('{"bin": {"a": "x.js", "b": "y.js"}}', "p") == ["a", "b"]
+    assert npm.parse_programs('{"bin": "x.js"}', "@scope/p") == ["p"]
+    assert npm.parse_programs("{}", "p") == []
 
 
 def test_cargo_gem_and_go_listings() -> None:
     crates = '[v1]\n"ripgrep 13.0.0 (registry+https://x/index)" = ["rg", "other"]\n'
-    assert cargo.installed_in(crates, "ripgrep") == (
+    assert cargo.parse_installed(crates, "ripgrep") == (
         "13.0.0",
         "registry+https://x/index",
         ["rg", "other"],
     )
-    assert cargo.installed_in(crates, "rip") is None
-    assert gem.versions_in(
+    assert cargo.parse_installed(crates, "rip") is None
+    assert gem.parse_versions(
         "\n*** REMOTE GEMS ***\n\nrake (13.1.0, 13.0.6 ruby java)\n", "rake"
     ) == ["13.1.0", "13.0.6"]
     said = "/x/tool: go1.19.8\n\tpath\texample.org/tool\n\tmod\texample.org/tool\tv1.2.3\th1:abc=\n\tbuild\tx\n"
-    assert go.module_in(said) == ("1.2.3", "example.org/tool", "h1:abc=")
-    assert go.module_in("") == ("", "", "")
+    assert go.parse_module(said) == ("1.2.3", "example.org/tool", "h1:abc=")
+    assert go.parse_module("") == ("", "", "")
 
 
 # --- settings and secrets -------------------------------------------------------------------------
@@ -286,27 +306,28 @@ def test_cargo_gem_and_go_listings() -> None:
 def test_pip_settings() -> None:
     machine = "[global]\nindex-url = https://one/simple\nfind-links = /opt/wheels\n"
     user = "[global]\nindex-url = https://u:p@two/simple\nextra-index-url =\n    file:///x\n    https://three\n[install]\nuser = true\n[list]\nformat = columns\n"
-    assert pip_settings([machine, user]) == (
+    assert filter_pip_config([machine, user]) == (
         "[global]\nindex-url = https://u:p@two/simple\nextra-index-url = https://three\n"
     )
-    assert pip_settings(["no ini"]) == pip_settings([]) == ""
+    assert filter_pip_config(["no ini"]) == filter_pip_config([]) == ""
 
 
 def test_npm_and_gem_settings() -> None:
     text = "registry=https://r/\ncache=/x\n@s:registry=https://s/\n//r/:_authToken=tok\nyes=false\n"
     assert (
-        npm_settings(text) == "registry=https://r/\n@s:registry=https://s/\n//r/:_authToken=tok\n"
+        filter_npm_config(text)
+        == "registry=https://r/\n@s:registry=https://s/\n//r/:_authToken=tok\n"
     )
-    assert gem_settings(
+    assert filter_gem_config(
         ":backtrace: false\n:sources:\n- https://a/\n- https://b/\ngem: --user\n"
     ) == ("---\n:sources:\n- https://a/\n- https://b/\n")
-    assert gem_settings(":verbose: true\n") == ""
+    assert filter_gem_config(":verbose: true\n") == ""
 
 
 def test_apt_settings() -> None:
     dump = 'Acquire "";\nAcquire::http::Proxy "http://p:1";\nAcquire::https::CaInfo "/x";\nDir "/";\nAcquire::http::Pipeline-Depth "0";\n'
     assert (
-        apt_settings(dump)
+        filter_apt_config(dump)
         == 'Acquire::http::Proxy "http://p:1";\nAcquire::http::Pipeline-Depth "0";\n'
     )
 
@@ -325,15 +346,15 @@ def test_secrets_are_found() -> None:
 
 
 def test_masking() -> None:
-    mask = Mask(["s%2Fcret", "token"])
-    assert mask("s/cret s%2Fcret token") == "*** *** ***"
+    mask = Masking(["s%2Fcret", "token!"]).own
+    assert mask("s/cret s%2Fcret token!") == "*** *** ***"
     assert mask("http://me:unknown@x/ me@x") == "http://***@x/ me@x"
-    assert Mask()("plain") == "plain"
+    assert Masking().own("plain") == "plain"
 
 
 def test_a_secret_that_comes_in_pieces() -> None:
     out = io.BytesIO()
-    file = MaskedFile(out, Mask(["secret"]))
+    file = MaskedFile(out, Masking(["secret"]))
     for piece in (b"a sec", b"ret b\nse", b"cret", b"\xff"):
         file.write(piece)
     file.flush()

@@ -1,4 +1,4 @@
-"""Images made of layers: what is in the archive, that it is the same each time, what is refused."""
+"""Images made of layers: content of the archive, reproducibility, and refused input."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOLDEN = "sha256:1cc7f25aa948556dd68e9c1b2f55adc0c0770256f8ac1ec4ad041cacf53455c
 
 
 def members(image: LayeredImage, name: str = "") -> dict[str, bytes]:
-    """The files of the archive."""
+    """Return the files of the archive."""
     data = b"".join(image.stream(name))
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         found = {}
@@ -39,7 +39,7 @@ def members(image: LayeredImage, name: str = "") -> dict[str, bytes]:
 
 
 def entries(image: LayeredImage, number: int = 0) -> dict[str, tarfile.TarInfo]:
-    """The entries of a layer, without the root."""
+    """Return the entries of a layer, without the root."""
     data = b"".join(image.layers[number].stream())
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         return {info.name: info for info in archive if info.name != "."}
@@ -106,7 +106,7 @@ def test_name_is_added_later() -> None:
 
 
 def test_same_input_same_bytes(tmp_path: Path) -> None:
-    """In another process, with other hashes of strings, another order, other files' times."""
+    """Another process, with another hash seed, order and times of files, makes the same image."""
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in ("b", "a", "c"):
@@ -128,7 +128,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_bytes_never_change() -> None:
-    """What was content-keyed yesterday has the same key tomorrow."""
+    """Keys stay the same in later versions."""
     image = image_from_layers([{"bin/tool": b"#!x"}], cmd=["tool"], platform="linux/amd64")
     assert image.digest == GOLDEN, image.digest
 
@@ -255,7 +255,7 @@ def test_folder_of_this_machine(tmp_path: Path) -> None:
 
 
 def test_big_files_are_streamed(tmp_path: Path) -> None:
-    """A sparse file of 1 GiB, made, saved nowhere, in a process that may have 200 MiB."""
+    """A process limited to 200 MiB of memory makes an image of a sparse file of 1 GiB."""
     big = tmp_path / "big"
     with big.open("wb") as file:
         file.truncate(2**30)
@@ -288,7 +288,7 @@ def test_big_files_are_streamed(tmp_path: Path) -> None:
         ([{"a\0b": b""}], "path: given"),
         ([{5: b""}], "path: given 5"),
         ([{"x" * 256: b""}], "more than 255 bytes"),
-        ([{"a": b"", "/a": b""}], "'a' is there twice"),
+        ([{"a": b"", "/a": b""}], "'a' is given twice"),
         ([{"etc/.wh.x": b""}], r"LayerEntry.whiteout\(\)"),
         ([{"a": Path("/not/there")}], "'/not/there' does not exist on this machine"),
         ([{"a": Path("/dev/null")}], "'/dev/null' is no plain file"),
@@ -360,7 +360,7 @@ def test_a_file_that_changes_meanwhile(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     target = tmp_path / "image.tar"
     target.write_bytes(b"of yesterday")
-    with pytest.raises(ImageArchiveError, match="was changed after the image was made of it"):
+    with pytest.raises(ImageArchiveError, match="changed after the image was made"):
         image.save(target)
     file.unlink()
     with pytest.raises((ConfigError, ImageArchiveError), match="cannot be read"):

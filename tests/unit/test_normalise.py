@@ -15,8 +15,9 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from lisa_container.capture import normalise as package
-from lisa_container.capture.normalise import (
+from lisa_container.errors import ConfigError
+from lisa_container.snapshots import normalise as package
+from lisa_container.snapshots.normalise import (
     BUILT_IN,
     FunctionRule,
     PatternRule,
@@ -26,8 +27,8 @@ from lisa_container.capture.normalise import (
     normalise,
     set_default_rules,
 )
-from lisa_container.capture.normalise.placeholders import TOKEN
-from lisa_container.errors import ConfigError
+from lisa_container.snapshots.normalise.placeholders import TOKEN
+from tests.support.soak import amount
 
 OUTPUTS = Path(__file__).parent / "outputs"
 RULES = sorted((Path(package.__file__).parent / "rules").glob("[a-z]*.py"))
@@ -124,6 +125,13 @@ def test_what_is_the_same_at_each_run_stays(text: str) -> None:
         ("a\nb\nc\x1b[2F\x1b[Jd", "d"),
         ("a\nb\x1b[99A\x1b[1E!", "a\n!"),
         ("bell\x07 \x00nul", "bell nul"),
+        # `tput sgr0`, and other escapes with characters in between
+        ("\x1b(B\x1b[mpass\x1b(B", "pass"),
+        ("\x1b)0a\x1b#8b\x1b%Gc\x1b $(Cd", "abcd"),
+        ("10%\r\x1b(Bpass", "pass"),
+        ("end\x1b(", "end"),
+        ("\x9b31mred\x9bm", "red"),
+        ("a\nb\x9b1Ac\x9bK", "ac\nb"),
     ],
 )
 def test_what_a_terminal_shows(text: str, expected: str) -> None:
@@ -148,6 +156,9 @@ def test_colours_can_be_compared() -> None:
         # Only figures, or only letters: an id where the long one is there, or where git puts it.
         (f"1234567 1234567{'a' * 33}", "<id 1> <id 1>"),
         ("index 1234567..abcdefa 100644", "index <id 1>..<id 2> 100644"),
+        ("[1f1f338 158fd1d", "[<id 1> <id 2>"),
+        ("[1f1f338 1234567] x", "[<id 1> <id 2>] x"),
+        ("[a/1f1f338-x 158fd1d] [main 7654321]", "[a/<id 1>-x <id 2>] [main <id 3>]"),
         ("<td>10.0.0.1</td>", "<td><ip 1></td>"),
         ("sha256:" + "ab12" * 16, "sha256:<id 1>"),
         ("up 10 days, 3:04", "up <duration>, 3:04"),
@@ -250,20 +261,31 @@ _TEXTS = st.one_of(
     st.lists(st.one_of(_PIECES, st.text(max_size=3)), max_size=25).map("".join),
     st.text(alphabet="0123456789abcdef:.-[]/ \r\n\x08\x1bAKT<>", max_size=60),
     st.text(max_size=60),
+    st.lists(
+        st.sampled_from(
+            ["1f1f338", "e.c2d989", "189:151", "183a7:", "commit ", *":[]%/- .0123abdf"]
+        ),
+        max_size=30,
+    ).map("".join),
 )
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.soak
+@settings(max_examples=amount(1500, 200), deadline=None, suppress_health_check=list(HealthCheck))
 @given(_TEXTS)
 @example("\x1b\x1b[m[m")
 @example("a \x1b[0m")
+@example("e.c2d989/<id 1>-a]82%1.d4aaa/:a6[07%a 189:151[183a7:/df/%3d%")
+@example("[1f1f338 158fd1d")
+@example("a\x1b(\x1b(B")
 def test_once_is_enough(text: str) -> None:
     once = normalise(text)
     assert normalise(once) == once
     assert not re.search(f"[{TOKEN}\x1b\r\x08]", once)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.soak
+@settings(max_examples=amount(300, 60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(_TEXTS, st.sets(st.sampled_from(BUILT_IN.names)))
 def test_any_rules_are_enough_once(text: str, names: set[str]) -> None:
     rules = BUILT_IN.only(*names)
@@ -434,7 +456,7 @@ def test_default_rules() -> None:
         (lambda: PatternRule("x", "y", placeholder="<y>"), "given '<y>'"),
         (lambda: PatternRule("x", "("), r"rule 'x', pattern: given '\('.*unterminated"),
         (lambda: PatternRule("x", b"y"), "cannot use a bytes pattern"),
-        (lambda: PatternRule("x", "y*"), "does not match the empty text"),
+        (lambda: PatternRule("x", "y*"), "does not match the empty string"),
         (lambda: FunctionRule("x", "y"), "given 'y'; legal: a function"),
         (
             lambda: normalise("", BUILT_IN.plus(FunctionRule("x", lambda _: None))),

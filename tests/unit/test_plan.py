@@ -14,8 +14,8 @@ import pytest
 
 from lisa_container import ConfigError, PlanError
 from lisa_container.plan import Group, Plan, Step, find_plans, load_plan, load_plans
-from lisa_container.plan.context import Context, carrying, carrying_environment
-from lisa_container.plan.expect import differences
+from lisa_container.plan.context import Context, wrap_command, wrap_environment
+from lisa_container.plan.expect import find_differences
 from lisa_container.plan.model import FileCheck, JsonCheck, TextCheck
 from lisa_container.plan.rules import NOT_GIVEN
 
@@ -147,7 +147,7 @@ steps:
     lines = str(caught.value).splitlines()
     assert len(lines) == len(found)
     assert lines[5] == (
-        f"{tmp_path}/tested.yml, line 12: steps[0].expect.stdout, unknown field: given "
+        f"{tmp_path}/tested.yml:12: steps[0].expect.stdout, unknown field: given "
         "'contians'; legal: equals, contains, not_contains, matches, not_matches, json (did you "
         "mean 'contains'?)"
     )
@@ -169,12 +169,12 @@ steps:
         ("files: {/x: {content: a, mode: 0644}}", 4, "in quotes"),
         ("files: {/x: {file: ., mode: '0644'}}", 4, "keeps its own mode"),
         ("files: {/x: {base64: a}}", 4, "base64: it cannot be decoded"),
-        ("files: {/x: a, /y/../x: b}", 4, "'/x' is there twice"),
+        ("files: {/x: a, /y/../x: b}", 4, "'/x' is given twice"),
         ("artifacts: [x]", 4, "artifacts: given 'x'"),
         ("artifacts: /x", 4, "artifacts: given '/x'; legal: a list of absolute paths"),
         ("shell: fi sh", 4, "shell: given 'fi sh'; legal: a POSIX shell"),
         ("setup: {name: x}", 4, "legal: a list of steps"),
-        ("cleanup:", 4, "cleanup: nothing is given"),
+        ("cleanup:", 4, "cleanup: the value is missing"),
         ("setup: [x]", 4, "setup[0]: given 'x'; legal: a mapping"),
         ("setup: [{name: one, run: x}]", 4, "two steps have the name 'one', the other in line 3"),
         ("setup: [{name: prepare, run: x}]", 4, "other than 'prepare'"),
@@ -184,13 +184,13 @@ steps:
         ("setup: [{name: x, run: ''}]", 4, "run, script: neither is given"),
         ("setup: [{name: x, run: []}]", 4, "run, script: neither is given"),
         ("setup: [{name: x, run: true}]", 4, "setup[0].run: given True"),
-        ("setup: [{name: x, run: [false]}]", 4, "setup[0].run[0]: given False; legal: a string (what"),
+        ("setup: [{name: x, run: [false]}]", 4, "setup[0].run[0]: given False; legal: a string (put"),
         ("setup: [{name: x, run: ['', a]}]", 4, "setup[0].run: given ['', 'a']"),
         ("setup: [{name: x, run: no}]", 4, "setup[0].run: given False"),
         ("setup: [{name: x, run: ' '}]", 4, "setup[0].run: given ' '"),
         ("setup: [{name: x, run: [a, 3]}]", 4, "setup[0].run[1]: given 3"),
-        ("setup: [{name: x, run: y, interpreter: z}]", 4, "interpreter: legal with 'script'"),
-        ("setup: [{name: x, run: [y], shell: z}]", 4, "shell: legal with a 'run'"),
+        ("setup: [{name: x, run: y, interpreter: z}]", 4, "interpreter: legal only with 'script'"),
+        ("setup: [{name: x, run: [y], shell: z}]", 4, "shell: legal only with a 'run'"),
         ("setup: [{name: x, script: y, shell: z}]", 4, "'script' has an 'interpreter'"),
         ("setup: [{name: x, run: y, stdin: 3}]", 4, "setup[0].stdin: given 3"),
         ("setup: [{name: x, run: y, stdin: {file: .}}]", 4, "is a folder; legal: a file"),
@@ -203,29 +203,29 @@ steps:
         ("setup: [{name: x, run: y, signal: TREM}]", 4, "did you mean 'SIGTERM'?"),
         ("setup: [{name: x, run: y, signal: 9, exit_code: 3}]", 4, "signal, exit_code: both"),
         ("setup: [{name: x, run: y, isolated: maybe}]", 4, "true or false"),
-        ("setup: [{name: x, run: y, expect: {stdout: 3}}]", 4, "in quotes if need be"),
-        ("setup: [{name: x, run: y, expect: {stdout: {}}}]", 4, "it compares with nothing"),
+        ("setup: [{name: x, run: y, expect: {stdout: 3}}]", 4, "in quotes if needed"),
+        ("setup: [{name: x, run: y, expect: {stdout: {}}}]", 4, "the check is empty"),
         ("setup: [{name: x, run: y, expect: {stdout: {matches: '('}}}]", 4, "unterminated"),
         ("setup: [{name: x, run: y, expect: {stdout: {contains: [3]}}}]", 4, "contains[0]: given 3"),
         ("setup: [{name: x, run: y, expect: {exit: 0}}]", 4, "legal: stdout, stderr, files"),
         ("setup: [{name: x, run: y, expect: {files: {x: {}}}}]", 4, "an absolute path"),
-        ("setup: [{name: x, run: y, expect: {files: {/x: {exists: no, mode: '0644'}}}}]", 4, "stands alone"),
+        ("setup: [{name: x, run: y, expect: {files: {/x: {exists: no, mode: '0644'}}}}]", 4, "legal only alone"),
         ("setup: [{name: x, run: y, expect: {stdout: {json: {path: a}}}}]", 4, "begins with '$'"),
         ("setup: [{name: x, run: y, expect: {stdout: {json: {path: '$['}}}}]", 4, "RFC 9535"),
         ("setup: [{name: x, run: y, expect: {stdout: {json: {equals: 3}}}}]", 4, "'path' is missing"),
-        ("setup: [{name: x, run: y, expect: {stdout: {json: {path: $, equals: 2026-01-01}}}}]", 4, "a date goes in quotes"),
+        ("setup: [{name: x, run: y, expect: {stdout: {json: {path: $, equals: 2026-01-01}}}}]", 4, "put a date in quotes"),
         ("setup: [{name: x, run: y, expect: {stdout: {json: {path: $, count: -1}}}}]", 4, "at least 0"),
-        ("setup: [{name: x, run: y, expect: {stdout: {json: {path: $, exists: no, count: 1}}}}]", 4, "stands alone"),
-        ("setup: [{parallel: []}]", 4, "no steps in the group"),
+        ("setup: [{name: x, run: y, expect: {stdout: {json: {path: $, exists: no, count: 1}}}}]", 4, "legal only alone"),
+        ("setup: [{parallel: []}]", 4, "the group has no steps"),
         ("setup: [{parallel: x}]", 4, "legal: a list of steps"),
-        ("setup: [{parallel: [{name: x, run: y}], name: z}]", 4, "a group has 'parallel' alone"),
+        ("setup: [{parallel: [{name: x, run: y}], name: z}]", 4, "a group has only 'parallel'"),
         ("setup: [{parallel: [{parallel: [{name: x, run: y}]}]}]", 4, "unknown field: given 'parallel'"),
         ("3: x", 4, "plan, key: given 3; legal: a string"),
-        ("steps: []", 4, "'steps' is there twice, first in line 2"),
+        ("steps: []", 4, "'steps' is given twice, first in line 2"),
         ("name: [", 5, "YAML: "),
         ("name: 'x", 5, "YAML: "),
         ("name: !!python/object:os.system x", 4, "YAML: could not determine a constructor"),
-        ("setup: &a [*a]", 4, "an alias stands within its own anchor"),
+        ("setup: &a [*a]", 4, "an alias is inside its own anchor"),
         ("--- x", 4, "YAML: "),
     ],
 )  # fmt: skip
@@ -237,13 +237,13 @@ def test_one(part: str, line: int, says: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("", "it is empty"),
-        ("# nothing", "it is empty"),
+        ("", "the file is empty"),
+        ("# nothing", "the file is empty"),
         ("x", "plan: given 'x'; legal: a mapping of name, container"),
         ("steps: [{name: x, run: y}]", "'container' is missing"),
         ("container: {image: x}", "'steps' is missing"),
-        ("container: {image: x}\nsteps: []", "steps: there are none"),
-        ("container: {}\nsteps: [{name: x, run: y}]", "container: no image is named"),
+        ("container: {image: x}\nsteps: []", "steps: the list is empty"),
+        ("container: {}\nsteps: [{name: x, run: y}]", "container: 'image' is missing"),
         ("container: x\nsteps: [{name: x, run: y}]", "container: given 'x'"),
         ("container: {image: x, memory: 1}\nsteps: [{name: x, run: y}]", "container.memory: given"),
     ],
@@ -261,16 +261,16 @@ def test_line_is_that_of_the_name(tmp_path: Path) -> None:
 def test_name_of_the_file(tmp_path: Path) -> None:
     path = tmp_path / "my plan.yml"
     path.write_text(MINIMAL)
-    with pytest.raises(PlanError, match="line 1: name, which is the file's: given 'my plan'"):
+    with pytest.raises(PlanError, match=r":1: name \(of the file\): given 'my plan'"):
         load_plan(path)
 
 
 def test_no_text(tmp_path: Path) -> None:
     path = tmp_path / "tested.yml"
     path.write_bytes(b"name: \xff")
-    with pytest.raises(PlanError, match="no text in UTF-8"):
+    with pytest.raises(PlanError, match="not UTF-8 text"):
         load_plan(path)
-    with pytest.raises(PlanError, match=r"none\.yml: it cannot be read: No such file"):
+    with pytest.raises(PlanError, match=r"none\.yml: the file cannot be read: No such file"):
         load_plan(tmp_path / "none.yml")
 
 
@@ -303,17 +303,17 @@ def test_in_python() -> None:
         (
             {"equals": "a\nb"},
             "a\nc\n",
-            ["it is not as expected:\n--- expected\n+++ output\n@@ -1,2 +1,2 @@\n a\n-b\n+c"],
+            ["differs from the expected text:\n--- expected\n+++ output\n@@ -1,2 +1,2 @@\n a\n-b\n+c"],
         ),
-        ({"contains": ["a", "b"]}, "a", ["expected to have 'b' in it"]),
-        ({"not_contains": ["a", "b"]}, "a", ["expected to have no 'a' in it"]),
+        ({"contains": ["a", "b"]}, "a", ["expected to contain 'b'"]),
+        ({"not_contains": ["a", "b"]}, "a", ["expected not to contain 'a'"]),
         ({"matches": ["^b$", "^c"]}, "a\nb\n", ["expected to match '^c'"]),
         ({"not_matches": ["^b$", "^c"]}, "a\nb", ["expected not to match '^b$', but 'b' does"]),
-        ({"equals": "a", "contains": "b"}, "c", ["expected 'a', but it is 'c'", "expected to have 'b' in it"]),
+        ({"equals": "a", "contains": "b"}, "c", ["expected 'a', but it is 'c'", "expected to contain 'b'"]),
     ],
 )  # fmt: skip
 def test_text(check: dict[str, Any], text: str, expected: list[str]) -> None:
-    found = differences(TextCheck(**check), "stdout", text.encode())
+    found = find_differences(TextCheck(**check), "stdout", text.encode())
     assert found == [f"stdout: {reason}" for reason in expected]
 
 
@@ -347,7 +347,7 @@ DOCUMENT = {"a": [{"b": 1}, {"b": "x"}], "n": None, "t": True, "f": 1.0, "e": []
     ],
 )  # fmt: skip
 def test_json(check: dict[str, Any], expected: list[str]) -> None:
-    found = differences(
+    found = find_differences(
         TextCheck(json=(JsonCheck(**check),)), "stdout", json.dumps(DOCUMENT).encode()
     )
     assert found == [f"stdout, {check['path']}: {reason}" for reason in expected]
@@ -356,8 +356,8 @@ def test_json(check: dict[str, Any], expected: list[str]) -> None:
 def test_no_json() -> None:
     check = TextCheck(json=(JsonCheck("$.a"),))
     for data in (b"{", b"", b"[" * 100_000, b"\xff"):
-        (found,) = differences(check, "stdout", data)
-        assert found.startswith("stdout: expected JSON, but it is none: ")
+        (found,) = find_differences(check, "stdout", data)
+        assert found.startswith("stdout: expected JSON, but it cannot be parsed: ")
     assert JsonCheck("$.a").equals is NOT_GIVEN
 
 
@@ -383,8 +383,8 @@ def test_shell_is_as_without(shell: str, text: str, tmp_path: Path) -> None:
         return done.returncode, done.stdout.strip(), said
 
     plain = {"PATH": os.environ["PATH"]}
-    words = carrying(shell, text, str(tmp_path / "state"))
-    assert run(words, carrying_environment(plain)) == run([shell, "-c", text], plain)
+    environment = wrap_environment(plain, str(tmp_path / "state"))
+    assert run(wrap_command(shell, text), environment) == run([shell, "-c", text], plain)
 
 
 def test_context(tmp_path: Path) -> None:
@@ -392,19 +392,19 @@ def test_context(tmp_path: Path) -> None:
     odd = "a\nb=\"'c\udcff"
     environment = {"PATH": os.environ["PATH"], "GONE": "1", "OWN": "1", "ODD": odd}
     text = 'cd /; unset GONE; export NEW=1 OWN=2 PATH=/nowhere; export BACK="$ODD"; local=1'
-    subprocess.run(
-        carrying("sh", text, str(file)), env=carrying_environment(environment), check=True
-    )
+    words = wrap_command("sh", text)
+    assert str(file) not in " ".join(words), "other users can read a command line"
+    subprocess.run(words, env=wrap_environment(environment, str(file)), check=True)
     assert file.stat().st_mode & 0o777 == 0o600
-    after = Context("/srv", {"KEPT": "1"}, frozenset({"BEFORE"})).after(
+    after = Context("/srv", {"KEPT": "1"}, frozenset({"BEFORE"})).advance(
         file.read_bytes(), {"OWN": "1"}, has_cwd=False
     )
     assert after.cwd == "/"
     assert after.environment == {"KEPT": "1", "NEW": "1", "PATH": "/nowhere", "BACK": odd}
     assert after.unset == {"BEFORE", "GONE"}
-    assert Context("/srv").after(file.read_bytes(), {}, has_cwd=True).cwd == "/srv"
-    assert after.words(["a b"])[4:] == ["BEFORE", "GONE", "=", "a b"]
-    assert Context().words(["a"]) == ["a"]
+    assert Context("/srv").advance(file.read_bytes(), {}, has_cwd=True).cwd == "/srv"
+    assert after.apply_unset(["a b"])[4:] == ["BEFORE", "GONE", "=", "a b"]
+    assert Context().apply_unset(["a"]) == ["a"]
 
 
 # --- finding ----------------------------------------------------------------------------------
@@ -435,7 +435,7 @@ def test_find(tmp_path: Path) -> None:
     b.write_text("y: 1")
     with pytest.raises(ConfigError) as caught:
         load_plans([a, second / "c.yml", b])
-    assert f"{a}, line 1: " in str(caught.value) and f"{b}, line 1: " in str(caught.value)
+    assert f"{a}:1: " in str(caught.value) and f"{b}:1: " in str(caught.value)
 
 
 # --- the command ------------------------------------------------------------------------------
@@ -457,7 +457,7 @@ def test_command(tmp_path: Path) -> None:
     first, second, third = done.stderr.splitlines()
     assert first.startswith(f"{bad}:4: unknown field: given 'shel'; legal: ")
     assert second.startswith(f"{bad}:5: name: given 'a b'; legal: ")
-    assert third == f"{tmp_path}/none.yml: it cannot be read: No such file or directory"
+    assert third == f"{tmp_path}/none.yml: the file cannot be read: No such file or directory"
     done = command("--json", str(bad))
     (row,) = json.loads(done.stdout)
     assert (done.returncode, done.stderr) == (1, "")

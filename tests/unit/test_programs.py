@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lisa_container.engine.programs import kill_program, pause_program
+from lisa_container.container.programs import kill_program, pause_program
 
 HERE = platform.machine()
 
@@ -28,7 +28,9 @@ def install(path: Path, program: bytes | None) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize(("architecture", "machine"), [("x86_64", 62), ("aarch64", 183)])
+@pytest.mark.parametrize(
+    ("architecture", "machine"), [("x86_64", 62), ("aarch64", 183), ("amd64", 62), ("arm64", 183)]
+)
 def test_headers(architecture: str, machine: int) -> None:
     for program in (pause_program(architecture), kill_program(architecture, -5, 9, "/x")):
         assert program is not None

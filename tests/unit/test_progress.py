@@ -1,4 +1,4 @@
-"""How far a transfer is, on a terminal and in a log."""
+"""Progress of a transfer, on a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lisa_container.images import progress
-from lisa_container.images.progress import Progress
+from lisa_container.engine import progress
+from lisa_container.engine.progress import Progress
 from lisa_container.images.transfer import _Sizes
 
 MIB = 1024 * 1024
@@ -24,7 +24,7 @@ MIB = 1024 * 1024
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
-    """Stderr is a terminal of 90 columns; the end from which it can be read."""
+    """Make stderr a terminal of 90 columns; return the end to read from."""
     reading, writing = pty.openpty()
     fcntl.ioctl(writing, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 90, 0, 0))
     monkeypatch.setattr(progress, "_FIRST", 0.0)
@@ -40,7 +40,7 @@ def shown(terminal: int) -> str:
 
 
 def test_terminal(terminal: int) -> None:
-    """One line, written anew, cut to the terminal's width, away at the end."""
+    """One line is redrawn, cut to the terminal's width, and removed at the end."""
     log = logging.getLogger("lisa")
     before = list(log.handlers)
     with Progress("pulling image 'a'", log) as first:
@@ -86,12 +86,12 @@ def test_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_sizes() -> None:
-    """Of all layers, in an engine's words."""
+    """Sizes of all layers, from an engine's messages."""
     sizes = _Sizes()
 
     def say(layer: str, status: str, current: int | None = None, total: int = 0) -> None:
         detail = {} if current is None else {"current": current, "total": total}
-        sizes.take({"id": layer, "status": status, "progressDetail": detail})
+        sizes.add({"id": layer, "status": status, "progressDetail": detail})
 
     say("a", "Already exists")
     say("b", "Downloading", 10, 100)
@@ -100,5 +100,5 @@ def test_sizes() -> None:
     say("b", "Download complete")
     say("b", "Extracting", 3, 100)
     assert (sizes.done, sizes.total) == (105, 105)
-    sizes.take({"status": "Status: Downloaded newer image"})
+    sizes.add({"status": "Status: Downloaded newer image"})
     assert (sizes.done, sizes.total) == (105, 105)

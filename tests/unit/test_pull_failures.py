@@ -1,9 +1,10 @@
-"""What the words of engines and registries mean."""
+"""Errors for the messages of engines and registries."""
 
 from __future__ import annotations
 
 import pytest
 
+from lisa_container.config import ImageReference
 from lisa_container.errors import (
     EngineError,
     ImageNotFoundError,
@@ -40,6 +41,6 @@ IMAGE = "r.example.org:5000/team/tool:503"
 )
 def test_kind(said: str, kind: type[EngineError]) -> None:
     reference = "r.example.org/denied/eof:401" if "denied/eof" in said else IMAGE
-    error = registry_failure("node", reference, said)
+    error = registry_failure("node", ImageReference.parse(reference), said)
     assert type(error) is kind
     assert said in str(error)

@@ -1,4 +1,4 @@
-"""What stored credentials mean, and names of images."""
+"""Stored credentials, and mirrors of images."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 import pytest
 
-from lisa_container.config import ContainerSettings
-from lisa_container.images import names
+from lisa_container.config import ContainerSettings, ImageReference
+from lisa_container.config.current import use_settings
 from lisa_container.images.credentials import Credential
 from lisa_container.images.credentials.docker_config import DockerConfig
 from lisa_container.images.mirrors import mirrored
-from lisa_container.settings import use_settings
 
 HUB = "https://index.docker.io/v1/"
 REGISTRY = "registry.example.com:5000"
+DIGEST = f"sha256:{'0' * 64}"
 
 
 def auth(username: str, password: str) -> dict[str, str]:
@@ -24,7 +24,7 @@ def auth(username: str, password: str) -> dict[str, str]:
 
 
 def find(content: dict[str, Any], image: str, **helpers: dict[str, dict[str, str]]) -> str:
-    """What is found: a helper by name answers for its servers."""
+    """Return the user or token of the credential found. Helpers answer for their servers."""
     asked: list[str] = []
 
     def ask(helper: str, server: str) -> str:
@@ -34,7 +34,7 @@ def find(content: dict[str, Any], image: str, **helpers: dict[str, dict[str, str
 
     config = DockerConfig.parse(json.dumps(content), "the file")
     assert config is not None
-    found = config.find(names.repository_of(image), ask)
+    found = config.find(ImageReference.parse(image), ask)
     if found is None:
         return "none"
     return found.username or found.identity_token or found.registry_token
@@ -70,7 +70,7 @@ def test_tokens_and_plain_fields() -> None:
 
 
 def test_helpers() -> None:
-    """That of the registry, then the store, then the file."""
+    """The registry's helper comes first, then the store, then the file."""
     answer = {"Username": "helped", "Secret": "x"}
     stored = {"Username": "stored", "Secret": "x"}
     content = {
@@ -90,18 +90,50 @@ def test_helpers() -> None:
     assert find(content, image, one={REGISTRY: {"Username": "", "Secret": ""}}) == "file"
 
 
+ALIAS = {"auths": {f"https://{REGISTRY}/v1/": auth("alias", "x")}}
+
+
+@pytest.mark.parametrize(
+    ("content", "image", "expected"),
+    [
+        ({"auths": {REGISTRY: auth("exact", "x"), **ALIAS["auths"]}}, f"{REGISTRY}/x", "exact"),
+        ({"auths": {**ALIAS["auths"], REGISTRY: auth("exact", "x")}}, f"{REGISTRY}/x", "exact"),
+        ({"auths": {f"http://{REGISTRY}": {}, REGISTRY: auth("e", "x")}}, f"{REGISTRY}/x", "e"),
+        ({"auths": {f"http://{REGISTRY}": {}, **ALIAS["auths"]}}, f"{REGISTRY}/x", "alias"),
+        ({"auths": {**ALIAS["auths"], REGISTRY: {}}}, f"{REGISTRY}/x", "none"),
+        ({"auths": {"index.docker.io": {}, HUB: auth("hub", "x")}}, "debian", "hub"),
+        ({"auths": {"docker.io": auth("podman", "x"), HUB: auth("hub", "x")}}, "debian", "hub"),
+        ({"auths": {"docker.io": auth("podman", "x"), HUB: {}}}, "debian", "podman"),
+    ],
+)
+def test_exact_key_before_aliases(content: dict[str, Any], image: str, expected: str) -> None:
+    assert find(content, image) == expected
+
+
+def test_empty_helper_stands_for_the_file() -> None:
+    stored = {"two": {REGISTRY: {"Username": "stored", "Secret": "x"}}}
+    content = {"auths": {REGISTRY: auth("file", "x")}, "credsStore": "two"}
+    assert find(content, f"{REGISTRY}/x", **stored) == "stored"
+    assert find({**content, "credHelpers": {REGISTRY: ""}}, f"{REGISTRY}/x", **stored) == "file"
+    assert find({**content, "credHelpers": {"other": ""}}, f"{REGISTRY}/x", **stored) == "stored"
+
+
 @pytest.mark.parametrize("helper", ["../x", "x;reboot", "x y", "", 7, None])
 def test_name_of_a_helper_that_is_none(helper: Any) -> None:
     content = {"credHelpers": {REGISTRY: helper}, "credsStore": helper}
     config = DockerConfig.parse(json.dumps(content), "the file")
     assert config is not None
-    assert config.find(f"{REGISTRY}/x", lambda *_: pytest.fail("asked")) is None
+    assert (
+        config.find(ImageReference.parse(f"{REGISTRY}/x"), lambda *_: pytest.fail("asked")) is None
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"auths": 7, "credHelpers": []}'])
 def test_file_that_is_none(text: str) -> None:
     config = DockerConfig.parse(text, "the file")
-    assert config is None or config.find(f"{REGISTRY}/x", lambda *_: "") is None
+    assert (
+        config is None or config.find(ImageReference.parse(f"{REGISTRY}/x"), lambda *_: "") is None
+    )
 
 
 def test_header() -> None:
@@ -120,24 +152,13 @@ def test_header() -> None:
     assert "pass-word" not in repr(token) and str(token) == "a token of x"
 
 
-def test_names() -> None:
-    pinned = f"{REGISTRY}/a/b:1@sha256:{'0' * 64}"
-    assert names.split(pinned) == (f"{REGISTRY}/a/b", f"sha256:{'0' * 64}")
-    assert names.split(f"{REGISTRY}/a") == (f"{REGISTRY}/a", "latest")
-    assert names.without_tag(pinned) == f"{REGISTRY}/a/b@sha256:{'0' * 64}"
-    assert names.without_tag(f"{REGISTRY}/a:1") == f"{REGISTRY}/a:1"
-    assert names.registry_of("debian") == names.registry_of("docker.io/debian") == "docker.io"
-    assert names.repository_of("docker.io/debian:1") == "docker.io/library/debian"
-    assert names.prefixes(pinned) == [f"{REGISTRY}/a/b", f"{REGISTRY}/a", REGISTRY]
-
-
 @pytest.mark.parametrize(
     ("image", "expected"),
     [
         ("debian:12", "m/lib/debian:12"),
-        ("docker.io/debian@sha256:abc", "m/lib/debian@sha256:abc"),
+        (f"docker.io/debian@{DIGEST}", f"m/lib/debian@{DIGEST}"),
         ("team/tool:1", "m/hub/team/tool:1"),
-        (f"{REGISTRY}/a/b:1@sha256:abc", "m/b:1@sha256:abc"),
+        (f"{REGISTRY}/a/b:1@{DIGEST}", f"m/b:1@{DIGEST}"),
         (f"{REGISTRY}/a/bc:1", ""),
         ("quay.io/debian", ""),
     ],
@@ -147,6 +168,7 @@ def test_mirrored(image: str, expected: str) -> None:
     mirrors = [{"from": source, "to": f"m.example.com/{name}"} for source, name in rules.items()]
     use_settings(ContainerSettings.from_mapping({"mirrors": mirrors}))
     try:
-        assert mirrored(image) == expected.replace("m/", "m.example.com/", 1)
+        mirror = mirrored(ImageReference.parse(image))
+        assert str(mirror or "") == expected.replace("m/", "m.example.com/", 1)
     finally:
         use_settings(ContainerSettings())

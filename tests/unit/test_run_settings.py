@@ -1,4 +1,4 @@
-"""The settings of a run: what is legal, and that they are of one run only."""
+"""Settings of a run: legal values, and that they apply to one run only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from lisa import notifier, schema, secret
 from lisa.util import constants, subclasses
 
 from lisa_container.config import ContainerSettings, Mirror, RegistrySettings
+from lisa_container.config.current import current_settings, use_settings
 from lisa_container.errors import ConfigError
-from lisa_container.settings import SETTINGS_TYPE, current_settings, use_settings
+from lisa_container.notifiers.settings import SETTINGS_TYPE
 
 HOST = "registry.example.com:5000"
 PASSWORD = 'it\'s a "pass" word\\'
@@ -93,7 +94,7 @@ def test_all_fields(certificate: Path) -> None:
         ),
         ({"mirrors": [{"from": "docker.io"}]}, r"mirrors\[0\].to: given None"),
         ({"mirrors": [{"from": "debian", "to": HOST}]}, r"mirrors\[0\].from: given 'debian'"),
-        ({"mirrors": [{"from": HOST, "to": HOST}]}, "another name than that of 'from'"),
+        ({"mirrors": [{"from": HOST, "to": HOST}]}, "another name than 'from'"),
     ],
 )
 def test_wrong(given: dict[str, Any], words: str) -> None:
@@ -103,7 +104,7 @@ def test_wrong(given: dict[str, Any], words: str) -> None:
 
 
 def _begin(**fields: Any) -> None:
-    """What LISA does with each of a runbook's notifiers."""
+    """Do what LISA does with each of a runbook's notifiers."""
     runbook = schema.load_by_type(schema.Notifier, {"type": SETTINGS_TYPE, **fields})
     factory = subclasses.Factory[notifier.Notifier](notifier.Notifier)
     notifier.register_notifier(factory.create_by_runbook(runbook=runbook))

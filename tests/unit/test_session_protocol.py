@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -10,21 +11,23 @@ from pathlib import Path
 
 import pytest
 
-from lisa_container.session.protocol import (
+from lisa_container.container.request import CommandRequest
+from lisa_container.container.session.protocol import (
     LONGEST_REQUEST,
     LONGEST_STDIN,
-    SHELL,
-    SHELL_ENVIRONMENT,
     Mark,
-    Options,
+    ProtocolError,
     Splitter,
+    _programs,
+    encode_request,
     greeting,
     new_token,
     probe,
-    request,
 )
+from lisa_container.container.session.script import SHELL, SHELL_ENVIRONMENT
 
-TOKEN = new_token()
+NUMBER = 1234567890
+TOKEN = new_token(NUMBER)
 
 
 def pieces(*chunks: bytes) -> list[bytes | Mark]:
@@ -49,38 +52,113 @@ def test_splitter_keeps_nothing_back_that_is_no_token() -> None:
     assert pieces(b"a\x1ebc") == [b"a\x1ebc"]
 
 
-@pytest.mark.parametrize("name", ["A.B", "1A", "", "A B", "IFS", "PPID"])
+def test_mark_without_an_end() -> None:
+    with pytest.raises(ProtocolError):
+        pieces(b"out" + TOKEN.encode() + b"x" * 100)
+    splitter = Splitter(TOKEN)
+    assert [*splitter.feed(TOKEN.encode() + b"x" * 60)] == []
+    with pytest.raises(ProtocolError):
+        [*splitter.feed(b"x" * 4)]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "-abc 0",
+        "-",
+        "-1",
+        "-256 0",
+        "--1 0",
+        "-0 3",
+        "-0 0 x",
+        "-0 0 0 0",
+        "-1e2 0",
+        "-\u0661 0",
+        "-0 0\n",
+    ],
+)
+def test_ends_that_are_none(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        Mark(text).end()
+
+
+@pytest.mark.parametrize(
+    "text", [">", ">0", ">-1", ">5 x", ">1.0", ">nan", ">12345678", "> 5", ">5\n"]
+)
+def test_pids_that_are_none(text: str) -> None:
+    with pytest.raises(ProtocolError):
+        Mark(text).pid()
+
+
+@pytest.mark.parametrize(
+    ("text", "kills"), [(">5", None), (">5 0", 0), ("-0 0", None), ("-137 0 12", 12), ("?", None)]
+)
+def test_kills_at_the_memory_limit(text: str, kills: int | None) -> None:
+    assert Mark(text).kills() == kills
+
+
+@pytest.mark.parametrize(
+    ("text", "programs"),
+    [
+        ("true", []),
+        ("echo a 'b; c' \"d\" >&2; exit 3", []),
+        ("ls -l /x 2>/dev/null | wc -l", ["ls", "wc"]),
+        ("/bin/true && ./x || y 2>&1", ["./x", "/bin/true", "y"]),
+        ("exit x", None),
+        ("break; echo x", None),
+        ("echo x \\", None),
+        ("echo $LINENO", None),
+        ("A=b c", None),
+        ("echo *", None),
+        ("echo x >/y", None),
+        ("echo x &", None),
+        ("echo 'x", None),
+        ("ls\nls", None),
+        ("", None),
+    ],
+)
+def test_texts_that_cannot_tell_how_they_run(text: str, programs: list[str] | None) -> None:
+    assert _programs(text) == programs
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["A.B", "1A", "", "A B", "IFS", "PPID", "OPTIND", "SHLVL", "OLDPWD", "PWD", "discovery.type"],
+)
 def test_names_a_shell_does_not_take(name: str) -> None:
-    assert request(TOKEN, "true", Options(environment={name: "x"})) is None
+    assert encode_request(TOKEN, CommandRequest("true", environment={name: "x"})) is None
 
 
 def test_requests_a_shell_does_not_take() -> None:
-    assert request(TOKEN, "a\0b", Options()) is None
-    assert request(TOKEN, "x" * (LONGEST_REQUEST + 1), Options()) is None
-    assert request(TOKEN, "cat", Options(stdin=b"x" * LONGEST_STDIN)) is not None
-    assert request(TOKEN, "cat", Options(stdin=b"x" * (LONGEST_STDIN + 1))) is None
+    assert encode_request(TOKEN, CommandRequest("a\0b")) is None
+    assert encode_request(TOKEN, CommandRequest("x" * (LONGEST_REQUEST + 1))) is None
+    assert encode_request(TOKEN, CommandRequest("cat", stdin=b"x" * LONGEST_STDIN)) is not None
+    assert encode_request(TOKEN, CommandRequest("cat", stdin=b"x" * (LONGEST_STDIN + 1))) is None
 
 
 class Shell:
     """A resident shell of this machine."""
 
-    def __init__(self, words: list[str], is_signalled: bool = False) -> None:
-        self.is_signalled = is_signalled
+    def __init__(self, folder: Path, program: str, is_awaited: bool = True) -> None:
+        self.is_awaited = is_awaited
+        found = shutil.which(program)
+        assert found is not None
+        (folder / "sh").symlink_to(found)
         self.process = subprocess.Popen(
-            [*words, *SHELL[1:]],
-            env={**os.environ, **SHELL_ENVIRONMENT},
+            SHELL,
+            env={**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", **SHELL_ENVIRONMENT},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
         )
         assert self.process.stdin is not None
-        self.process.stdin.write(greeting(TOKEN))
+        self.process.stdin.write(greeting(TOKEN, NUMBER))
         self.splitters = [Splitter(TOKEN), Splitter(TOKEN)]
 
     def run(self, command: object, **options: object) -> tuple[bytes, bytes, list[str]]:
-        options.setdefault("is_signalled", self.is_signalled)
-        text = request(TOKEN, command, Options(**options))  # type: ignore[arg-type]
+        options.setdefault("is_awaited", self.is_awaited)
+        text = encode_request(TOKEN, CommandRequest(command, **options))  # type: ignore[arg-type]
         assert text is not None and self.process.stdin is not None
         self.process.stdin.write(text)
         out, marks = self._until_end(self.process.stdout, self.splitters[0])
@@ -102,14 +180,14 @@ class Shell:
         return next(mark for mark in self.run(command, **options)[2] if mark[0] == ">")
 
 
-SHELLS = ["dash", "bash", "busybox sh"]
+SHELLS = ["dash", "bash", "busybox"]
 
 
-@pytest.fixture(params=[(words, way) for words in SHELLS for way in ("child", "worker")], ids=str)
-def shell(request: pytest.FixtureRequest) -> Iterator[Shell]:
+@pytest.fixture(params=[(name, way) for name in SHELLS for way in ("child", "worker")], ids=str)
+def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
     """Where it can be, the command is a child of the worker, or it always is the worker."""
-    words, way = request.param
-    running = Shell(words.split(), is_signalled=way == "worker")
+    name, way = request.param
+    running = Shell(tmp_path, name, is_awaited=way != "worker")
     yield running
     assert running.process.stdin is not None
     running.process.stdin.close()
@@ -214,9 +292,9 @@ def test_handled_signal(shell: Shell) -> None:
 
 def test_one_way_after_the_other(shell: Shell) -> None:
     for _ in range(5):
-        for is_signalled in (True, False, False):
+        for is_awaited in (False, True, True):
             for command in ("echo $((1 + 1))", ["echo", "2"]):
-                assert shell.run(command, is_signalled=is_signalled)[0] == b"2\n"
+                assert shell.run(command, is_awaited=is_awaited)[0] == b"2\n"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +313,7 @@ def test_one_way_after_the_other(shell: Shell) -> None:
     ],
 )
 def test_what_would_notice_leads(command: object) -> None:
-    text = request(TOKEN, command, Options())  # type: ignore[arg-type]
+    text = encode_request(TOKEN, CommandRequest(command, is_awaited=True))  # type: ignore[arg-type]
     assert text is not None and text.startswith(f"{TOKEN}\n".encode())
 
 
@@ -243,7 +321,7 @@ def test_what_would_notice_leads(command: object) -> None:
     "command", ["true", "ls .", "find . -name x; ls", "echo $1 $HOME", "./eval", ["sh", "-c", "$$"]]
 )
 def test_what_need_not_lead(command: object) -> None:
-    text = request(TOKEN, command, Options())  # type: ignore[arg-type]
+    text = encode_request(TOKEN, CommandRequest(command, is_awaited=True))  # type: ignore[arg-type]
     assert text is not None
     assert text.startswith(f"{TOKEN}+\n".encode()) is (command != ["sh", "-c", "$$"])
 

@@ -16,15 +16,15 @@ import pytest
 from lisa import LisaException, secret
 
 from lisa_container import CommandResult, assert_output_matches
-from lisa_container.capture.normalise import BUILT_IN
-from lisa_container.capture.snapshot import UPDATE_ENVIRONMENT, check, snapshots_of
-from lisa_container.capture.snapshot.difference import difference
 from lisa_container.errors import (
     ConfigError,
     SnapshotError,
     SnapshotMismatchError,
     SnapshotMissingError,
 )
+from lisa_container.snapshots import UPDATE_ENVIRONMENT, check, snapshots_of
+from lisa_container.snapshots.difference import diff_texts
+from lisa_container.snapshots.normalise import BUILT_IN
 
 
 @pytest.fixture(autouse=True)
@@ -202,13 +202,13 @@ def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         assert_output_matches("ok", "x", tmp_path)
     monkeypatch.delenv(UPDATE_ENVIRONMENT)
     made = type("Made", (), {"__module__": "nowhere"})
-    with snapshots_of(made(), {}), pytest.raises(ConfigError, match="'Made' is in no file"):
+    with snapshots_of(made(), {}), pytest.raises(ConfigError, match="'Made' has no file"):
         assert_output_matches("ok", "x")
 
 
 def test_snapshots_that_are_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "x.txt").write_bytes(b"\xff")
-    with pytest.raises(SnapshotError, match="no text in UTF-8"):
+    with pytest.raises(SnapshotError, match="not UTF-8 text"):
         assert_output_matches("ok", "x", tmp_path)
     (tmp_path / "y.txt").mkdir()
     with pytest.raises(SnapshotError, match="cannot be read: Is a directory"):
@@ -262,7 +262,7 @@ def test_a_snapshot_of_another_user_matches(tmp_path: Path) -> None:
 _WRITER = """
 import sys
 from pathlib import Path
-from lisa_container.capture.snapshot.store import write_snapshot
+from lisa_container.snapshots.store import write_snapshot
 while not Path(sys.argv[2]).exists():
     write_snapshot(Path(sys.argv[1]), sys.argv[3] * 200_000)
 """
@@ -295,9 +295,9 @@ def test_differences_of_large_outputs_are_short() -> None:
     old = "".join(f"line {x}\n" for x in range(100_000))
     new = old.replace("line 70000\n", "line x\n")
     started = time.process_time()
-    found = difference(old, new)
+    found = diff_texts(old, new)
     assert time.process_time() - started < 5
-    assert found.startswith("(from line 69998 on, 2000 lines at the most)\n--- snapshot")
+    assert found.startswith("(from line 69998 on, at most 2000 lines)\n--- snapshot")
     assert "-line 70000\n+line x\n" in found and len(found) < 500
-    found = difference("a\n", "".join(f"new {x:060}\n" for x in range(1_500)))
+    found = diff_texts("a\n", "".join(f"new {x:060}\n" for x in range(1_500)))
     assert len(found) < 21_000 and "(cut: " in found

@@ -1,4 +1,4 @@
-"""The ways to reach a node's engine, one file each, and the choice between them."""
+"""Dialers: ways to reach a node's engine, one file each, and the choice between them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which way to a node's engine to take."""
+"""Choice of the dialer for a node's engine."""
 
 from __future__ import annotations
 
@@ -13,36 +13,39 @@ from lisa_container.engine.dial.local import choose_local
 from lisa_container.engine.dial.relay import relay_on_node
 from lisa_container.engine.dial.remote import StreamlocalDialer
 from lisa_container.engine.dial.stdio import StdioDialer
-from lisa_container.engine.lease.tag import lease_id
-from lisa_container.engine.naming import node_name
+from lisa_container.engine.lease_id import lease_id
 from lisa_container.engine.ssh import (
     CHANNEL_TIMEOUT,
     address_of,
     answers,
     open_streamlocal,
     read_command,
+    ssh_shell_of,
     transport_of,
 )
 from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError, SudoError
+from lisa_container.escaping import printable
+from lisa_container.naming import node_name
 
 
 def choose_dialer(node: Node) -> Dialer:
-    """The best way to the engine of a node, tried in this order: the socket itself, a relay under
-    sudo, `docker system dial-stdio`.
+    """Return the best dialer for the engine of a node.
+
+    These are tried in order: the socket itself, a relay under sudo, `docker system dial-stdio`.
 
     Args:
         node: a local or remote LISA node.
 
     Raises:
+        ConfigError: the node is a container.
         EngineNotFoundError: no engine answers on the node.
-        SudoError: an engine is there, but only for root, and sudo refused.
+        SudoError: only root may use the engine, and sudo refused.
         SshLostError: the node cannot be reached.
     """
     node.initialize()
-    shell = node.shell
-    if not shell.is_remote:
+    if not node.shell.is_remote:
         return choose_local(lambda: lease_id(node))
-    assert isinstance(shell, SshShell), f"cannot reach an engine through {type(shell).__name__}"
+    shell = ssh_shell_of(node)
     try:
         return _choose_remote(shell, node)
     except EngineError:
@@ -52,7 +55,7 @@ def choose_dialer(node: Node) -> Dialer:
 
 
 def is_reachable(node: Node) -> bool:
-    """Whether a node would answer at once; LISA itself would wait five minutes for a dead one."""
+    """Return within seconds whether a node answers; LISA would wait five minutes for a dead one."""
     shell = node.shell
     return not isinstance(shell, SshShell) or answers(shell)
 
@@ -70,13 +73,13 @@ def _choose_remote(shell: SshShell, node: Node) -> Dialer:
                 return _with_sudo(shell, node, path, uid, password)
             if _opens(transport, path):
                 return StreamlocalDialer(shell, path)
-            # Nobody listens there, or sshd forwards nothing: it gives the same answer to both.
+            # No process listens, or sshd does not forward sockets: its answer does not tell which.
             return _stdio(shell, path, sudo=False, password=None)
         except EngineNotFoundError as error:
             refusals.append(error)
     if refusals:
         raise refusals[0]
-    raise no_engine_at(" or ".join(candidates), name, "nobody listens there")
+    raise no_engine_at(" or ".join(candidates), name, "no process listens there")
 
 
 def _sockets(
@@ -86,21 +89,21 @@ def _sockets(
     password: str | None,
     name: str,
 ) -> list[tuple[str, bool]]:
-    """The sockets that exist, each with whether the user may open it himself; those come first."""
+    """Return the existing sockets and whether the user may open each; those he may come first."""
     words = " ".join(shlex.quote(path) for path in candidates)
     script = (
         f"for path in {words}; do if [ ! -S $path ]; then continue; "
         "elif [ -w $path ]; then echo open $path; else echo shut $path; fi; done"
     )
-    found = read_command(transport, script)
-    if not found and uid:
-        # podman's folder cannot even be looked into without root.
+    output = read_command(transport, script)
+    if not output and uid:
+        # Only root can look into podman's folder.
         try:
-            found = read_command(transport, script, True, password).replace("open", "shut")
+            output = read_command(transport, script, True, password).replace("open", "shut")
         except SudoError as error:
-            said = f"nobody listens where the user can look, and {error}"
-            raise no_engine_at(" or ".join(candidates), name, said) from error
-    sockets = [(line.split()[1], line.startswith("open")) for line in found.splitlines()]
+            reason = f"no process listens where the user can look, and {error}"
+            raise no_engine_at(" or ".join(candidates), name, reason) from error
+    sockets = [(line.split()[1], line.startswith("open")) for line in output.splitlines()]
     return sorted(sockets, key=lambda item: not item[1])
 
 
@@ -118,18 +121,18 @@ def _with_sudo(shell: SshShell, node: Node, path: str, uid: int, password: str |
     except (EngineNotFoundError, SudoError, SshLostError):
         raise
     except EngineError as error:
-        node.log.debug(f"{error}; using dial-stdio")
+        node.log.debug(f"{printable(error)}; using dial-stdio")
         return _stdio(shell, path, True, password)
 
 
 def _stdio(shell: SshShell, path: str, sudo: bool, password: str | None) -> StdioDialer:
     dialer = StdioDialer(shell, path, sudo, password)
-    stream = dialer.dial()  # it opens whether an engine is there or not: ask
+    stream = dialer.dial()  # this succeeds without an engine too, so ping it
     try:
         stream.settimeout(CHANNEL_TIMEOUT)
         stream.sendall(b"GET /_ping HTTP/1.1\r\nHost: engine\r\n\r\n")
         if not stream.recv(1):
-            raise no_engine_at(path, address_of(shell), "the stream to it ends at once")
+            raise no_engine_at(path, address_of(shell), "the stream to it ended at once")
     finally:
         stream.close()
     return dialer

@@ -1,4 +1,4 @@
-"""A remote node's engine socket, opened by sshd itself (direct-streamlocal)."""
+"""Dialer for a remote node's engine socket, which sshd opens (direct-streamlocal)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lisa_container.errors import SshLostError
 
 
 class StreamlocalDialer:
-    """Opens the engine's socket through the node's SSH connection, one channel a stream.
+    """Dialer through the node's SSH connection, with one channel for each stream.
 
     Args:
         shell: LISA's shell to the node.
@@ -26,6 +26,7 @@ class StreamlocalDialer:
     as_root = False
 
     def __init__(self, shell: SshShell, path: str) -> None:
+        """Keep the shell and path; `dial` connects."""
         self.shell = shell
         self.path = self.engine_path = path
 
@@ -39,14 +40,14 @@ class StreamlocalDialer:
             except paramiko.ChannelException as error:
                 raise no_engine_at(self.path, node, error.text) from error
             except (paramiko.SSHException, EOFError, OSError) as error:
-                # It was lost unnoticed (LISA closes it after each case). Nothing was asked of the
-                # engine yet, so another connection may be tried; it raises when there is none.
+                # The connection was lost before (LISA closes it after each case). The engine got no
+                # request yet, so connect again; that raises an error if it fails.
                 if transport.is_active():
                     raise SshLostError(node, error) from error
 
     def keepalive_target(self) -> Any:
-        """The transport of LISA's connection, if it is open."""
+        """Return the transport of LISA's connection, if it is open."""
         return transport_of(self.shell) if is_connected(self.shell) else None
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: the connection is LISA's."""

@@ -1,11 +1,11 @@
-"""The last resort on a remote node: `docker system dial-stdio` in session channels.
+"""Last resort on a remote node: `docker system dial-stdio` in session channels.
 
-Each stream costs a process on the node and one of sshd's sessions (`MaxSessions`, 10 by default),
-which LISA's own commands need too. So only some of LISA's connection is used, and further SSH
-connections are opened for the rest.
+Each stream takes a process on the node and one of sshd's sessions (`MaxSessions`, 10 by default),
+which LISA's commands need too. So only some sessions of LISA's connection are used, and further SSH
+connections are opened for more streams.
 
-What docker's client cannot do is to tell that we gave up a hijacked stream (attach, exec) to which
-the engine has nothing to say: its process then stays until the container ends.
+Limitation: docker's client does not notice that we closed a hijacked stream (attach, exec) on which
+the engine sends nothing. Its process then stays until the container ends.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from lisa_container.engine.sockets import EngineSocket
 from lisa_container.engine.ssh import address_of, is_connected, open_command, transport_of
 from lisa_container.errors import EngineError, SshLostError
 
-# Of MaxSessions 10, what is left of LISA's own connection is for LISA: SFTP and running commands.
+# Our share of LISA's connection: of MaxSessions 10, LISA needs the rest for SFTP and commands.
 SESSIONS_OF_LISA = 4
 SESSIONS_OF_OURS = 10
 
-# docker's client, or podman's, whose name for the same differs.
+# docker's client or podman's, with different options for the socket.
 _COMMAND = (
     "if command -v docker >/dev/null; then exec docker -H unix://{path} system dial-stdio; "
     "elif command -v podman >/dev/null; then exec podman --url unix://{path} system dial-stdio; "
-    "else echo 'there is neither docker nor podman to carry the stream' >&2; exit 127; fi"
+    "else echo 'neither docker nor podman is there to carry the stream' >&2; exit 127; fi"
 )
 
 
 @dataclass
 class _Connection:
-    """An SSH connection and what is open on it."""
+    """SSH connection and the channels open on it."""
 
     shell: SshShell
     limit: int
@@ -48,19 +48,20 @@ class _Connection:
 
 
 class StdioDialer:
-    """Reaches an engine through `docker system dial-stdio`.
+    """Dialer that starts `docker system dial-stdio` for each stream.
 
     Args:
         shell: LISA's shell to the node.
         path: absolute path of the engine's socket on the node.
         sudo: run it as root.
-        password: the user's password, where sudo asks for one.
+        password: the user's password, for sudo.
     """
 
     name = "stdio"
     pool_size = 2
 
     def __init__(self, shell: SshShell, path: str, sudo: bool, password: str | None) -> None:
+        """Start with LISA's connection alone; `dial` opens further ones."""
         self.path = self.engine_path = path
         self.as_root = sudo
         self._shell = shell
@@ -86,7 +87,7 @@ class StdioDialer:
             except (paramiko.SSHException, EOFError, OSError) as error:
                 if transport.is_active():
                     raise SshLostError(address_of(self._shell), error) from error
-                # Lost unnoticed, and nothing was asked of the engine yet: connect again.
+                # The connection was lost before. The engine got no request yet, so connect again.
             finally:
                 with self._lock:
                     connection.opening -= 1
@@ -94,7 +95,7 @@ class StdioDialer:
                         connection.channels.append(channel)
 
     def keepalive_target(self) -> Any:
-        """The transport of LISA's connection, if it is open."""
+        """Return the transport of LISA's connection, if it is open."""
         return transport_of(self._shell) if is_connected(self._shell) else None
 
     def close(self) -> None:
@@ -105,7 +106,7 @@ class StdioDialer:
             connection.shell.close()
 
     def _reserve(self) -> _Connection:
-        """A connection that has room for one more, which is counted already."""
+        """Return a connection with room for one more stream, and count that stream."""
         with self._lock:
             self._close_unused()
             for connection in (self._lisas, *self._extra):
@@ -126,7 +127,7 @@ class StdioDialer:
             connection.shell.close()
 
     def _lower_limit(self, connection: _Connection, error: paramiko.ChannelException) -> None:
-        """sshd grants fewer sessions than expected, or has not yet seen an earlier one end."""
+        """Lower the limit of a connection on which sshd refused a session."""
         with self._lock:
             granted = connection.used() - 1
             if granted <= 0 and connection is not self._lisas:

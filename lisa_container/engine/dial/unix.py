@@ -1,4 +1,4 @@
-"""A unix socket of this very machine."""
+"""Dialer for a unix socket of this machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lisa_container.engine.sockets import EngineSocket
 
 
 class UnixDialer:
-    """Connects to a unix socket of this machine.
+    """Dialer that connects to a unix socket of this machine.
 
     Args:
         path: absolute path of the socket.
@@ -21,6 +21,7 @@ class UnixDialer:
     as_root = False
 
     def __init__(self, path: str) -> None:
+        """Keep the path; `dial` connects."""
         self.path = self.engine_path = path
 
     def dial(self) -> EngineSocket:
@@ -31,12 +32,13 @@ class UnixDialer:
             endpoint.connect(self.path)
         except OSError as error:
             endpoint.close()
-            raise no_engine_at(self.path, host, error.strerror or str(error)) from error
+            advice = "Start it (for Docker: 'systemctl start docker')."
+            raise no_engine_at(self.path, host, error.strerror or str(error), advice) from error
         return EngineSocket(endpoint, host)
 
     def keepalive_target(self) -> Any:
-        """None: a local socket needs no keepalive."""
+        """Return None, since a local socket needs no keepalive."""
         return None
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing: a local socket keeps nothing on the node."""

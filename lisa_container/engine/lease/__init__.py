@@ -1,1 +1,1 @@
-"""Leases: what a run made on a node goes when the run does, however it ends."""
+"""Leases: removal of all that a run made on a node, however the run ends."""

@@ -1,100 +1,117 @@
-"""Renewing a lease from this process, until it ends or is told to stop."""
+"""Renewal of a lease from this process, until the process ends or stops it."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
 import logging
-import shlex
 import threading
 import time
 
 import paramiko
 
-from lisa_container.engine.lease.shell import Lines, NodeShell, run_program
-from lisa_container.engine.lease.tag import TAG
-from lisa_container.errors import ContainerError, SshLostError
+from lisa_container.engine.lease.order import Armed, Order
+from lisa_container.engine.lease.shell import NodeCommand, NodeShell, run_program
+from lisa_container.engine.lease_id import TAG
+from lisa_container.errors import ContainerError, EngineError, SshLostError
+from lisa_container.escaping import printable
+from lisa_container.forks import Belongings
+from lisa_container.masking import Plain
 
-# A lease is renewed so many times in its TTL. The node hears of a slow runner early enough.
+# Renewals in one TTL, so that a slow runner still renews in time.
 _TIMES = 4
-# How long (seconds) a renewal may stay unanswered before another connection is tried, at the least.
+# Least time (seconds) to wait for the answer to a renewal before another connection is tried.
 _PATIENCE = 2.0
-# How long (seconds) to wait at most before the next try to reach a node that does not answer.
+# Longest pause (seconds) between two tries to reach a node that does not answer.
 _RETRY = 5.0
-# After so many TTLs without an answer the lease is gone for sure, and perhaps the node.
-_GIVE_UP = 2
+# Most connections at once: the one in use, and one that is tried since that one does not answer.
+_CONNECTIONS = 2
 
 _FAILURES = (ContainerError, paramiko.SSHException, EOFError, OSError)
 
 
 class Renewal:
-    """Renews one lease, from a thread of its own.
+    """Thread that renews one lease.
 
-    It holds no LISA node: when LISA drops that, this ends the lease.
+    It has no reference to the LISA node, so that the lease ends when LISA drops the node.
 
     Args:
-        shell: of the node.
-        folder: of the lease, there.
-        lease: its id.
-        ttl: seconds.
-        log: for what nobody asked for.
+        shell: shell of the node.
+        order: order for the lease.
+        armed: the lease that the node has made for it.
+        log: log for events in the background.
     """
 
-    def __init__(
-        self, shell: NodeShell, folder: str, lease: str, ttl: int, log: logging.Logger
-    ) -> None:
-        self.folder = folder
-        self.lease = lease
-        self.ttl = ttl
+    def __init__(self, shell: NodeShell, order: Order, armed: Armed, log: logging.Logger) -> None:
+        """Start the thread."""
         self.shell = shell
+        self.folder = armed.folder
+        self.lease = order.id
+        self.ttl = order.ttl
+        self._order = order
+        self._boot = armed.boot
+        self._files: list[str] = []
         self._log = log
-        self._heard = now()
-        self._lines: Lines | None = None
+        self._last_answer = now()
+        self._commands: list[NodeCommand] = []
+        self._opening: threading.Thread | None = None
         self._wake = threading.Event()
         self._is_abandoned = False
         self._is_ended = False
         self._expired = threading.Event()
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
         _renewals.add(self)
         self._thread.start()
 
     @property
     def is_over(self) -> bool:
-        """Whether it has expired, as far as is known here, or was ended."""
+        """Whether the lease was ended, or is known here to have expired."""
         return self._expired.is_set() or self._is_ended
 
     @property
     def has_expired(self) -> bool:
-        """Whether the node has given the run up. Asks the node where there is a doubt.
+        """Whether the lease has expired, which the node is asked if it is not known here.
 
         Raises:
-            SshLostError: it cannot be asked.
+            SshLostError: the node cannot be reached.
+            EngineError: the node cannot tell.
         """
-        if not self._expired.is_set() and not self._is_ended:
-            there = f"[ -d {self.folder} ] && [ ! -e {self.folder}/expired ] && echo there"
-            is_there = bool(self.shell.run(there).strip())
-            self._heard = now()
-            if not is_there:
-                self._expire()
+        if not self.is_over:
+            self._ask()
         return self._expired.is_set()
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether the node has not been heard for half the TTL: this machine may have slept."""
-        return now() - self._heard > self.ttl / 2
+        """Whether the last answer is older than half the TTL, for example after a suspend."""
+        return now() - self._last_answer > self.ttl / 2
+
+    def file(self, path: str) -> None:
+        """Remove a path of the node with the lease; see `Lease.file`."""
+        self._files.append(path)
+        run_program(self.shell, "file", self.folder, path)
+
+    def make_folder(self, parent: str) -> str:
+        """Make a folder that ends with the lease; return its path, empty if that failed."""
+        made = run_program(self.shell, "folder", self.folder, parent).strip()
+        if made:
+            self._files.append(made)
+        return made
 
     def abandon(self) -> None:
-        """End it soon, from its own thread. Does nothing by itself, so it may be a finalizer."""
+        """Let the thread end the lease soon; this never waits, so it may be a finalizer."""
         self._is_abandoned = True
         self._wake.set()
 
     def end(self, is_reachable: bool = False) -> None:
-        """End the lease: what is still there of it goes. Harmless where it ended already.
+        """End the lease and remove its resources. A second call does nothing.
 
         Args:
-            is_reachable: whether the node is known to answer.
+            is_reachable: the node is known to answer.
         """
+        if self not in _renewals:
+            return  # the parent of this process renews the lease
         with self._lock:
             if self._is_ended:
                 return
@@ -104,20 +121,22 @@ class Renewal:
                 self._thread.join(2 * _PATIENCE)
             self._close()
             try:
-                # A node that has not been heard may be gone for good, and LISA waits long for such.
-                # Of one that has expired a relay may be left that was started since.
+                # A node that does not answer may be lost, and LISA would wait long for it. After an
+                # expiry, a relay may be left that was started later.
                 is_hopeful = self.shell.is_connected or not self.is_doubtful
                 if is_reachable or (is_hopeful and self.shell.answers()):
                     self._end_there()
             except _FAILURES as error:
-                # The watcher will end it.
-                self._log.debug(f"lease {self.lease} on '{self.shell.name}' not ended: {error}")
+                # The watcher will end the lease.
+                self._log.debug(
+                    f"lease {self.lease} on '{self.shell.name}' not ended: {printable(error)}"
+                )
             finally:
                 self.shell.close()
-                _renewals.discard(self)  # now: the end of the process waits for this
+                _renewals.discard(self)  # last, since the end of the process waits for it
 
     def _end_there(self) -> None:
-        # LISA may close its connection meanwhile. Done twice, it does no harm.
+        # LISA may close its connection meanwhile, so try again; a second run does no harm.
         for is_last in (False, False, True):
             try:
                 run_program(self.shell, "end", self.folder)
@@ -128,80 +147,178 @@ class Renewal:
 
     def _renew(self) -> None:
         period = self.ttl / _TIMES
-        count, anew, said = 0, False, ""
-        while not self._wake.wait(min(period, _RETRY) if said else period):
+        count, pause, failure = 0, period, ""
+        while not self._wake.wait(pause):
+            began, count = now(), count + 1
             try:
-                if self._lines is None:
-                    if not self.shell.answers():
-                        raise ConnectionError("the node does not answer")
-                    self._lines = self.shell.lines(self._command(), anew)
-                    anew = False
-                count += 1
-                self._lines.send(str(count))
-                self._listen()
-                said = ""
+                self._send(str(count))
+                self._await_answer(max(_PATIENCE, period))
+                failure = ""
             except Exception as error:
-                anew = isinstance(error, TimeoutError)
-                if not said:  # once, not with each try
-                    self._log.debug(f"lease on '{self.shell.name}' not renewed, trying: {error}")
-                said = str(error) or type(error).__name__
-                self._close()
-            if now() - self._heard > _GIVE_UP * self.ttl:
-                self._expire()
+                if not failure:  # log only the first of several failures
+                    self._log.debug(
+                        f"lease on '{self.shell.name}' not renewed, trying: {printable(error)}"
+                    )
+                failure = str(error) or type(error).__name__
             if self._expired.is_set():
                 break
+            pause = max(0.0, (min(period, _RETRY) if failure else period) - (now() - began))
         if self._is_abandoned:
             self.end()
         elif self._expired.is_set():
             self._close()
             self.shell.close()
 
-    def _listen(self) -> None:
-        """Wait for the answer."""
-        assert self._lines is not None
-        patience = max(_PATIENCE, self.ttl / _TIMES)
-        asked = now()
-        said = self._lines.received()
-        while not said and not self._wake.wait(0.05):
-            if now() - asked > patience:
-                raise TimeoutError("no answer")
-            said = self._lines.received()
-        if "gone" in said:
-            self._expire()
-        elif said:
-            self._heard = now()
+    def _send(self, line: str) -> None:
+        """Send a renewal over each connection; open one if there is none."""
+        if not self._commands:
+            if not self.shell.answers():
+                raise ConnectionError("the node does not answer")
+            self._open(reconnect=False)
+        for command in list(self._commands):
+            try:
+                command.send(line)
+            except _FAILURES:
+                self._drop(command)
 
-    def _command(self) -> str:
-        beat = shlex.join(["env", f"{TAG}={self.lease}", "sh", f"{self.folder}/node.sh", "beat"])
-        return f"[ -d {self.folder} ] || {{ echo gone; exit; }}; exec {beat} {self.folder}"
+    def _await_answer(self, patience: float) -> None:
+        """Wait for the answer to a renewal.
+
+        A slow answer closes no connection: on a busy machine another login takes even longer.
+
+        Args:
+            patience: seconds to wait.
+
+        Raises:
+            ConnectionError: all connections have ended.
+            TimeoutError: no answer came; another connection is being tried.
+        """
+        asked = now()
+        while not self._receive():
+            if not self._commands:
+                raise ConnectionError("the connection has ended")
+            if now() - asked > patience:
+                self._open_another()
+                raise TimeoutError("no answer")
+            if self._wake.wait(0.05):
+                return
+
+    def _receive(self) -> bool:
+        """Return whether an answer has come; then close the connections without one."""
+        for command in list(self._commands):
+            try:
+                answer = command.receive()
+            except _FAILURES:
+                self._drop(command)
+                continue
+            if "gone" in answer:
+                self._drop(command)
+                self._ask()
+                return True
+            if "ok" in answer:
+                self._last_answer = now()
+                for other in [each for each in self._commands if each is not command]:
+                    self._drop(other)
+                return True
+        return False
+
+    def _open(self, reconnect: bool) -> None:
+        self._commands.append(self.shell.start(self._beat_command(), reconnect))
+
+    def _open_another(self) -> None:
+        """Begin to open a connection beside the one that does not answer."""
+        is_opening = self._opening is not None and self._opening.is_alive()
+        if is_opening or len(self._commands) >= _CONNECTIONS:
+            return
+
+        def work() -> None:
+            with contextlib.suppress(*_FAILURES):
+                if self.shell.answers():
+                    self._open(reconnect=True)
+            if self.is_over:
+                self._close()
+
+        self._opening = threading.Thread(target=work, name="lease-connection", daemon=True)
+        self._opening.start()
+
+    def _beat_command(self) -> str:
+        # The folder is checked from inside, so that no other folder can replace it meanwhile.
+        return (
+            f"cd {self.folder} && [ -O . ] && ls -ld . | grep -q '^drwx--[-S]---' || "
+            "{ echo gone; exit; }; "
+            f"exec env {TAG}={self.lease} sh ./node.sh beat {self.folder} {self.shell.way}"
+        )
+
+    def _ask(self) -> None:
+        """Ask the node what has become of the lease; take it up again if a reboot has ended it.
+
+        Raises:
+            SshLostError, EngineError: the node did not tell.
+        """
+        with self._asking:
+            if self.is_over:
+                return
+            # Within the TTL the lease has not expired; something else removed its folder.
+            is_recent = now() - self._last_answer < self.ttl
+            boot, condition = self._order.condition(self.shell, self.folder)
+            if condition == "alive":
+                self._last_answer = now()
+            elif condition == "expired":
+                self._expire()
+            elif boot != self._boot or condition == "lost" or is_recent:
+                self._take_up()
+            elif condition == "gone":
+                self._expire()
+            else:
+                raise EngineError(f"the engine of node '{self.shell.name}' does not answer")
+
+    def _take_up(self) -> None:
+        armed = self._order.arm(self.shell)
+        self.folder, self._boot = armed.folder, armed.boot
+        self._last_answer = now()
+        for path in self._files:
+            run_program(self.shell, "file", self.folder, path)
+        self._log.info(
+            Plain(
+                f"the lease of this run on node '{self.shell.name}' was lost, for example by a "
+                "reboot, and has been restored"
+            )
+        )
 
     def _expire(self) -> None:
         if not self._expired.is_set():
             self._expired.set()
             self._log.warning(
-                f"the lease of this run on node '{self.shell.name}' has expired: for "
-                f"{self.ttl} seconds nothing was heard of this process there, and all that it had "
-                "made on the node was removed"
+                Plain(
+                    f"the lease of this run on node '{self.shell.name}' has expired: for "
+                    f"{self.ttl} seconds the node got no renewal, so it removed all that this "
+                    "process had made there"
+                )
             )
 
+    def _drop(self, command: NodeCommand) -> None:
+        with contextlib.suppress(ValueError):
+            self._commands.remove(command)
+        with contextlib.suppress(*_FAILURES):
+            command.close()
+
     def _close(self) -> None:
-        lines, self._lines = self._lines, None
-        if lines is not None:
-            with contextlib.suppress(*_FAILURES):
-                lines.close()
+        for command in list(self._commands):
+            self._drop(command)
 
 
 def now() -> float:
-    """Seconds that also pass while this machine sleeps, where the system can tell."""
+    """Return a monotonic time in seconds that also counts suspends, if the system has one."""
     clock = getattr(time, "CLOCK_BOOTTIME", None)
     return time.monotonic() if clock is None else time.clock_gettime(clock)
 
 
-# Not ended yet. Registered before anything that makes containers: ended after that has cleaned up.
-_renewals: set[Renewal] = set()
+# Renewals that have not ended. Registered before modules that make containers, so that these clean
+# up first at the end of the process.
+_renewals: Belongings[Renewal] = Belongings()
 
 
 @atexit.register
 def _end_all() -> None:
-    for renewal in list(_renewals):
+    for renewal in _renewals:
         renewal.end()

@@ -1,4 +1,4 @@
-"""A node's shell as a lease needs it, with the rights that the node's engine asks for."""
+"""Shell of a node for its lease, with the rights that the node's engine requires."""
 
 from __future__ import annotations
 
@@ -14,56 +14,60 @@ from lisa.util.shell import SshShell
 from typing_extensions import Protocol
 
 from lisa_container.engine.client import Engine
+from lisa_container.engine.reach import check_login
 from lisa_container.engine.ssh import (
+    CHANNEL_TIMEOUT,
     address_of,
     answers,
-    check_login,
     is_connected,
     open_command,
     transport_of,
 )
-from lisa_container.errors import EngineError, SshLostError, SudoError
+from lisa_container.errors import EngineError, SshLostError, SudoError, UnreachableError
 
-_PROGRAM = "node.sh"
+# They are one program on the node, called by the name of the last.
+_PROGRAM = ("node_engine.sh", "node.sh")
 
 T = TypeVar("T")
 
-# Seconds without a word of the node's program: it removes things, which takes its time.
+# Longest silence (seconds) of the node's program, which takes time to remove resources.
 _TIMEOUT = 120.0
 
 
-class Lines(Protocol):
-    """A command that runs on the node, fed line by line."""
+class NodeCommand(Protocol):
+    """Command that runs on the node and reads lines of input."""
 
     def send(self, line: str) -> None:
-        """Feed it a line.
+        """Send a line to its standard input.
 
         Raises:
-            OSError, paramiko.SSHException: it has ended, or the connection has.
+            OSError, paramiko.SSHException: the command or the connection has ended.
         """
 
-    def received(self) -> str:
-        """What it has printed since the last call. Never waits.
+    def receive(self) -> str:
+        """Return the output since the last call, without waiting.
 
         Raises:
-            EOFError: nothing, and nothing will come.
+            EOFError: the output has ended.
         """
 
     def close(self) -> None:
-        """End it."""
+        """End the command."""
 
 
 class NodeShell(Protocol):
-    """Runs the shell program of this folder on a node. Knows nothing of LISA's node object."""
+    """Shell of a node, without a reference to LISA's node object."""
 
     name: str
-    """What to call the node in a message."""
+    """The node's name, for messages."""
+    way: str
+    """`ssh`, or `local` for this machine."""
 
     def run(self, command: str, data: bytes = b"") -> str:
-        """What a shell command prints.
+        """Run a shell command and return its output.
 
         Args:
-            command: for `sh`.
+            command: a command for `sh`.
             data: its standard input.
 
         Raises:
@@ -72,34 +76,35 @@ class NodeShell(Protocol):
             EngineError: the shell does not run commands.
         """
 
-    def lines(self, command: str, anew: bool = False) -> Lines:
-        """Start a command that is fed line by line.
+    def start(self, command: str, reconnect: bool = False) -> NodeCommand:
+        """Start a command that reads lines of input.
 
         Args:
-            command: for `sh`.
-            anew: not over the connection used for the last one, which does not answer.
+            command: a command for `sh`.
+            reconnect: use a new connection, since the last one does not answer. What runs over that
+                one goes on.
 
         Raises:
-            SshLostError, SudoError, EngineError: as for `run`.
+            SshLostError, SudoError, EngineError: see `run`.
         """
 
     @property
     def is_connected(self) -> bool:
-        """Whether a connection to the node is open now, as far as is known here."""
+        """Whether a connection to the node seems to be open now."""
 
     def answers(self) -> bool:
-        """Whether the node can be reached and logged in to now, found out within seconds."""
+        """Return within seconds whether the node accepts a login now."""
 
     def close(self) -> None:
-        """Give back what belongs to this object alone."""
+        """Close this object's own connection."""
 
 
 def shell_of(engine: Engine, as_root: bool | None = None) -> NodeShell:
-    """The shell of an engine's node.
+    """Return the shell of an engine's node.
 
     Args:
-        engine: of the node.
-        as_root: by sudo; None where its engine needs root.
+        engine: the node's engine.
+        as_root: use sudo; None: use it if the engine needs root.
     """
     shell = engine.node.shell
     if as_root is None:
@@ -110,26 +115,29 @@ def shell_of(engine: Engine, as_root: bool | None = None) -> NodeShell:
 
 
 def runner_shell() -> NodeShell:
-    """The shell of this machine, as its user."""
+    """Return the shell of this machine, with the rights of its user."""
     return _LocalShell("this machine", as_root=False)
 
 
 def run_program(shell: NodeShell, verb: str, *words: str) -> str:
-    """Run a verb of `node.sh` on a node; what it prints.
+    """Run a verb of `node.sh` on a node; return its output.
 
     Raises:
-        SshLostError, SudoError, EngineError: as `NodeShell.run`.
+        SshLostError, SudoError, EngineError: see `NodeShell.run`.
     """
-    program = importlib.resources.files(__package__).joinpath(_PROGRAM).read_text("ascii").strip()
-    # In one piece or not at all: the connection may break on the way.
+    files = importlib.resources.files(__package__)
+    program = "\n".join(files.joinpath(each).read_text("ascii").strip() for each in _PROGRAM)
+    # Check the length, since a broken connection may truncate the program.
     command = (
         f"script=$(cat); [ ${{#script}} = {len(program)} ] || exit 1; export script; "
-        f'exec sh -c "$script" {shlex.join([_PROGRAM, verb, *words])}'
+        f'exec sh -c "$script" {shlex.join([_PROGRAM[-1], verb, *words])}'
     )
     return shell.run(command, program.encode("ascii"))
 
 
 class _RemoteShell:
+    way = "ssh"
+
     def __init__(self, shell: SshShell, name: str, as_root: bool) -> None:
         self.name = name
         self._shell = shell
@@ -138,63 +146,67 @@ class _RemoteShell:
         self._own: SshShell | None = None
 
     def run(self, command: str, data: bytes = b"") -> str:
+        own = self._own if self._has_own and not is_connected(self._shell) else None
+        shell = own or self._shell
+
         def read() -> str:
-            with self._open(self._shell, command) as channel:
+            with self._open(shell, command, data) as channel:
                 channel.settimeout(_TIMEOUT)
-                with contextlib.suppress(OSError):  # it ended without reading: its output tells
-                    channel.sendall(data)
-                    channel.shutdown_write()
-                with channel.makefile("rb") as output:
-                    said = str(output.read().decode(errors="replace"))
-                # LISA closing its connection looks like the end of the output.
+                with channel.makefile("rb") as file:
+                    output = str(file.read().decode(errors="replace"))
+                # A connection that LISA closed looks like the end of the output.
                 if channel.recv_exit_status() < 0:
                     raise EOFError("the connection ended before the command did")
-                return said
+                return output
 
-        return self._translated(read)
+        return self._with_ssh_errors(read)
 
-    def lines(self, command: str, anew: bool = False) -> Lines:
-        # LISA closes its connection after each case, and its shell is for one thread at a time: so
-        # it is used where it is open, and never opened from here.
-        own = anew or not is_connected(self._shell)
-        if anew:
-            self.close()
+    def start(self, command: str, reconnect: bool = False) -> NodeCommand:
+        # LISA closes its connection after each case, and only one thread may open its shell. So
+        # LISA's connection is used while it is open, but never opened here.
+        # An own connection stays open over the cases, so that a renewal needs no login.
+        own = self._own if self._has_own else None
+        if reconnect or (own is None and not is_connected(self._shell)):
+            own = SshShell(self._shell.connection_info, self._shell._proxy_jump_boxes)
+            self._own = own
+        shell = own or self._shell
 
-        def start() -> Lines:
-            return _ChannelLines(self._open(self._own_shell() if own else self._shell, command))
+        def start() -> NodeCommand:
+            return _ChannelCommand(self._open(shell, command), lambda: self._leave(own))
 
-        return self._translated(start)
+        return self._with_ssh_errors(start)
+
+    @property
+    def _has_own(self) -> bool:
+        return self._own is not None and is_connected(self._own)
+
+    def _leave(self, own: SshShell | None) -> None:
+        """Close an own connection whose command has ended, unless it is the last."""
+        if own is not None and own is not self._own:
+            with contextlib.suppress(Exception):
+                own.close()
 
     @property
     def is_connected(self) -> bool:
-        return is_connected(self._shell)
+        return is_connected(self._shell) or self._has_own
 
     def answers(self) -> bool:
-        if not answers(self._shell):
-            return False
-        if self.is_connected or self._shell._get_jump_boxes():
-            return True
+        if self.is_connected:
+            return answers(self._shell)
         try:
-            check_login(self._shell.connection_info)
-        except SshLostError:
+            check_login(self._shell, CHANNEL_TIMEOUT)
+        except UnreachableError:
             return False
         return True
 
     def close(self) -> None:
-        if self._own is not None:
-            with contextlib.suppress(Exception):
-                self._own.close()
-            self._own = None
+        own, self._own = self._own, None
+        self._leave(own)
 
-    def _own_shell(self) -> SshShell:
-        if self._own is None:
-            self._own = SshShell(self._shell.connection_info, self._shell._proxy_jump_boxes)
-        return self._own
+    def _open(self, shell: SshShell, command: str, data: bytes | None = None) -> paramiko.Channel:
+        return open_command(transport_of(shell), command, self._as_root, self._password, data)
 
-    def _open(self, shell: SshShell, command: str) -> paramiko.Channel:
-        return open_command(transport_of(shell), command, self._as_root, self._password)
-
-    def _translated(self, job: Callable[[], T]) -> T:
+    def _with_ssh_errors(self, job: Callable[[], T]) -> T:
         try:
             return job()
         except EngineError:
@@ -203,30 +215,34 @@ class _RemoteShell:
             raise SshLostError(address_of(self._shell), error) from error
 
 
-class _ChannelLines:
-    def __init__(self, channel: paramiko.Channel) -> None:
+class _ChannelCommand:
+    def __init__(self, channel: paramiko.Channel, leave: Callable[[], None]) -> None:
         self._channel = channel
+        self._leave = leave
         channel.settimeout(0)
 
     def send(self, line: str) -> None:
         self._channel.sendall(f"{line}\n".encode())
 
-    def received(self) -> str:
-        said = b""
+    def receive(self) -> str:
+        output = b""
         while self._channel.recv_ready():
-            said += self._channel.recv(4096)
-        if not said and (self._channel.eof_received or self._channel.closed):
+            output += self._channel.recv(4096)
+        if not output and (self._channel.eof_received or self._channel.closed):
             raise EOFError("the command on the node has ended")
-        return said.decode(errors="replace")
+        return output.decode(errors="replace")
 
     def close(self) -> None:
         self._channel.close()
+        self._leave()
 
 
 class _LocalShell:
+    way = "local"
+
     def __init__(self, name: str, as_root: bool) -> None:
         self.name = name
-        # -n: never ask on the terminal of the person who started LISA.
+        # -n: never prompt on the terminal that LISA was started from.
         self._words = ["sudo", "-n", "--"] if as_root else []
 
     def run(self, command: str, data: bytes = b"") -> str:
@@ -241,9 +257,9 @@ class _LocalShell:
             raise SudoError(done.stderr.decode(errors="replace").strip())
         return done.stdout.decode(errors="replace")
 
-    def lines(self, command: str, anew: bool = False) -> Lines:
+    def start(self, command: str, reconnect: bool = False) -> NodeCommand:
         try:
-            return _ProcessLines([*self._words, "sh", "-c", command])
+            return _ProcessCommand([*self._words, "sh", "-c", command])
         except OSError as error:
             raise EngineError(f"a command on this machine failed: {error}") from error
 
@@ -258,14 +274,14 @@ class _LocalShell:
         pass
 
 
-class _ProcessLines:
+class _ProcessCommand:
     def __init__(self, words: list[str]) -> None:
         self._process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,  # Ctrl-C is not for it
+            start_new_session=True,  # Ctrl-C must not reach it
         )
         assert self._process.stdin is not None and self._process.stdout is not None
         self._stdin, self._stdout = self._process.stdin, self._process.stdout
@@ -275,11 +291,11 @@ class _ProcessLines:
         self._stdin.write(f"{line}\n".encode())
         self._stdin.flush()
 
-    def received(self) -> str:
-        said = self._stdout.read()
-        if said == b"":
+    def receive(self) -> str:
+        output = self._stdout.read()
+        if output == b"":
             raise EOFError("the command has ended")
-        return (said or b"").decode(errors="replace")
+        return (output or b"").decode(errors="replace")
 
     def close(self) -> None:
         with contextlib.suppress(OSError):

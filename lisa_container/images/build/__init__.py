@@ -1,4 +1,4 @@
-"""Images built on a node from a Dockerfile, once for the same input."""
+"""Building images on a node from a Dockerfile, once for the same input."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""`build_image`: an image from a Dockerfile, on the node, unless the node has it already.
+"""`build_image`: build an image from a Dockerfile on a node, unless the node has it already.
 
-Its name, `lisa_container/build:<key>`, is a hash of all that it is made of: the Dockerfile, the
-files that it may copy, the arguments, and the ids of the images below. It is a cache like
-`lisa_container/tools`: it carries the label of the run that made it and no lease, so it outlives
-the run. What a build that was cut short leaves carries the lease.
+The image's name, `lisa_container/build:<key>`, contains a hash of all its input: the Dockerfile,
+the files that it may copy, the arguments, and the ids of the base images. The image is a cache like
+`lisa_container/tools`: it has the label of the run that made it and no lease, so it outlives the
+run. Images that an interrupted build leaves have the lease.
 """
 
 from __future__ import annotations
@@ -16,35 +16,45 @@ from typing import Any
 
 import docker.errors
 
-from lisa_container.config import LOCAL_REPOSITORY, BuildSpec, ContainerTestConfig, PullPolicy
-from lisa_container.engine.api import is_timeout
+from lisa_container.config import (
+    LOCAL_REPOSITORY,
+    BuildSpec,
+    ContainerTestConfig,
+    ImageReference,
+    PullPolicy,
+)
+from lisa_container.engine.activity import Activity
 from lisa_container.engine.client import Engine
-from lisa_container.engine.labels import LEASE_LABEL, RUN_LABEL, run_id
+from lisa_container.engine.http.api import is_timeout
+from lisa_container.engine.labels import LEASE_LABEL, OWNER_LABEL, RUN_LABEL, run_id, stage_label
 from lisa_container.engine.lease.lease import Lease
 from lisa_container.errors import ConfigError, EngineTimeoutError
 from lisa_container.images.build.context import DOCKERFILE, Context
 from lisa_container.images.build.dockerfile import Dockerfile
-from lisa_container.images.build.output import BuildOutput, secret_args
+from lisa_container.images.build.output import BuildOutput
 from lisa_container.images.ensure import ensure_image
 from lisa_container.images.find import find_image
 from lisa_container.images.local.adopt import adopt
 from lisa_container.images.lock import image_lock
+from lisa_container.masking import Plain, is_secret
 
 REPOSITORY = f"{LOCAL_REPOSITORY}build"
-"""What the built images of a node are called; the tag is the key."""
+"""Repository of the built images; the tag is the key."""
 
-# To be raised when what is done to build an image changes.
-_VERSION = 1
+# A part of the key: raise it when this module builds the same input differently.
+_VERSION = 2
 
-# Seconds without a word of the engine: a step may compile for long and say nothing.
+# Seconds without any message of the engine: a step may compile for long and print nothing.
 _TIMEOUT = 1800.0
 
 
 def built_config(engine: Engine, config: ContainerTestConfig) -> ContainerTestConfig:
-    """The config with the image that its `build` gives, built now or before; itself without one.
+    """Return the config with the image of its `build`, built now or before.
+
+    A config without `build` is returned unchanged.
 
     Raises:
-        ImageBuildError: see `build_image`, which may raise others too.
+        ImageBuildError: or another error; see `build_image`.
     """
     if not config.build:
         return config
@@ -59,45 +69,47 @@ def build_image(
     timeout: float = _TIMEOUT,
     platform: str = "",
 ) -> str:
-    """Build an image on a node; nothing is done where it is there already.
+    """Build an image on a node, unless the node has it already.
 
-        reference = build_image(engine, BuildSpec(context="images/tools"))
+        name = build_image(engine, BuildSpec(context="images/tools"))
 
     Args:
-        engine: of the node (`node.tools[DockerAdvanced].engine`).
+        engine: engine of the node (`node.tools[DockerAdvanced].engine`).
         spec: what to build.
-        pull_policy: of the images below.
+        pull_policy: when to pull the base images.
         timeout: seconds that a step may take without printing anything. 1800 by default.
-        platform: of the image and those below, `linux/arm64` say; the node's own by default.
+        platform: platform of the image and of its base images, such as `linux/arm64`; the node's
+            own by default.
 
     Returns:
         The image's name, `lisa_container/build:<key>`.
 
     Raises:
-        ConfigError: the Dockerfile or context is not there or cannot be read; nothing was sent.
-        ImageNotFoundError: an image below is not there and could not be pulled.
+        ConfigError: the Dockerfile or the context cannot be read; nothing was sent.
+        ImageNotFoundError: a base image is not on the node and could not be pulled.
         ImageBuildError: a step failed, or the engine does not understand the Dockerfile.
         NoSpaceError: the node's disk is full.
         EngineTimeoutError: a step printed nothing for too long.
         EngineError: the engine refused.
     """
-    dockerfile = Dockerfile(_text(spec.check_files()))
+    dockerfile = Dockerfile(_content(spec.check_files()))
     context = Context(spec)
     bases = dockerfile.bases(spec.args, spec.target)
     ids = [_base_id(engine, base, pull_policy, platform) for base in bases]
-    reference = f"{REPOSITORY}:{_key(spec, dockerfile, context, ids, platform)}"
+    key = _key(spec, dockerfile, context, ids, platform)
+    reference = ImageReference(repository=REPOSITORY, tag=key)
     with image_lock(engine, reference):
         if not find_image(engine, reference):
             _build(engine, reference, spec, dockerfile, context, timeout, platform)
-    return reference
+    return str(reference)
 
 
-def _text(spec: BuildSpec) -> str:
+def _content(spec: BuildSpec) -> bytes:
     if spec.dockerfile_inline:
-        return spec.dockerfile_inline
+        return spec.dockerfile_inline.encode("utf-8", "surrogateescape")
     try:
-        return Path(spec.dockerfile).read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
+        return Path(spec.dockerfile).read_bytes()
+    except OSError as error:
         message = f"build.dockerfile: '{spec.dockerfile}' cannot be read: {error}"
         raise ConfigError(message) from error
 
@@ -112,14 +124,15 @@ def _base_id(engine: Engine, base: str, pull_policy: PullPolicy, platform: str) 
 def _key(
     spec: BuildSpec, dockerfile: Dockerfile, context: Context, bases: Sequence[str], platform: str
 ) -> str:
-    content: list[Any] = [_VERSION, dockerfile.text, context.digest(), list(bases)]
+    text = dockerfile.content.decode("utf-8", "surrogateescape")
+    content: list[Any] = [_VERSION, text, context.digest(), list(bases)]
     content += [dict(spec.args), spec.target, spec.network, platform]
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _build(
     engine: Engine,
-    reference: str,
+    reference: ImageReference,
     spec: BuildSpec,
     dockerfile: Dockerfile,
     context: Context,
@@ -127,21 +140,21 @@ def _build(
     platform: str,
 ) -> None:
     node = engine.node
-    node.log.info(f"building '{reference}' on '{engine.name}', context {context.size} bytes")
-    for name in secret_args(spec.args):
+    for name in (name for name, value in spec.args.items() if value and is_secret(name)):
         node.log.warning(
-            f"build argument '{name}' looks like a secret: it ends in the image's history, where "
-            "all can read it who have the image"
+            Plain(
+                f"build argument '{name}' looks like a secret: its value is stored in the image's "
+                "history, which all users of the image can read"
+            )
         )
     output = BuildOutput(engine, reference, dockerfile, spec.args)
-    # Each stage is labelled at its begin, for what is there when a build is cut short; the result
-    # is a cache, and an empty lease is none.
-    lease = Lease.of(engine).labels().get(LEASE_LABEL, "")
-    text = dockerfile.labelled(f"LABEL {LEASE_LABEL}={lease}")
+    # Each stage is labelled at its start, for the images of an interrupted build. The result is a
+    # cache: an empty label is no lease.
+    labelled = dockerfile.labelled(stage_label(Lease.of(engine).image_labels()))
     parameters = {
         "dockerfile": DOCKERFILE,
         "buildargs": json.dumps(dict(spec.args)),
-        "labels": json.dumps({RUN_LABEL: run_id(), LEASE_LABEL: ""}),
+        "labels": json.dumps({RUN_LABEL: run_id(), LEASE_LABEL: "", OWNER_LABEL: ""}),
         "target": spec.target,
         "platform": platform,
         "networkmode": spec.network,
@@ -149,11 +162,12 @@ def _build(
         "forcerm": True,
     }
     parameters = {name: value for name, value in parameters.items() if value}
-    with engine.errors(image=reference):
+    what = f"building image '{reference}' on node '{engine.name}', context {context.size} bytes"
+    with Activity(what, node.log, output.last_words), engine.errors(image=str(reference)):
         try:
-            stream = context.stream(text)
+            stream = context.stream(labelled)
             for line in engine.api.build_progress(stream, parameters, timeout):
-                output.take(line)
+                output.add(line)
         except docker.errors.APIError as error:
             raise output.failure(str(error.explanation or error)) from error
         except Exception as error:
@@ -163,5 +177,5 @@ def _build(
             raise
     output.end()
     if not output.image:
-        raise output.failure("the engine did not say which image that is")
+        raise output.failure("the engine did not name the built image")
     adopt(engine, output.image, reference)

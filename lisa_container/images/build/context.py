@@ -1,8 +1,4 @@
-"""The files that a Dockerfile may copy: which those are, what they are, and as a stream.
-
-`.dockerignore` is read as the Docker SDK reads it (docker/utils/build.py), for which the engine's
-own rules were the model: `!` takes back, `**` stands for any folders.
-"""
+"""Context of a build: the files that a Dockerfile may copy."""
 
 from __future__ import annotations
 
@@ -15,51 +11,51 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from docker.utils.build import PatternMatcher
-
+from lisa_container.archives.pack import END, header_of, padding
 from lisa_container.config import BuildSpec
 from lisa_container.errors import ConfigError
+from lisa_container.images.build.ignore import IgnoreFile
 
 DOCKERFILE = ".lisa_container.dockerfile"
-"""What the Dockerfile is called in the stream: it may lie anywhere, or nowhere."""
+"""Name of the Dockerfile in the stream, wherever it lies on this machine."""
 
 _IGNORE = ".dockerignore"
 _CHUNK = 256 * 1024
 
-# Digests of files by all that changes when they do; of none that may change again within the clock
-# of its file system.
+# Digests of files, by all that changes with the content. A file is left out for some seconds after
+# a change: a second change may fall into the same tick of the file system's clock.
 _digests: dict[tuple[str, int, int, int, int], str] = {}
 _SETTLED = 2.0
 
 
 class Context:
-    """The context of a build, as it is now.
+    """Context of a build, as it is now.
 
     Args:
-        spec: says where it is.
+        spec: names the folder.
 
     Raises:
-        ConfigError: something in it cannot be read.
+        ConfigError: a file or folder cannot be read.
     """
 
     def __init__(self, spec: BuildSpec) -> None:
+        """List the files that the ignore file leaves in."""
         self._root = Path(spec.context) if spec.context else None
-        self._lines = _ignore_lines(spec)
+        self._ignore = _ignore_file(spec)
         self._paths: list[str] = []
         if self._root is not None:
-            matcher = PatternMatcher(list(self._lines))
             try:
-                self._paths = sorted(matcher.walk(str(self._root)))
+                self._paths = list(self._ignore.walk(self._root))
             except OSError as error:
                 raise _unreadable(error) from error
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Bytes of all files together."""
         return sum(status.st_size for _, status in self._entries() if stat.S_ISREG(status.st_mode))
 
     def digest(self) -> str:
-        """Of all that counts: paths, kinds, modes, contents; not of times and owners.
+        """Return a hash of paths, kinds, modes and contents, without times and owners.
 
         Raises:
             ConfigError: a file cannot be read.
@@ -75,11 +71,11 @@ class Context:
             digest.update(json.dumps([path, status.st_mode, content]).encode())
         return digest.hexdigest()
 
-    def stream(self, dockerfile: str) -> Iterator[bytes]:
-        """A tar for the engine, a piece at a time.
+    def stream(self, dockerfile: bytes) -> Iterator[bytes]:
+        """Yield the context as a tar for the engine.
 
         Args:
-            dockerfile: its text.
+            dockerfile: content of the Dockerfile, which is added.
 
         Raises:
             ConfigError: a file cannot be read, or became shorter meanwhile.
@@ -88,7 +84,7 @@ class Context:
             if path == _IGNORE:
                 continue
             local = self._local(path)
-            info = tarfile.TarInfo(path)  # root's, as the docker command has it
+            info = tarfile.TarInfo(path)  # owned by root, as with the docker command
             info.mode, info.mtime = stat.S_IMODE(status.st_mode), int(status.st_mtime)
             if stat.S_ISLNK(status.st_mode):
                 info.type, info.linkname = tarfile.SYMTYPE, str(local.readlink())
@@ -96,23 +92,23 @@ class Context:
                 info.type = tarfile.DIRTYPE
             else:
                 info.size = status.st_size
-            yield _header(info)
+            yield header_of(info)
             if info.size:
                 yield from _content(local, info.size)
-        # The engine takes these two out of the context where the first one says so. (podman does
-        # not copy them then.)
-        lines = [*self._lines, DOCKERFILE]
+        # Docker drops these two files from the context where `.dockerignore` names them, and Podman
+        # does not copy them then. The docker command adds the names of its own files, too.
+        ignore = self._ignore.content
         if self._root is None or not (self._root / _IGNORE).is_file():
-            lines.append(_IGNORE)
-        for name, text in ((_IGNORE, "\n".join(lines) + "\n"), (DOCKERFILE, dockerfile)):
-            content = text.encode()
+            ignore += f"\n{_IGNORE}".encode()
+        ignore += f"\n{DOCKERFILE}\n".encode()
+        for name, content in ((_IGNORE, ignore), (DOCKERFILE, dockerfile)):
             info = tarfile.TarInfo(name)
             info.size = len(content)
-            yield _header(info) + content + _padding(info.size)
-        yield b"\0" * (2 * tarfile.BLOCKSIZE)
+            yield header_of(info) + content + padding(info.size)
+        yield END
 
     def _entries(self) -> Iterator[tuple[str, os.stat_result]]:
-        """Files, folders and links; the rest has no content, and no engine takes it."""
+        """Yield files, folders and links; no engine accepts sockets, devices and pipes."""
         for path in self._paths:
             try:
                 status = self._local(path).lstat()
@@ -127,20 +123,19 @@ class Context:
         return self._root / path
 
 
-def _ignore_lines(spec: BuildSpec) -> list[str]:
-    """A Dockerfile's own file goes before that of the context, as with BuildKit."""
+def _ignore_file(spec: BuildSpec) -> IgnoreFile:
+    """Read the ignore file of the Dockerfile, or else that of the context, as BuildKit does."""
     candidates = [f"{spec.dockerfile}{_IGNORE}"] if spec.dockerfile else []
     candidates += [f"{spec.context}/{_IGNORE}"] if spec.context else []
     for candidate in map(Path, candidates):
         try:
-            text = candidate.read_text(encoding="utf-8-sig")
+            content = candidate.read_bytes()
         except FileNotFoundError:
             continue
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise _unreadable(error) from error
-        lines = [line.strip() for line in text.splitlines()]
-        return [line for line in lines if line and not line.startswith("#")]
-    return []
+        return IgnoreFile(content, str(candidate))
+    return IgnoreFile()
 
 
 def _file_digest(path: Path, status: os.stat_result) -> str:
@@ -168,20 +163,12 @@ def _content(path: Path, size: int, padded: bool = True) -> Iterator[bytes]:
     except OSError as error:
         raise _unreadable(error) from error
     if padded:
-        yield _padding(size)
-
-
-def _header(info: tarfile.TarInfo) -> bytes:
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-def _padding(size: int) -> bytes:
-    return b"\0" * (-size % tarfile.BLOCKSIZE)
+        yield padding(size)
 
 
 def _unreadable(error: Exception) -> ConfigError:
     name = getattr(error, "filename", "") or ""
     reason = getattr(error, "strerror", "") or str(error)
     return ConfigError(
-        f"build: '{name}' cannot be read: {reason}. Mend that, or leave it out by .dockerignore"
+        f"build: '{name}' cannot be read: {reason}. Correct that, or exclude it in .dockerignore"
     )

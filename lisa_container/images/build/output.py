@@ -1,5 +1,4 @@
-"""What an engine says while it builds: steps for the log, the end of it for an error, all for a
-file."""
+"""Output of an engine while it builds: steps for the log, the tail for an error, all for a file."""
 
 from __future__ import annotations
 
@@ -12,71 +11,67 @@ from typing import Any
 
 from lisa.util import constants
 
+from lisa_container.config import ImageReference
 from lisa_container.engine.client import Engine
 from lisa_container.errors import EngineError, ImageBuildError, NoSpaceError
 from lisa_container.images.build.dockerfile import Dockerfile
+from lisa_container.masking import Masking, Plain, protect, secret_values
 
 # Docker: "Step 2/5 : RUN x"; podman: "[1/2] STEP 2/5: RUN x".
 _STEP = re.compile(r"(?:\[\d+/\d+\] )?STEP \d+(?:/\d+)? ?: (.*)", re.IGNORECASE)
 _OUR_STEP = re.compile(r"LABEL \"?lisa_container\.")
-_EXIT_CODE = re.compile(r"returned a non-zero code: (\d+)|exit status (\d+)")
+_EXIT_CODE = re.compile(r"returned a non-zero code: (\d{1,9})|exit status (\d{1,9})")
 _BUILT = re.compile(r"^Successfully built ([0-9a-f]{12,64})$|^([0-9a-f]{64})$", re.MULTILINE)
-_LINE = re.compile(r"(?<=\bline )\d+")
+_LINE = re.compile(r"(?<=\bline )\d{1,9}(?!\d)")
 
-# What Docker puts around a step's output, and into it.
+# Text that Docker puts into and around the output of a step.
 _COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 _OF_ENGINE = re.compile(r"---> |Removing intermediate container ")
 
-# Characters of output that an error has.
+# Characters of output in an error.
 _TAIL = 4096
-
-# Names of arguments whose values are kept out of logs and errors; shorter values are words.
-_SECRET_NAME = re.compile(r"PASS|SECRET|TOKEN|KEY|CREDENTIAL|AUTH", re.IGNORECASE)
-_SHORTEST_SECRET = 4
 
 _numbers = itertools.count(1)
 
 
-def secret_args(args: Mapping[str, str]) -> list[str]:
-    """The names of the arguments that look like secrets."""
-    return [name for name, value in args.items() if _SECRET_NAME.search(name) and value]
-
-
 class BuildOutput:
-    """Takes what an engine says.
+    """Output of one build.
 
     Args:
-        engine: of the node.
+        engine: engine that builds.
         reference: the image's name, for messages.
-        dockerfile: that is built.
-        args: whose secrets are to be kept out.
+        dockerfile: the Dockerfile that is built.
+        args: build arguments; the values of secret ones are masked.
     """
 
     def __init__(
-        self, engine: Engine, reference: str, dockerfile: Dockerfile, args: Mapping[str, str]
+        self,
+        engine: Engine,
+        reference: ImageReference,
+        dockerfile: Dockerfile,
+        args: Mapping[str, str],
     ) -> None:
+        """Begin without any output."""
         self._engine = engine
         self._reference = reference
         self._dockerfile = dockerfile
-        self._secrets = [
-            args[name] for name in secret_args(args) if len(args[name]) >= _SHORTEST_SECRET
-        ]
+        self._masking = Masking(protect(secret_values(args)))
         self._total = len(dockerfile.instructions)
         self._number = 0
         self._tail = ""
         self._rest = ""
         self.step = ""
-        """The step that is under way, as `3/7: RUN make`."""
+        """The present step, such as `3/7: RUN make`."""
         self.image = ""
-        """The engine's id of what was built, once that is known."""
+        """The engine's id of the built image, once it is known."""
         self.log = _log_path(reference)
-        """The file with all of it."""
+        """File with the whole output."""
 
-    def take(self, line: Mapping[str, Any]) -> None:
-        """One line of the engine.
+    def add(self, line: Mapping[str, Any]) -> None:
+        """Add one message of the engine.
 
         Raises:
-            ImageBuildError, NoSpaceError: it says that the build failed.
+            ImageBuildError, NoSpaceError: the message says that the build failed.
         """
         if "error" in line:
             raise self.failure(str(line["error"]))
@@ -84,72 +79,71 @@ class BuildOutput:
         if isinstance(aux, Mapping) and str(aux.get("ID", "")):
             self.image = str(aux["ID"])
         self._rest += str(line.get("stream", ""))
-        # Whole lines only: a secret may come in two pieces.
+        # Whole lines only: a secret may arrive in two pieces.
         whole, newline, self._rest = self._rest.rpartition("\n")
-        self._add(whole + newline)
+        self._add_text(whole + newline)
+
+    def last_words(self) -> str:
+        """Return what the present step has printed, or else the step."""
+        return self._tail.strip() or f"step {self.step}"
 
     def end(self) -> None:
-        """All was said."""
-        self._add(self._rest)
+        """Add the last line, which has no newline."""
+        self._add_text(self._rest)
         self._rest = ""
 
-    def failure(self, said: str) -> EngineError:
-        """The error for what the engine said at the end."""
+    def failure(self, message: str) -> EngineError:
+        """Return the error for the engine's last message."""
         self.end()
-        if "no space left" in said:
-            return NoSpaceError(self._engine.name, said)
-        said = _LINE.sub(lambda found: str(self._dockerfile.line_of(int(found[0]))), said)
-        said = self._masked(said)
-        self._write(f"{said}\n")
-        code = _EXIT_CODE.search(said)
+        if "no space left" in message:
+            return NoSpaceError(self._engine.name, message)
+        message = _LINE.sub(lambda match: str(self._dockerfile.line_of(int(match[0]))), message)
+        message = self._masking.command(message)
+        self._write(f"{message}\n")
+        code = _EXIT_CODE.search(message)
         return ImageBuildError(
-            self._reference,
+            str(self._reference),
             self._engine.name,
-            said,
+            message,
             step=self.step,
             exit_code=int(code[1] or code[2]) if code else None,
             output=self._tail,
             log=str(self.log),
         )
 
-    def _add(self, said: str) -> None:
-        said = self._masked(_COLOURS.sub("", said))
-        if not said:
+    def _add_text(self, text: str) -> None:
+        text = self._masking.command(_COLOURS.sub("", text))
+        if not text:
             return
-        self._write(said)
-        for line in said.splitlines(keepends=True):
-            text = line.strip()
-            match = _STEP.fullmatch(text)
+        self._write(text)
+        for line in text.splitlines(keepends=True):
+            stripped = line.strip()
+            match = _STEP.fullmatch(stripped)
             if match is not None:
                 if not _OUR_STEP.match(match[1]):
-                    self._begin(match[1])
-            elif not _OF_ENGINE.match(text):
+                    self._begin_step(match[1])
+            elif not _OF_ENGINE.match(stripped):
                 self._tail = (self._tail + line)[-_TAIL:]
-        found = _BUILT.search(said)
-        if found and not self.image:
-            self.image = found[1] or found[2]
+        built = _BUILT.search(text)
+        if built and not self.image:
+            self.image = built[1] or built[2]
 
     def _write(self, text: str) -> None:
         with self.log.open("a", encoding="utf-8") as file:
             file.write(text)
 
-    def _begin(self, instruction: str) -> None:
+    def _begin_step(self, instruction: str) -> None:
         self._number += 1
         self.step = f"{self._number}/{max(self._total, self._number)}: {instruction}"
         self._tail = ""
-        self._engine.node.log.info(f"building '{self._reference}', step {self.step}")
-
-    def _masked(self, text: str) -> str:
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
+        self._engine.node.log.info(Plain(f"building '{self._reference}', step {self.step}"))
 
 
-def _log_path(reference: str) -> Path:
-    """A new file for a log: in LISA's folder of the run, where it is one."""
+def _log_path(reference: ImageReference) -> Path:
+    """Return the path of a new log file, in LISA's log folder of the run where LISA has one."""
     if Path() == constants.RUN_LOCAL_LOG_PATH:
         folder = Path(tempfile.mkdtemp(prefix="lisa_container_builds_"))
     else:
         folder = constants.RUN_LOCAL_LOG_PATH / "builds"
         folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{reference.rpartition(':')[2]}-{next(_numbers)}.log"
+    return folder / f"{reference.tag}-{next(_numbers)}.log"

@@ -1,4 +1,4 @@
-"""Who asks a registry: credentials of an argument, the runbook, the node or this machine."""
+"""Credentials for registries: of the runbook, of the node's users, or of this machine's user."""
 
 from lisa_container.images.credentials.credential import Credential
 from lisa_container.images.credentials.find import find_credential

@@ -1,4 +1,4 @@
-"""One credential for a registry."""
+"""Credential for a registry."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import dataclass, field
 
 from docker.auth import INDEX_NAME, INDEX_URL
 
+from lisa_container.masking import protect
+
 
 @dataclass(frozen=True)
 class Credential:
-    """What to show to a registry, in one of three forms. Its `repr` shows no secret.
+    """Credential for a registry in one of three forms. Its `repr` shows no secret.
 
     Attributes:
-        origin: where it was found, for messages.
-        username: with a password.
-        password: or a token that takes its place.
-        identity_token: for which the registry's authority gives other tokens, as `docker login`
+        origin: where the credential was found, for messages.
+        username: name of an account; empty for a token.
+        password: the account's password, or a token used as one.
+        identity_token: token that the registry's authority exchanges for others, as `docker login`
             may store it.
-        registry_token: to be shown as it is.
+        registry_token: token that is sent to the registry as it is.
     """
 
     origin: str
@@ -28,12 +30,17 @@ class Credential:
     identity_token: str = field(default="", repr=False)
     registry_token: str = field(default="", repr=False)
 
+    def __post_init__(self) -> None:
+        """Have logs mask the password and the tokens."""
+        protect({self.password, self.identity_token, self.registry_token})
+
     def __str__(self) -> str:
+        """Return the user and the origin, without any secret."""
         who = f"user '{self.username}'" if self.username else "a token"
         return f"{who} of {self.origin}"
 
     def header(self, registry: str) -> bytes:
-        """The value of `X-Registry-Auth` (Docker Engine API, "Authentication").
+        """Return the value of `X-Registry-Auth` (Docker Engine API, "Authentication").
 
         Args:
             registry: `host[:port]`.

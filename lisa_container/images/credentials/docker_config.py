@@ -1,6 +1,6 @@
-"""What `docker login` and `podman login` have stored in a file.
+"""The file in which `docker login` and `podman login` store credentials.
 
-The forms are those of Docker's config.json (docker-login(1), github.com/docker/cli, "cli/config")
+The formats are those of Docker's config.json (docker-login(1), github.com/docker/cli, "cli/config")
 and of containers-auth.json(5), and of the credential helpers' protocol
 (github.com/docker/docker-credential-helpers).
 """
@@ -16,27 +16,28 @@ from typing import Any, Callable
 
 from docker.auth import INDEX_NAME, INDEX_URL, TOKEN_USERNAME
 
+from lisa_container.config import ImageReference
 from lisa_container.images.credentials.credential import Credential
-from lisa_container.images.names import prefixes, registry_of
 
-# The registry that Docker's index stands for, in the words of old and new configs.
+# Hosts that stand for Docker's own registry in old and new files.
 _HUB = {f"index.{INDEX_NAME}", f"registry-1.{INDEX_NAME}"}
-# It becomes the end of a program's name.
+# A helper's name becomes the end of a program's name.
 _HELPER = re.compile(r"[a-zA-Z0-9_.-]+")
 
 Ask = Callable[[str, str], str]
-"""Asks a credential helper for a server; what it prints, empty where it fails."""
+"""Asks a credential helper (by name) for a server; returns its output, empty where it fails."""
 
 
 class DockerConfig:
-    """One such file.
+    """Content of a file with stored credentials.
 
     Args:
-        content: of it.
-        origin: what to call it in a message.
+        content: the parsed JSON.
+        origin: name of the file, for messages.
     """
 
     def __init__(self, content: Mapping[str, Any], origin: str) -> None:
+        """Take the parts that are about credentials."""
         self.origin = origin
         self._auths = _by_registry(content.get("auths"))
         self._helpers = _by_registry(content.get("credHelpers"))
@@ -44,47 +45,52 @@ class DockerConfig:
 
     @classmethod
     def parse(cls, text: str, origin: str) -> DockerConfig | None:
-        """Read the file; None where it is none of that kind, as docker takes it then."""
+        """Parse a file's text; None where it is no JSON object, which Docker ignores too."""
         try:
             content = json.loads(text)
         except ValueError:
             return None
         return cls(content, origin) if isinstance(content, dict) else None
 
-    def find(self, repository: str, ask: Ask) -> Credential | None:
-        """The credential for an image, as docker and podman choose it: that of the longest name
-        that fits; a helper's before one in the file.
+    def find(self, reference: ImageReference, ask: Ask) -> Credential | None:
+        """Return the credential for an image, chosen as Docker and Podman do.
+
+        The entry with the longest matching name counts, and a helper's before one in the file.
 
         Args:
-            repository: full name without tag.
+            reference: name of the image.
             ask: runs a helper.
         """
-        names = prefixes(repository)
+        names = reference.prefixes
+        is_file = False
         for name in names:
-            helper = self._helpers.get(name)
-            found = self._ask(helper, name, ask) if helper else None
-            if found:
-                return found
-        if self._store:
-            found = self._ask(self._store, registry_of(repository), ask)
-            if found:
-                return found
+            for helper in self._helpers.get(name, [])[:1]:
+                # An empty name stands for the file, also beside a credsStore.
+                is_file = is_file or helper == ""
+                credential = self._ask(helper, name, ask)
+                if credential:
+                    return credential
+        if self._store and not is_file:
+            credential = self._ask(self._store, reference.full.registry, ask)
+            if credential:
+                return credential
         for name in names:
-            found = self._stored(self._auths.get(name))
-            if found:
-                return found
+            for entry in self._auths.get(name, []):
+                credential = self._read_entry(entry)
+                if credential:
+                    return credential
         return None
 
     def _ask(self, helper: Any, name: str, ask: Ask) -> Credential | None:
         if not isinstance(helper, str) or not _HELPER.fullmatch(helper):
             return None
-        # docker asks for its own registry by that old URL, podman by the name.
+        # Docker asks for its own registry by the old URL, Podman by the name.
         for server in [INDEX_URL, name] if name == INDEX_NAME else [name]:
             try:
                 answer = json.loads(ask(helper, server))
                 username, secret = str(answer["Username"]), str(answer["Secret"])
             except (ValueError, TypeError, KeyError):
-                continue  # it has none: helpers say so in plain text
+                continue  # no credential: helpers say so in plain text
             origin = f"{self.origin} (docker-credential-{helper})"
             if username == TOKEN_USERNAME:
                 return Credential(origin, identity_token=secret)
@@ -92,7 +98,7 @@ class DockerConfig:
                 return Credential(origin, username, secret)
         return None
 
-    def _stored(self, entry: Any) -> Credential | None:
+    def _read_entry(self, entry: Any) -> Credential | None:
         if not isinstance(entry, Mapping):
             return None
         tokens = {
@@ -117,14 +123,23 @@ class DockerConfig:
         return None
 
 
-def _by_registry(entries: Any) -> dict[str, Any]:
-    """By the names that images have in front."""
+def _by_registry(entries: Any) -> dict[str, list[Any]]:
+    """List entries by the registry as an image's name spells it.
+
+    As with Docker, an alias, such as a key with `https://`, counts only where the exact key is
+    missing, even if the exact one's entry is empty.
+    """
     if not isinstance(entries, Mapping):
         return {}
-    found: dict[str, Any] = {}
+    exact: dict[str, list[Any]] = {}
+    aliases: dict[str, list[Any]] = {}
     for key, entry in entries.items():
         name = re.sub(r"^https?://", "", str(key)).rstrip("/")
         name = re.sub(r"/v[12]$", "", name)
         host, slash, path = name.partition("/")
-        found.setdefault(f"{INDEX_NAME if host in _HUB else host}{slash}{path}", entry)
-    return found
+        full = f"{INDEX_NAME if host in _HUB else host}{slash}{path}"
+        # Docker stores its own registry's credential under the old URL, Podman under the name.
+        kind = exact if key in (full, INDEX_URL) else aliases
+        found = kind.setdefault(full, [])
+        found.insert(0 if key == INDEX_URL else len(found), entry)
+    return {**aliases, **exact}

@@ -1,7 +1,7 @@
-"""The files of a node's users, and of this machine's, in which credentials are stored.
+"""Files in which the users of a node and of this machine have stored credentials.
 
-They are read, and credential helpers are run, past LISA's `execute`: nothing of it is in a log, on
-a command line or in a file.
+The files are read and credential helpers are run without LISA's `execute`, so no secret reaches a
+log, a command line or a file.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import shlex
 from collections.abc import Iterator
 
+from lisa_container.config import ImageReference
 from lisa_container.engine.client import Engine
 from lisa_container.engine.lease.shell import NodeShell, runner_shell, shell_of
 from lisa_container.errors import EngineError, SshLostError
@@ -23,50 +24,48 @@ _PODMAN = (
     '"/run/containers/$(id -u)/auth.json" '
     '"${XDG_CONFIG_HOME:-$HOME/.config}/containers/auth.json"'
 )
-_LOOK = """
+_READ = """
 for file in %s; do
     [ -f "$file" ] && [ -r "$file" ] || continue
     base64 <"$file" | tr -d '\\n'
     printf ' %%s\\n' "$file"
 done
 """
-# sudo may leave the user's own.
+# sudo may keep the user's HOME.
 _AS_ROOT = '[ "$(id -u)" = 0 ] && HOME=~root; export HOME; '
 
 
 class Source:
-    """The credentials of one user of a machine.
+    """Stored credentials of one user of a machine.
 
     Args:
-        shell: of that user.
-        whose: what to call him in a message, such as "node 'a'".
-        kind: of the engine, whose own files count first: `docker` or `podman`.
+        shell: shell of that user.
+        whose: name of the user or machine for messages, such as "node 'a'".
+        kind: kind of the engine, `docker` or `podman`; its own files count first.
     """
 
     def __init__(self, shell: NodeShell, whose: str, kind: str) -> None:
+        """Read nothing yet."""
         self._shell = shell
         self._whose = whose
         self._kind = kind
 
-    def find(self, repository: str) -> Credential | None:
-        """The credential for an image.
-
-        Args:
-            repository: full name without tag.
+    def find(self, reference: ImageReference) -> Credential | None:
+        """Return the user's credential for an image.
 
         Raises:
-            SshLostError, EngineError: the machine does not tell.
+            SshLostError, EngineError: the files cannot be read.
         """
         for config in self._configs():
-            found = config.find(repository, self._ask)
-            if found is not None:
-                return found
+            credential = config.find(reference, self._ask)
+            if credential is not None:
+                return credential
         return None
 
     def _configs(self) -> Iterator[DockerConfig]:
         files = [_DOCKER, _PODMAN] if self._kind == "docker" else [_PODMAN, _DOCKER]
-        said = self._shell.run(_AS_ROOT + _LOOK % " ".join(files))
-        for line in said.splitlines():
+        output = self._shell.run(_AS_ROOT + _READ % " ".join(files))
+        for line in output.splitlines():
             data, _, path = line.partition(" ")
             text = base64.b64decode(data).decode(errors="replace")
             config = DockerConfig.parse(text, f"'{path}' of {self._whose}")
@@ -79,13 +78,10 @@ class Source:
 
 
 def sources_of(engine: Engine) -> list[Source]:
-    """Where to look for credentials, in this order.
+    """List the users whose stored credentials count, in this order.
 
-    The user as whom LISA is logged in to the node; root there, where the engine is reached as root,
-    as `sudo docker` would; the user of this machine.
-
-    Args:
-        engine: of the node.
+    First the user of LISA's connection to the node; then root on the node, if the engine is reached
+    as root, as `sudo docker` would; then the user of this machine.
     """
     user, whose = shell_of(engine, as_root=False), f"node '{engine.name}'"
     sources = [Source(user, whose, engine.kind)]
@@ -96,24 +92,20 @@ def sources_of(engine: Engine) -> list[Source]:
     return sources
 
 
-def find_stored(engine: Engine, repository: str) -> Credential | None:
-    """The first credential that is stored for an image.
-
-    Args:
-        engine: of the node.
-        repository: full name without tag.
+def find_stored(engine: Engine, reference: ImageReference) -> Credential | None:
+    """Return the first credential that is stored for an image.
 
     Raises:
         SshLostError: the node cannot be reached.
     """
     for source in sources_of(engine):
         try:
-            found = source.find(repository)
+            credential = source.find(reference)
         except SshLostError:
             raise
         except EngineError as error:
-            engine.node.log.debug(f"no stored credentials are looked for: {error}")
+            engine.node.log.debug(f"stored credentials are ignored: {error}")
             continue
-        if found is not None:
-            return found
+        if credential is not None:
+            return credential
     return None

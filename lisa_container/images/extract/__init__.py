@@ -1,4 +1,4 @@
-"""The root file system of an image's archive, without any engine, whoever made the archive."""
+"""Extracting the root file system from an image's archive, without any engine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much an archive may unpack to: against decompression bombs."""
+"""Limits for the content of an archive, against decompression bombs."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ MAX_ENTRIES = 1_000_000
 
 
 class Budget:
-    """Counts what was unpacked.
+    """Counter of unpacked bytes and entries, with a limit for each.
 
     Args:
-        max_bytes: of all layers together, unpacked.
-        max_entries: files, folders and so on of all layers together.
+        max_bytes: most unpacked bytes of all layers together.
+        max_entries: most entries (files, folders and so on) of all layers together.
 
     Raises:
-        ConfigError: one of them is no whole number above 0.
+        ConfigError: a limit is no whole number above 0.
     """
 
     def __init__(self, max_bytes: int, max_entries: int) -> None:
+        """Check the limits."""
         for name, value in (("max_bytes", max_bytes), ("max_entries", max_entries)):
             if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
                 raise illegal(name, value, "a whole number above 0")
@@ -31,30 +32,38 @@ class Budget:
         self.bytes = 0
         self.entries = 0
 
-    def counted(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
-        """The same chunks, until there are too many bytes.
+    def limit(self, chunks: Iterable[bytes]) -> Iterator[bytes]:
+        """Yield the chunks unchanged, and count their bytes.
 
         Raises:
-            TooMuch: there are.
+            TooMuch: the bytes exceed the limit.
         """
         for chunk in chunks:
-            self.bytes += len(chunk)
-            if self.bytes > self._max_bytes:
-                raise TooMuch(
-                    f"it unpacks to more than {self._max_bytes} bytes: it may be a decompression "
-                    "bomb. If it is to be that large, allow it more with max_bytes"
-                )
+            self.count_bytes(len(chunk))
             yield chunk
 
-    def count_entry(self) -> None:
-        """One more.
+    def count_bytes(self, count: int) -> None:
+        """Count bytes that the archive describes without holding them.
 
         Raises:
-            TooMuch: that is one too many.
+            TooMuch: the bytes exceed the limit.
+        """
+        self.bytes += count
+        if self.bytes > self._max_bytes:
+            raise TooMuch(
+                f"it unpacks to more than {self._max_bytes} bytes: it may be a decompression "
+                "bomb. If that size is expected, raise max_bytes"
+            )
+
+    def count_entry(self) -> None:
+        """Count one entry.
+
+        Raises:
+            TooMuch: the entries exceed the limit.
         """
         self.entries += 1
         if self.entries > self._max_entries:
             raise TooMuch(
-                f"it has more than {self._max_entries} entries: it may be a bomb. If it is to have "
-                "that many, allow it more with max_entries"
+                f"it has more than {self._max_entries} entries: it may be a bomb. If that "
+                "number is expected, raise max_entries"
             )

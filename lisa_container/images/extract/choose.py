@@ -1,4 +1,4 @@
-"""Which image of an archive, and of which of the two formats that is."""
+"""Choosing the image of an archive, in either format."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from lisa_container.images.extract.docker import image_of_docker
 from lisa_container.images.extract.faults import Fault
 from lisa_container.images.extract.oci import image_of_index
 from lisa_container.images.extract.store import Store
-from lisa_container.images.extract.stored import StoredImage
+from lisa_container.images.extract.stored_image import StoredImage
 from lisa_container.images.media import DOCKER_MANIFEST_FILE, OCI_INDEX_FILE
 
 _EXPORT_HINT = (
@@ -16,15 +16,15 @@ _EXPORT_HINT = (
 
 
 def choose_image(store: Store, image: str, platform: str) -> StoredImage:
-    """The image of an archive.
+    """Return the image of an archive that has the name and platform.
 
     Args:
         store: the archive's files.
-        image: its name there; empty where there is only one.
+        image: name of the image in the archive; empty where the archive has only one.
         platform: `os/architecture[/variant]`; empty for this machine's, if there is a choice.
 
     Raises:
-        Fault: there is none that fits, or more than one; the archive is malformed.
+        Fault: no image matches, or more than one does; or the archive is malformed.
     """
     if OCI_INDEX_FILE in store:
         return image_of_index(store, image, platform)
@@ -32,6 +32,6 @@ def choose_image(store: Store, image: str, platform: str) -> StoredImage:
         return image_of_docker(store, image, platform)
     if "repositories" in store:
         raise Fault(
-            "it was made by a Docker before 1.10: load it into one of today and save it anew"
+            "it was made by a Docker before 1.10: load it into a current Docker and save it again"
         )
     raise Fault(_EXPORT_HINT)

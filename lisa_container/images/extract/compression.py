@@ -1,7 +1,8 @@
-"""gzip and zstd, a piece at a time: however small the input, memory does not grow."""
+"""Decompression of gzip and zstd in pieces, so that memory does not grow with the content."""
 
 from __future__ import annotations
 
+import itertools
 import sys
 import zlib
 from collections.abc import Iterable, Iterator
@@ -16,36 +17,36 @@ else:
 _PIECE = 256 * 1024
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
-# RFC 8878: a frame to pass over has 0x184D2A50 to 0x184D2A5F, little-endian.
+# RFC 8878: a skippable frame starts with 0x184D2A50 to 0x184D2A5F, little-endian.
 _ZSTD_SKIPPABLE = b"\x2a\x4d\x18"
 _OTHERS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x04\x22\x4d\x18": "lz4"}
-# zlib: gzip's own header and checksum are expected.
+# Tells zlib to expect gzip's header and checksum.
 _GZIP_WINDOW = 31
 
 
 def is_compressed(head: bytes) -> bool:
-    """Whether something begins as gzip or zstd does.
+    """Tell whether content is compressed with gzip or zstd.
 
     Args:
-        head: its first bytes, six at the least.
+        head: the first bytes of the content, at least six.
 
     Raises:
-        Fault: it begins as something else does that we cannot unpack.
+        Fault: the content is compressed in another format.
     """
     for magic, name in _OTHERS.items():
         if head.startswith(magic):
-            raise Fault(f"it is compressed with {name}; legal: gzip, zstd, or not at all")
+            raise Fault(f"it is compressed with {name}; legal: gzip, zstd or no compression")
     return head.startswith(_GZIP) or _is_zstd(head)
 
 
 def decompressed(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """What was compressed, or the same chunks where nothing was.
+    """Yield the decompressed content, or the same chunks if the content is not compressed.
 
     Args:
-        chunks: any sizes; what they are, their begin tells.
+        chunks: content in chunks of any size; its first bytes tell the format.
 
     Raises:
-        Fault: it is damaged or cut off, or of another kind.
+        Fault: the content is damaged, cut off, or compressed in another format.
     """
     chunks = iter(chunks)
     head = b""
@@ -69,47 +70,42 @@ def _is_zstd(head: bytes) -> bool:
 
 
 def _gunzip(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    engine = zlib.decompressobj(_GZIP_WINDOW)
+    decoder = zlib.decompressobj(_GZIP_WINDOW)
     try:
-        for chunk in _all(head, chunks):
+        for chunk in itertools.chain([head], chunks):
             while chunk:
-                if engine.eof:
-                    chunk = chunk.lstrip(b"\0")  # padding, as tapes have it
+                if decoder.eof:
+                    chunk = chunk.lstrip(b"\0")  # padding, as on tapes
                     if not chunk:
                         break
-                    engine = zlib.decompressobj(_GZIP_WINDOW)
-                data = engine.decompress(chunk, _PIECE)
+                    decoder = zlib.decompressobj(_GZIP_WINDOW)
+                data = decoder.decompress(chunk, _PIECE)
                 while data:
                     yield data
-                    data = engine.decompress(engine.unconsumed_tail, _PIECE)
-                chunk = engine.unused_data
+                    data = decoder.decompress(decoder.unconsumed_tail, _PIECE)
+                chunk = decoder.unused_data
     except zlib.error as error:
         raise Fault(f"its gzip data is damaged: {error}") from error
-    if not engine.eof:
+    if not decoder.eof:
         raise Fault("its gzip data is cut off")
 
 
 def _unzstd(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    engine = ZstdDecompressor()
+    decoder = ZstdDecompressor()
     try:
-        for chunk in _all(head, chunks):
+        for chunk in itertools.chain([head], chunks):
             while chunk:
-                if engine.eof:
-                    engine = ZstdDecompressor()
-                data = engine.decompress(chunk, _PIECE)
-                while data or not (engine.eof or engine.needs_input):
+                if decoder.eof:
+                    decoder = ZstdDecompressor()
+                data = decoder.decompress(chunk, _PIECE)
+                while data or not (decoder.eof or decoder.needs_input):
                     if data:
                         yield data
-                    if engine.eof:
+                    if decoder.eof:
                         break
-                    data = engine.decompress(b"", _PIECE)
-                chunk = engine.unused_data if engine.eof else b""
+                    data = decoder.decompress(b"", _PIECE)
+                chunk = decoder.unused_data if decoder.eof else b""
     except ZstdError as error:
         raise Fault(f"its zstd data is damaged: {error}") from error
-    if not engine.eof:
+    if not decoder.eof:
         raise Fault("its zstd data is cut off")
-
-
-def _all(head: bytes, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    yield head
-    yield from chunks

@@ -1,21 +1,21 @@
-"""What `docker save` writes: a `manifest.json` with the paths of configs and layers."""
+"""Archives of `docker save`: a `manifest.json` has the paths of configs and layers."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from lisa_container.images.digest import digest_of
 from lisa_container.images.extract.faults import Fault
 from lisa_container.images.extract.parse import (
     as_object,
     diff_ids,
-    digest_of,
     list_in,
-    parsed,
+    parse_json,
     text_in,
 )
 from lisa_container.images.extract.store import Store, read_small
-from lisa_container.images.extract.stored import (
+from lisa_container.images.extract.stored_image import (
     StoredImage,
     StoredLayer,
     is_called,
@@ -30,11 +30,11 @@ _MOST_IMAGES = 500
 
 
 def image_of_docker(store: Store, image: str, platform: str) -> StoredImage:
-    """The image of such an archive; arguments and errors are those of `choose_image`."""
-    listed = parsed(read_small(store, DOCKER_MANIFEST_FILE), DOCKER_MANIFEST_FILE)
+    """Choose the image of such an archive; see `choose_image`."""
+    listed = parse_json(read_small(store, DOCKER_MANIFEST_FILE), DOCKER_MANIFEST_FILE)
     if not isinstance(listed, list) or not listed or len(listed) > _MOST_IMAGES:
         raise Fault(f"'{DOCKER_MANIFEST_FILE}' is no list of 1 to {_MOST_IMAGES} images")
-    images = [_of_docker_manifest(store, as_object(each, DOCKER_MANIFEST_FILE)) for each in listed]
+    images = [_read_entry(store, as_object(each, DOCKER_MANIFEST_FILE)) for each in listed]
     named = [each for each in images if not image or is_called(image, each.names)]
     if not named:
         raise Fault(
@@ -43,24 +43,23 @@ def image_of_docker(store: Store, image: str, platform: str) -> StoredImage:
     if platform or len(named) > 1:
         fitting = [each for each in named if fits(each.platform, platform or own_platform())]
         if not fitting:
-            there = [each.platform for each in named]
-            raise Fault(none_of("no image is for platform", platform or own_platform(), there))
+            platforms = [each.platform for each in named]
+            raise Fault(none_of("no image is for platform", platform or own_platform(), platforms))
         named = fitting
     if len({each.digest for each in named}) > 1:
         raise Fault(which([name for each in named for name in each.names or (each.digest,)]))
     return named[0]
 
 
-def _of_docker_manifest(store: Store, listed: dict[str, Any]) -> StoredImage:
+def _read_entry(store: Store, listed: dict[str, Any]) -> StoredImage:
     path = text_in(listed, "Config")
     content = read_small(store, path)
-    digest = digest_of(content, "sha256:")
-    # Docker calls the file by its digest: <digits>.json, or blobs/sha256/<digits>.
-    said = path.rpartition("/")[2]
-    said = said[:-5] if said.endswith(".json") else said
-    if _HEX.fullmatch(said) and digest != f"sha256:{said}":
+    digest = digest_of(content)
+    # Docker names the file by its digest: <digits>.json, or blobs/sha256/<digits>.
+    digits = path.rpartition("/")[2].removesuffix(".json")
+    if _HEX.fullmatch(digits) and digest != f"sha256:{digits}":
         raise Fault(f"'{path}' has another digest than its name says: it is damaged")
-    config = as_object(parsed(content, path), path)
+    config = as_object(parse_json(content, path), path)
     layers = list_in(listed, "Layers")
     names = tuple(str(name) for name in listed.get("RepoTags") or ())
     stored = []

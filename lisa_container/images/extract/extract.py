@@ -1,26 +1,24 @@
-"""`extract_image`: the root file system of an image's archive, without any engine."""
+"""`extract_image`: extract the root file system of an image's archive, without any engine."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
-from lisa_container.config import images as names
-from lisa_container.images.extract import tar
+from lisa_container.archives import tar
+from lisa_container.archives.tar import StreamSource, TarEntry, TarReader
+from lisa_container.config import images
+from lisa_container.images.digest import Digester, algorithm_of
 from lisa_container.images.extract.budget import MAX_BYTES, MAX_ENTRIES, Budget
 from lisa_container.images.extract.choose import choose_image
 from lisa_container.images.extract.compression import decompressed
 from lisa_container.images.extract.faults import Fault, faults_of
 from lisa_container.images.extract.layer import apply_layer
-from lisa_container.images.extract.place import new_folder
+from lisa_container.images.extract.new_folder import new_folder
 from lisa_container.images.extract.result import ExtractedImage, settings_of
 from lisa_container.images.extract.rootfs import Rootfs
-from lisa_container.images.extract.source import StreamSource
 from lisa_container.images.extract.store import Store, open_store
-from lisa_container.images.extract.stored import StoredImage, StoredLayer
-from lisa_container.images.extract.tar import TarEntry, TarReader
+from lisa_container.images.extract.stored_image import StoredImage, StoredLayer
 
 
 def extract_image(
@@ -37,31 +35,31 @@ def extract_image(
         found = extract_image("image.tar", "rootfs")
         found.command, found.environment
 
-    The archive may be hostile: nothing is written outside of `rootfs`, and no more than the caps
-    allow. When this fails, nothing is left.
+    The archive may be hostile: nothing is written outside of `rootfs`, nor more than the limits
+    allow. On failure, nothing is left behind.
 
     Args:
-        archive: what `docker save` or `podman save` wrote, or an OCI layout as a tar or a folder;
-            the tar, and its layers, plain or compressed with gzip or zstd.
+        archive: a file of `docker save` or `podman save`, or an OCI layout as a tar or a folder.
+            The tar and its layers may be compressed with gzip or zstd.
         rootfs: a folder that does not exist yet, or is empty.
-        image: the name of the image, where the archive has more than one.
-        platform: such as `linux/arm64`, where the archive has more than one; by default this
+        image: name of the image, where the archive has more than one.
+        platform: such as `linux/arm64`, where the archive has more than one. Default: this
             machine's.
-        max_bytes: how many all layers may have together, uncompressed. 16 GiB by default.
-        max_entries: how many files, folders and so on they may have together. A million by default.
-        skip_denied: leave out what this user (who is not root) may not make, and what the file
-            system cannot hold: owners, devices, some attributes. The result's `skipped` has them.
+        max_bytes: most bytes of all layers together, uncompressed. 16 GiB by default.
+        max_entries: most entries (files, folders and so on) of all layers. A million by default.
+        skip_denied: leave out owners, devices and attributes that this user may not set or the file
+            system cannot hold, and list them in the result's `skipped`.
 
     Raises:
         ConfigError: an argument is wrong.
-        UnsafeArchiveError: an entry leads outside.
-        ArchiveLimitError: there is too much.
-        ExtractDeniedError: this user may not make something, and skip_denied is not set.
-        ImageArchiveError: the archive is malformed or damaged, or has no such image; `rootfs` is
-            not empty; the disk is full.
+        UnsafeArchiveError: an entry leads outside of `rootfs`.
+        ArchiveLimitError: a limit is exceeded.
+        ExtractDeniedError: this user may not make an entry, and `skip_denied` is not set.
+        ImageArchiveError: the archive is malformed, damaged or lacks the image; `rootfs` is not
+            empty; or the disk is full.
     """
     path, target = Path(archive), Path(rootfs)
-    names.platform("platform", platform)
+    images.platform("platform", platform)
     budget, outer = Budget(max_bytes, max_entries), Budget(max_bytes, max_entries)
     with contextlib.ExitStack() as stack:
         stack.enter_context(faults_of(str(path)))
@@ -85,17 +83,17 @@ def _apply(store: Store, layer: StoredLayer, rootfs: Rootfs, budget: Budget) -> 
     size = store.size(layer.name)
     if layer.size not in (-1, size):
         raise Fault(f"layer '{layer.name}' has {size} bytes instead of {layer.size}")
-    packed = _Digest(layer.digest or "sha256:")
-    plain = _Digest(layer.diff_id)
-    stream = packed.seen(store.chunks(layer.name))
-    source = StreamSource(plain.seen(budget.counted(decompressed(stream))))
-    apply_layer(rootfs, TarReader(source), budget)
+    packed = Digester(algorithm_of(layer.digest or "sha256:"))
+    plain = Digester(algorithm_of(layer.diff_id))
+    stream = packed.watch(store.chunks(layer.name))
+    source = StreamSource(plain.watch(budget.limit(decompressed(stream))))
+    apply_layer(rootfs, TarReader(source, takes_sparse=True), budget)
     source.drain()
-    if layer.digest and packed.text != layer.digest:
+    if layer.digest and packed.digest != layer.digest:
         raise Fault(
             f"layer '{layer.name}' has another digest than its manifest says: it is damaged"
         )
-    if plain.text != layer.diff_id:
+    if plain.digest != layer.diff_id:
         raise Fault(f"layer '{layer.name}' has another digest than its config says: it is damaged")
 
 
@@ -114,26 +112,3 @@ def _result(
         skipped=tuple(made.skipped),
         **settings,  # type: ignore[arg-type]
     )
-
-
-class _Digest:
-    """The digest of what passes by.
-
-    Args:
-        like: a digest of the algorithm to use.
-    """
-
-    def __init__(self, like: str) -> None:
-        self._algorithm = like.partition(":")[0]
-        self._hash = hashlib.new(self._algorithm)
-
-    def seen(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
-        """The same chunks."""
-        for chunk in chunks:
-            self._hash.update(chunk)
-            yield chunk
-
-    @property
-    def text(self) -> str:
-        """`algorithm:digits`."""
-        return f"{self._algorithm}:{self._hash.hexdigest()}"

@@ -1,6 +1,6 @@
-"""What can be wrong with an archive, before it is known which archive it is.
+"""Faults of an archive, raised where the archive's name is not known.
 
-`extract_image` turns these into errors of the package, with the archive's name in front.
+`faults_of` turns them into errors of the package that name the archive.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 
+from lisa_container.archives.tar import Fault, quote
 from lisa_container.errors import (
     ArchiveLimitError,
     ExtractDeniedError,
@@ -15,27 +16,23 @@ from lisa_container.errors import (
     UnsafeArchiveError,
 )
 
-
-class Fault(Exception):  # noqa: N818
-    """The archive is malformed, or not what it should be."""
-
-    error = ImageArchiveError
+__all__ = ["Denied", "Fault", "TooMuch", "Unsafe", "faults_of", "quote"]
 
 
 class Unsafe(Fault):
-    """An entry reaches outside of the root file system."""
+    """An entry leads outside of the root file system."""
 
     error = UnsafeArchiveError
 
 
 class TooMuch(Fault):
-    """It unpacks to more than is allowed."""
+    """The archive unpacks to more than the limits allow."""
 
     error = ArchiveLimitError
 
 
 class Denied(Fault):
-    """This user, or this file system, cannot make an entry."""
+    """This user or this file system cannot make an entry."""
 
     error = ExtractDeniedError
 
@@ -45,10 +42,10 @@ def faults_of(archive: str) -> Iterator[None]:
     """Turn faults within a `with` block into errors of the package.
 
     Args:
-        archive: its path, for messages.
+        archive: path of the archive, for messages.
 
     Raises:
-        ImageArchiveError: or a subclass, see above.
+        ImageArchiveError: or a subclass, by the kind of the fault.
     """
     try:
         yield
@@ -57,10 +54,3 @@ def faults_of(archive: str) -> Iterator[None]:
     except OSError as error:
         about = f" ('{error.filename}')" if error.filename else ""
         raise ImageArchiveError(archive, f"{error.strerror or error}{about}") from error
-
-
-def shown(path: bytes) -> str:
-    """A path of an archive for a message: harmless on a terminal, and not endless."""
-    text = path.decode("utf-8", "backslashreplace")
-    text = "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in text)
-    return f"'{text if len(text) <= 200 else text[:200] + '…'}'"

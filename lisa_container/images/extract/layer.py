@@ -1,36 +1,40 @@
-"""One layer onto those below it: https://github.com/opencontainers/image-spec, layer.md."""
+"""Applying a layer to the layers below: https://github.com/opencontainers/image-spec, layer.md."""
 
 from __future__ import annotations
 
-from lisa_container.images.extract import tar
+import posixpath
+
+from lisa_container.archives import tar
 from lisa_container.images.extract.budget import Budget
-from lisa_container.images.extract.faults import Fault, Unsafe, shown
+from lisa_container.images.extract.faults import Fault, Unsafe, quote
 from lisa_container.images.extract.rootfs import Parts, Rootfs
 from lisa_container.images.media import OPAQUE, WHITEOUT
 
-# PATH_MAX of Linux, and far more folders than any image has: what is deeper is made to hurt.
+# PATH_MAX of Linux, and far more folders than any real image has.
 _LONGEST_PATH = 4096
 _MOST_PARTS = 256
 
 _WHITEOUT = WHITEOUT.encode()
 _OPAQUE = OPAQUE.encode()
-# What aufs kept for itself: Docker passes over it.
+# Prefix of aufs's own files, which Docker ignores.
 _OF_AUFS = _WHITEOUT + _WHITEOUT
 
 
 def apply_layer(rootfs: Rootfs, reader: tar.TarReader, budget: Budget) -> None:
-    """Apply all entries of a layer. A whiteout hides what the layers below have, and nothing of its
-    own layer, wherever in that it stands.
+    """Apply all entries of a layer.
+
+    A whiteout hides content of the layers below, and none of its own layer, wherever in the layer
+    it stands.
 
     Raises:
-        Unsafe: an entry reaches outside.
-        TooMuch: there are too many entries.
+        Unsafe: an entry leads outside.
+        TooMuch: the entries exceed the limit.
         Fault: the layer is malformed.
     """
     rootfs.begin_layer()
     for entry in reader:
         budget.count_entry()
-        parts = checked_parts(entry.name)
+        parts = check_path(entry.name)
         name = parts[-1] if parts else b""
         if name == _OPAQUE:
             rootfs.hide_below(parts[:-1])
@@ -39,33 +43,34 @@ def apply_layer(rootfs: Rootfs, reader: tar.TarReader, budget: Budget) -> None:
         elif name.startswith(_WHITEOUT):
             hidden = name[len(_WHITEOUT) :]
             if hidden in (b"", b".", b".."):
-                raise Unsafe(f"{shown(entry.name)} would hide a folder that is not its own")
+                raise Unsafe(f"{quote(entry.name)} is a whiteout of its own or the parent folder")
             rootfs.hide((*parts[:-1], hidden))
         else:
             link: Parts = ()
             if entry.kind == tar.LINK:
-                link = checked_parts(entry.link, f"the hard link {shown(entry.name)} to ")
-            rootfs.make(parts, entry, reader.content(), link)
+                link = check_path(entry.link, f"the hard link {quote(entry.name)} to ")
+            budget.count_bytes(entry.holes)
+            rootfs.make(parts, entry, reader.parts(), link)
 
 
-def checked_parts(path: bytes, what: str = "") -> Parts:
-    """A path of an archive as its parts; of the root, none.
+def check_path(path: bytes, what: str = "") -> Parts:
+    """Check a path of an archive and return its parts; the root has none.
 
     Args:
-        path: as it stands there.
-        what: for messages, in front of the path.
+        path: the path as the archive has it.
+        what: text in front of the path in messages.
 
     Raises:
-        Unsafe: it leads outside.
-        Fault: it is too long or too deep.
+        Unsafe: the path leads outside.
+        Fault: the path is too long or too deep.
     """
-    parts = tuple(part for part in path.split(b"/") if part not in (b"", b"."))
+    # As engines do, an absolute path begins at the root file system, and `a/../b` is `b`.
+    normal = posixpath.normpath(path).lstrip(b"/") if path else b""
+    parts = tuple(part for part in normal.split(b"/") if part not in (b"", b"."))
     if b".." in parts:
-        raise Unsafe(f"{what}{shown(path)} has '..' in its path")
-    if path.startswith(b"/") and parts:  # some builders write the root itself as "/"
-        raise Unsafe(f"{what}{shown(path)} is an absolute path")
+        raise Unsafe(f"{what}{quote(path)} leads outside of the root file system by '..'")
     if len(path) > _LONGEST_PATH or len(parts) > _MOST_PARTS:
         raise Fault(
-            f"{what}{shown(path)} is too long; legal: {_LONGEST_PATH} bytes, {_MOST_PARTS} folders"
+            f"{what}{quote(path)} is too long; legal: {_LONGEST_PATH} bytes, {_MOST_PARTS} folders"
         )
     return parts

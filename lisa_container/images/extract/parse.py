@@ -1,8 +1,7 @@
-"""The JSON of manifests, indexes and configs, written by strangers."""
+"""Reading the JSON of manifests, indexes and configs, which may be hostile."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from typing import Any
@@ -14,15 +13,15 @@ _DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]{64}|[0-9a-f]{128})")
 _DIGITS = {"sha256": 64, "sha512": 128}
 
 
-def parsed(content: bytes, what: str) -> Any:
-    """The value that is written there in JSON.
+def parse_json(content: bytes, what: str) -> Any:
+    """Parse JSON.
 
     Args:
-        content: UTF-8.
-        what: it is, for messages.
+        content: text in UTF-8.
+        what: name of the content, for messages.
 
     Raises:
-        Fault: it is none.
+        Fault: the content is no JSON.
     """
     try:
         return json.loads(content.decode("utf-8"))
@@ -31,14 +30,14 @@ def parsed(content: bytes, what: str) -> Any:
 
 
 def as_object(value: Any, what: str) -> dict[str, Any]:
-    """The value, which must be an object, else Fault; `what` is for its message."""
+    """Return the value if it is an object, or else raise Fault; `what` names it in the message."""
     if not isinstance(value, dict):
         raise Fault(f"{what}: a {type(value).__name__} instead of an object")
     return value
 
 
 def list_in(owner: dict[str, Any], key: str) -> list[Any]:
-    """The list of an object's key; else Fault."""
+    """Return the list at an object's key, or raise Fault."""
     value = owner.get(key)
     if not isinstance(value, list):
         raise Fault(f"'{key}': a {type(value).__name__} instead of a list")
@@ -46,7 +45,7 @@ def list_in(owner: dict[str, Any], key: str) -> list[Any]:
 
 
 def text_in(owner: dict[str, Any], key: str) -> str:
-    """The text of an object's key; else Fault."""
+    """Return the string at an object's key, or raise Fault."""
     value = owner.get(key)
     if not isinstance(value, str):
         raise Fault(f"'{key}': a {type(value).__name__} instead of a text")
@@ -54,7 +53,7 @@ def text_in(owner: dict[str, Any], key: str) -> str:
 
 
 def size_in(described: dict[str, Any]) -> int:
-    """The size that a descriptor tells, in bytes; else Fault."""
+    """Return the size in bytes from a descriptor, or raise Fault."""
     value = described.get("size")
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise Fault("'size' of a blob is no number of bytes")
@@ -62,38 +61,27 @@ def size_in(described: dict[str, Any]) -> int:
 
 
 def blob_name(digest: str) -> str:
-    """The path in a layout of the blob of a digest; Fault where that is none."""
+    """Return the path of a blob in an OCI layout, or raise Fault if the digest is malformed."""
     match = _DIGEST.fullmatch(digest)
     if match is None or len(match[2]) != _DIGITS[match[1]]:
         raise Fault(f"given digest '{digest[:80]}'; legal: sha256 or sha512 and its digits")
     return f"{BLOBS}/{match[1]}/{match[2]}"
 
 
-def digest_of(content: bytes, like: str) -> str:
-    """The digest of some bytes.
-
-    Args:
-        content: the bytes.
-        like: a digest of the same algorithm.
-    """
-    algorithm = like.partition(":")[0]
-    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
-
-
 def diff_ids(config: dict[str, Any], layers: int) -> list[str]:
-    """The digests of the uncompressed layers, as a config tells them.
+    """Return the digests of the uncompressed layers from a config.
 
     Args:
-        config: parsed.
-        layers: how many the manifest has.
+        config: the parsed config.
+        layers: number of layers in the manifest.
 
     Raises:
-        Fault: they do not fit.
+        Fault: the digests are malformed, or their number differs.
     """
     rootfs = as_object(config.get("rootfs"), "rootfs of a config")
     diff_ids = list_in(rootfs, "diff_ids")
     if len(diff_ids) != layers:
-        raise Fault(f"its config tells of {len(diff_ids)} layers, its manifest of {layers}")
+        raise Fault(f"its config has {len(diff_ids)} layers, its manifest has {layers}")
     for diff_id in diff_ids:
         if not isinstance(diff_id, str):
             raise Fault("its config has a layer's digest that is no text")

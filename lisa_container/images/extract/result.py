@@ -1,4 +1,4 @@
-"""What `extract_image` gives: the image's config, read as an engine reads it."""
+"""`ExtractedImage`: the result of `extract_image`, with the config read as an engine reads it."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from pathlib import Path
 from typing import Any
 
 from lisa_container.images.extract.faults import Fault
-from lisa_container.images.extract.stored import StoredImage
+from lisa_container.images.extract.stored_image import StoredImage
 
 
 @dataclass(frozen=True)
 class ExtractedImage:
-    """An image whose root file system was extracted.
+    """Image whose root file system was extracted.
 
     Args:
-        rootfs: where it is.
-        names: what the image is called in the archive; perhaps nothing.
-        digest: of its manifest, `sha256:…`, as a registry calls it; of its config, where the
-            archive is one of `docker save` and has no manifest.
-        id: digest of its config, as an engine calls it.
+        rootfs: folder of the root file system.
+        names: names of the image in the archive; may be empty.
+        digest: digest of the manifest, `sha256:…`, by which a registry names the image; that of the
+            config in an archive of `docker save`, which may have no manifest.
+        id: digest of the config, by which an engine names the image.
         platform: `os/architecture[/variant]`.
         entrypoint: words in front of `cmd`.
-        cmd: what is run, or the arguments of the entrypoint.
-        environment: variables.
-        working_dir: where commands start; `/` where the image does not say.
-        user: as whom; empty is root.
-        labels: of the image.
+        cmd: the command, or the arguments of the entrypoint.
+        environment: environment variables.
+        working_dir: folder in which commands start; `/` by default.
+        user: user that commands run as; empty for root.
+        labels: labels of the image.
         layers: digests of the uncompressed layers, the lowest first.
-        entries: how many the layers have together.
-        bytes: how many the layers have together, uncompressed.
+        entries: number of entries of all layers together.
+        bytes: uncompressed bytes of all layers together.
         skipped: what `skip_denied` left out, such as `owner 0:0 of 'bin/sh'`.
-        config: the whole config of the image, as it is in the archive.
+        config: the whole config, as the archive has it.
     """
 
     rootfs: Path
@@ -54,18 +54,18 @@ class ExtractedImage:
 
     @property
     def command(self) -> tuple[str, ...]:
-        """What a container of the image runs by itself: the entrypoint, and `cmd` behind it."""
+        """Default command of a container of the image: the entrypoint followed by `cmd`."""
         return self.entrypoint + self.cmd
 
     def command_for(
         self, args: Sequence[str] = (), entrypoint: Sequence[str] | str | None = None
     ) -> tuple[str, ...]:
-        """What `docker run [--entrypoint E] IMAGE [ARGS…]` would run.
+        """Return the command of `docker run [--entrypoint E] IMAGE [ARGS…]`.
 
         Args:
-            args: take the place of `cmd`.
-            entrypoint: takes the place of the image's, and leaves out its `cmd`; an empty one
-                leaves out both.
+            args: replace `cmd`.
+            entrypoint: replaces the image's entrypoint, and removes its `cmd`; an empty one removes
+                both.
         """
         if entrypoint is None:
             return self.entrypoint + (tuple(args) or self.cmd)
@@ -74,10 +74,10 @@ class ExtractedImage:
 
 
 def settings_of(image: StoredImage) -> dict[str, Any]:
-    """The fields of an `ExtractedImage` that the image's config tells.
+    """Return the fields of an `ExtractedImage` that come from the image's config.
 
     Raises:
-        Fault: it tells something that is none.
+        Fault: the config is malformed.
     """
     settings = image.config.get("config") or {}
     if not isinstance(settings, dict):
@@ -94,13 +94,13 @@ def settings_of(image: StoredImage) -> dict[str, Any]:
 
 
 def _words(settings: dict[str, Any], key: str) -> tuple[str, ...]:
-    """A list of words or, as Docker before 1.10 wrote it, one word."""
+    """Read a list of words or, as Docker before 1.10 wrote it, one word."""
     value = settings.get(key) or []
     if isinstance(value, str):
         value = [value]
     if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
         raise Fault(f"'{key}' in its config is no list of words")
-    # [""] is how Docker writes one that was reset.
+    # Docker writes [""] for an entrypoint that was reset.
     return () if value == [""] and key == "Entrypoint" else tuple(value)
 
 
@@ -112,13 +112,13 @@ def _text(settings: dict[str, Any], key: str) -> str:
 
 
 def _environment(settings: dict[str, Any]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    environment: dict[str, str] = {}
     for pair in settings.get("Env") or []:
         if not isinstance(pair, str):
             raise Fault("'Env' in its config is no list of texts")
         name, _, value = pair.partition("=")
-        found[name] = value
-    return found
+        environment[name] = value
+    return environment
 
 
 def _labels(settings: dict[str, Any]) -> dict[str, str]:

@@ -1,7 +1,11 @@
-"""Writing below one folder, and nowhere else, whatever the names and links of an image say.
+"""`Rootfs`: writing entries below one folder and nowhere else, also for a hostile image.
 
-All is done relative to the descriptor of a folder, part by part, and never through a symbolic link:
-there is no path that could lead elsewhere between a check and its use.
+Each access is relative to the descriptor of a folder, part by part, and the system never follows a
+symbolic link. So no path can change its meaning between a check and its use.
+
+The result is that of overlayfs, on which Docker and Podman unpack each layer into a folder of its
+own: a layer's links are followed in that layer alone, by their text and never out of the root, and
+a folder that a layer needs but does not list replaces what the layers below have there.
 """
 
 from __future__ import annotations
@@ -13,64 +17,75 @@ import stat
 from collections.abc import Iterable, Iterator
 from typing import Callable
 
-from lisa_container.images.extract import tar
-from lisa_container.images.extract.faults import Denied, Fault, Unsafe, shown
-from lisa_container.images.extract.tar import TarEntry
+from lisa_container.archives import tar
+from lisa_container.archives.tar import TarEntry
+from lisa_container.archives.unpack import write_parts
+from lisa_container.images.extract.faults import Denied, Fault, Unsafe, quote
 
 Parts = tuple[bytes, ...]
 """A path in the root file system, checked: no part is empty, `.` or `..`."""
+Content = Iterable[tuple[int, bytes]]
+"""Content of a file in pieces, each with its offset."""
 
-# overlayfs keeps in these what a folder hides and where it leads: an image must not say so.
+# overlayfs stores redirects and whiteouts in these attributes: an image must not set them.
 _OVERLAY = (b"trusted.overlay.", b"user.overlay.")
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _OLD_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _DENIED = (errno.EPERM, errno.EACCES, errno.EOPNOTSUPP)
-# Until all is written; the image's own mode may shut us out.
+# Mode of folders until the end: the image's own mode may deny access to this process.
 _FOLDER_MODE = 0o700
-_NEXT_STEP = "run as root, or leave such things out with skip_denied=True"
+# Most links in one path, as in path_resolution(7).
+_MOST_LINKS = 40
+_NEXT_STEP = "run as root, or leave it out with skip_denied=True"
 
 
 class Rootfs:
-    """The root file system that is being made.
+    """Root file system that is being made.
 
     Args:
         root: descriptor of its folder.
-        skip_denied: leave out what may not be made, and remember it.
+        skip_denied: leave out what this user may not make, and list it in `skipped`.
     """
 
     def __init__(self, root: int, skip_denied: bool) -> None:
+        """Begin in an empty root folder."""
         self._root = root
         self._skip_denied = skip_denied
         self._folders: dict[Parts, TarEntry] = {}
-        self._is_ours: set[Parts] = set()
-        self._is_clear: set[Parts] = set()
+        self._made_here: set[Parts] = set()
+        self._hidden_here: set[Parts] = set()
+        self._links_here: dict[Parts, bytes] = {}
         self._near: tuple[Parts, int] = ((), os.dup(root))
         self.skipped: list[str] = []
+        """Attributes and devices that were left out."""
 
     def close(self) -> None:
-        """Close what it holds open."""
+        """Close the descriptor that is kept open."""
         os.close(self._near[1])
 
     def begin_layer(self) -> None:
-        """What comes now is of another layer than what is there."""
-        self._is_ours.clear()
-        self._is_clear.clear()
+        """Start the next layer: all present content belongs to layers below."""
+        self._made_here.clear()
+        self._hidden_here.clear()
+        self._links_here.clear()
+        self._forget_near()
 
-    def make(self, parts: Parts, entry: TarEntry, content: Iterable[bytes], link: Parts) -> None:
-        """Make what an entry says, in the place of what is there. A folder that is there stays, and
-        only its attributes change.
+    def make(self, parts: Parts, entry: TarEntry, content: Content, link: Parts) -> None:
+        """Make an entry, and replace what is at its path.
+
+        A folder replaces only the attributes of an existing folder.
 
         Args:
-            parts: where.
-            entry: what.
-            content: of a file.
-            link: of a hard link, where to.
+            parts: path of the entry.
+            entry: kind and attributes.
+            content: content of a file in pieces, each with its offset; the rest is zeros.
+            link: target of a hard link.
 
         Raises:
-            Unsafe: it would be written through a symbolic link.
-            Denied: this user may not.
-            Fault: it cannot be.
+            Unsafe: an attribute may lead outside.
+            Denied: this user may not make the entry.
+            Fault: the entry cannot be made.
         """
         if any(name.startswith(_OVERLAY) for name in entry.xattrs):
             raise Unsafe(f"{_name(parts)} has an attribute of overlayfs, which may lead anywhere")
@@ -79,11 +94,12 @@ class Rootfs:
                 raise Fault("its root is no folder")
             self._folders[()] = entry
             return
-        with _told(parts):
+        with _faults_for(parts):
+            parts = self._resolved(parts)
             folder = self._parent(parts)
             name = parts[-1]
             if entry.kind == tar.LINK:
-                self._make_link(parts, entry, folder, link)
+                self._make_link(parts, entry, folder, self._resolved(link) if link else link)
             elif entry.kind == tar.FOLDER:
                 self._make_folder(parts, entry, folder)
             else:
@@ -91,44 +107,42 @@ class Rootfs:
                 if entry.kind == tar.FILE:
                     self._write(parts, entry, folder, content)
                 elif self._make_special(parts, entry, folder):
-                    self._dress(parts, entry, folder, name)
-        self._claim(parts)
+                    self._set_attributes(parts, entry, folder, name)
+        self._made_here.add(parts)
 
     def hide(self, parts: Parts) -> None:
-        """Remove what layers below have there; what this layer has made stays."""
-        folder = self._find(parts[:-1])
-        if folder is None:
-            return
-        try:
-            with _told(parts):
-                self._hide(folder, parts)
-        finally:
-            os.close(folder)
+        """Remove the content of layers below at a path; entries of this layer stay."""
+        with _faults_for(parts):
+            parts = self._resolved(parts)
+            self._hide(self._parent(parts), parts)
 
     def hide_below(self, parts: Parts) -> None:
-        """The same with all that is in a folder."""
-        if any(parts[:depth] in self._is_clear for depth in range(len(parts) + 1)):
-            return  # else a million of these would each look at a million files
+        """Remove the content of layers below in a folder; entries of this layer stay."""
+        with _faults_for(parts):
+            parts = self._resolved((*parts, b""))[:-1]
+            self._parent((*parts, b""))
+        if any(parts[:depth] in self._hidden_here for depth in range(len(parts) + 1)):
+            return  # or else a million whiteouts would each list a million files
         folder = self._find(parts)
         if folder is None:
             return
         try:
-            with _told(parts):
+            with _faults_for(parts):
                 for name in names_in(folder):
                     self._hide(folder, (*parts, name))
         finally:
             os.close(folder)
-        self._is_clear.add(parts)
+        self._hidden_here.add(parts)
 
     def finish(self) -> None:
-        """Give folders their attributes: while things were put in, they could not have them."""
+        """Set the attributes of folders, which earlier could have denied later writes."""
         for parts in sorted(self._folders, reverse=True):
             folder = self._find(parts)
             if folder is None:
                 continue  # a later layer has removed it
             try:
-                with _told(parts):
-                    self._dress_open(parts, self._folders[parts], folder)
+                with _faults_for(parts):
+                    self._set_on_open(parts, self._folders[parts], folder)
             finally:
                 os.close(folder)
 
@@ -164,18 +178,17 @@ class Rootfs:
             os.link(name, parts[-1], src_dir_fd=target, dst_dir_fd=folder, follow_symlinks=False)
         finally:
             os.close(target)
+        if link in self._links_here:
+            self._links_here[parts] = self._links_here[link]
         if not stat.S_ISLNK(found.st_mode):
             # As Docker and containerd do; their own archives repeat the attributes of the file.
-            self._dress_link(parts, entry, folder, stat.S_ISREG(found.st_mode))
+            self._set_on_link(parts, entry, folder, stat.S_ISREG(found.st_mode))
 
-    def _write(self, parts: Parts, entry: TarEntry, folder: int, content: Iterable[bytes]) -> None:
+    def _write(self, parts: Parts, entry: TarEntry, folder: int, content: Content) -> None:
         file = os.open(parts[-1], _NEW_FILE, 0o600, dir_fd=folder)
         try:
-            for piece in content:
-                view = memoryview(piece)
-                while view:
-                    view = view[os.write(file, view) :]
-            self._dress_open(parts, entry, file)
+            write_parts(file, content, entry.size)
+            self._set_on_open(parts, entry, file)
         finally:
             os.close(file)
 
@@ -185,6 +198,7 @@ class Rootfs:
             if not entry.link:
                 raise Fault(f"{_name(parts)} is a symbolic link to nowhere")
             os.symlink(entry.link, name, dir_fd=folder)
+            self._links_here[parts] = entry.link
             return True
         if entry.kind == tar.FIFO:
             os.mkfifo(name, 0o600, dir_fd=folder)
@@ -199,42 +213,44 @@ class Rootfs:
 
     # --- attributes -----------------------------------------------------------------------------
 
-    def _dress(self, parts: Parts, entry: TarEntry, folder: int, name: bytes) -> None:
-        """Owner, attributes, mode and time of what cannot be opened: in this order, as a change of
-        owner takes setuid and capabilities away."""
+    def _set_attributes(self, parts: Parts, entry: TarEntry, folder: int, name: bytes) -> None:
+        """Set owner, attributes, mode and time of an entry that cannot be opened.
+
+        The order matters: a change of the owner removes setuid bits and capabilities.
+        """
         uid, gid = entry.uid, entry.gid
         self._try(
             f"owner {uid}:{gid}",
             parts,
             lambda: os.chown(name, uid, gid, dir_fd=folder, follow_symlinks=False),
         )
-        # There is no setxattrat(2) yet: this is the folder itself, and the last part is no link.
+        # setxattrat(2) is too new: this path is the folder itself, and its last part is no link.
         path = b"/proc/self/fd/%d/%s" % (folder, name)
         self._set_xattrs(
             parts, entry, lambda key, value: os.setxattr(path, key, value, follow_symlinks=False)
         )
         if entry.kind != tar.SYMLINK:
-            os.chmod(name, entry.mode, dir_fd=folder)  # not a link: it was made just now
+            os.chmod(name, entry.mode, dir_fd=folder)  # no link: it was made just now
         times = (entry.mtime, entry.mtime)
         os.utime(name, ns=times, dir_fd=folder, follow_symlinks=False)
 
-    def _dress_link(self, parts: Parts, entry: TarEntry, folder: int, is_file: bool) -> None:
-        """The same for another name of what is there."""
+    def _set_on_link(self, parts: Parts, entry: TarEntry, folder: int, is_file: bool) -> None:
+        """Set the attributes of a hard link's file, through an open file if possible."""
         if is_file:
             try:
                 file = os.open(parts[-1], _OLD_FILE, dir_fd=folder)
             except PermissionError:
-                pass  # its mode is not for us, who are not root
+                pass  # the mode denies access, and this process is not root
             else:
                 try:
-                    self._dress_open(parts, entry, file)
+                    self._set_on_open(parts, entry, file)
                 finally:
                     os.close(file)
                 return
-        self._dress(parts, entry, folder, parts[-1])
+        self._set_attributes(parts, entry, folder, parts[-1])
 
-    def _dress_open(self, parts: Parts, entry: TarEntry, handle: int) -> None:
-        """The same for a file or folder."""
+    def _set_on_open(self, parts: Parts, entry: TarEntry, handle: int) -> None:
+        """Set owner, attributes, mode and time of an open file or folder."""
         uid, gid = entry.uid, entry.gid
         self._try(f"owner {uid}:{gid}", parts, lambda: os.fchown(handle, uid, gid))
         self._set_xattrs(parts, entry, lambda key, value: os.setxattr(handle, key, value))
@@ -245,29 +261,31 @@ class Rootfs:
         self, parts: Parts, entry: TarEntry, set_one: Callable[[bytes, bytes], None]
     ) -> None:
         for key, value in entry.xattrs.items():
-            self._try(f"attribute {shown(key)}", parts, lambda k=key, v=value: set_one(k, v))  # type: ignore[misc]
+            self._try(f"attribute {quote(key)}", parts, lambda k=key, v=value: set_one(k, v))  # type: ignore[misc]
 
     def _try(self, what: str, parts: Parts, work: Callable[[], None]) -> bool:
-        """Do something that root may do, or only some file systems can."""
+        """Do work that may need root or a feature of the file system; tell whether it succeeded."""
         try:
             work()
             return True
         except OSError as error:
             if error.errno not in _DENIED:
                 raise
-            told = f"{what} of {_name(parts)}"
+            title = f"{what} of {_name(parts)}"
             if not self._skip_denied:
                 raise Denied(
-                    f"{told} cannot be set here ({error.strerror}): {_NEXT_STEP}"
+                    f"{title} cannot be set here ({error.strerror}): {_NEXT_STEP}"
                 ) from error
-            self.skipped.append(told)
+            self.skipped.append(title)
             return False
 
-    # --- ways -----------------------------------------------------------------------------------
+    # --- paths -----------------------------------------------------------------------------------
 
     def _parent(self, parts: Parts) -> int:
-        """The folder of a path, and all folders above it, made where they are missing. It stays
-        open until the next call: the next entry is often in the same."""
+        """Open the folder of a path; make it and the folders above it where they are missing.
+
+        The descriptor stays open until the next call: the next entry is often in the same folder.
+        """
         above = parts[:-1]
         if self._near[0] == above:
             return self._near[1]
@@ -283,30 +301,60 @@ class Rootfs:
         return folder
 
     def _enter(self, folder: int, part: bytes, here: Parts, parts: Parts) -> int:
-        """Go one part down. The descriptor given is closed where this succeeds."""
+        """Open the folder one part down, and close the given descriptor on success."""
         try:
             inner = os.open(part, _OPEN_FOLDER, dir_fd=folder)
-        except FileNotFoundError:
-            os.mkdir(part, _FOLDER_MODE, dir_fd=folder)
-            self._folders[here] = TarEntry(b"", tar.FOLDER, mode=0o755)
-            inner = os.open(part, _OPEN_FOLDER, dir_fd=folder)
         except OSError as error:
-            if error.errno not in (errno.ENOTDIR, errno.ELOOP):
+            if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
                 raise
-            if stat.S_ISLNK(os.lstat(part, dir_fd=folder).st_mode):
-                target = os.readlink(part, dir_fd=folder)
-                raise Unsafe(
-                    f"{_name(parts)} would be written through the symbolic link {_name(here)} to "
-                    f"{shown(target)}"
+            if error.errno != errno.ENOENT and here in self._made_here:
+                raise Fault(
+                    f"{_name(parts)} is to be below {_name(here)}, which is no folder"
                 ) from error
-            raise Fault(
-                f"{_name(parts)} is to be below {_name(here)}, which is no folder"
-            ) from error
+            self._clear(folder, here)  # a file or link of a layer below
+            self._made_here.discard(here)
+            os.mkdir(part, _FOLDER_MODE, dir_fd=folder)
+            inner = os.open(part, _OPEN_FOLDER, dir_fd=folder)
+        if here not in self._made_here:  # a later entry of this layer may list it
+            self._folders[here] = TarEntry(b"", tar.FOLDER, mode=0o755)
+            self._made_here.add(here)
         os.close(folder)
         return inner
 
+    def _resolved(self, parts: Parts) -> Parts:
+        """Return a path without links in the folders above it; only this layer's are followed."""
+        waiting, found, count = list(reversed(parts[:-1])), parts[:0], 0
+        given = len(waiting)  # the parts below in the stack that no link has put there
+        while waiting and (count or self._links_here):
+            part = waiting.pop()
+            is_of_link = len(waiting) >= given
+            given = min(given, len(waiting))
+            if part == b"..":
+                found = found[:-1]
+                continue
+            found = (*found, part)
+            target = self._links_here.get(found)
+            if target is None:
+                if is_of_link and found not in self._made_here:
+                    raise Fault(
+                        f"{_name(parts)} is below a symbolic link to {_name(found)}, which this "
+                        "layer does not have"
+                    )
+                continue
+            count += 1
+            if count > _MOST_LINKS:
+                raise Fault(f"{_name(parts)} is below too many symbolic links")
+            found = () if target.startswith(b"/") else found[:-1]
+            words = [word for word in target.split(b"/") if word not in (b"", b".")]
+            waiting += reversed(words)
+        return (*found, *reversed(waiting), *parts[-1:])
+
+    def _forget_near(self) -> None:
+        os.close(self._near[1])
+        self._near = (), os.dup(self._root)
+
     def _find(self, parts: Parts) -> int | None:
-        """A folder, opened; None where there is none. Nothing is made, no link is followed."""
+        """Open a folder without following links; None if there is no folder."""
         folder = os.dup(self._root)
         for part in parts:
             try:
@@ -322,14 +370,8 @@ class Rootfs:
 
     # --- removing -------------------------------------------------------------------------------
 
-    def _claim(self, parts: Parts) -> None:
-        """This layer has made it, and needs the folders above."""
-        while parts not in self._is_ours:
-            self._is_ours.add(parts)
-            parts = parts[:-1]
-
     def _hide(self, folder: int, parts: Parts) -> None:
-        if parts not in self._is_ours:
+        if parts not in self._made_here:
             self._clear(folder, parts)
             return
         try:
@@ -343,21 +385,24 @@ class Rootfs:
             os.close(inner)
 
     def _clear(self, folder: int, parts: Parts) -> None:
-        """Remove what is at a path."""
-        if remove_tree(folder, parts[-1]) and self._near[0][: len(parts)] == parts:
-            os.close(self._near[1])  # the folder that is held open was in it
-            self._near = (), os.dup(self._root)
+        """Remove the content of a path."""
+        self._links_here.pop(parts, None)
+        if remove_tree(folder, parts[-1]):
+            if self._near[0][: len(parts)] == parts:
+                self._forget_near()  # the folder that is kept open was in it
+            for link in [each for each in self._links_here if each[: len(parts)] == parts]:
+                del self._links_here[link]
 
 
 def remove_tree(folder: int, name: bytes) -> bool:
-    """Remove a file, or a folder with all that is in it.
+    """Remove a file, or a folder with its content.
 
     Args:
-        folder: descriptor of the folder that it is in.
-        name: of it there.
+        folder: descriptor of the parent folder.
+        name: name in the parent folder.
 
     Returns:
-        Whether it was a folder.
+        Whether a folder was removed.
     """
     try:
         os.unlink(name, dir_fd=folder)
@@ -369,7 +414,7 @@ def remove_tree(folder: int, name: bytes) -> bool:
             raise
     try:
         inner = os.open(name, _OPEN_FOLDER, dir_fd=folder)
-    except PermissionError:  # it has its own mode already
+    except PermissionError:  # its final mode is set already
         os.chmod(name, _FOLDER_MODE, dir_fd=folder)
         inner = os.open(name, _OPEN_FOLDER, dir_fd=folder)
     try:
@@ -383,31 +428,23 @@ def remove_tree(folder: int, name: bytes) -> bool:
 
 
 def clear_folder(folder: int) -> None:
-    """Remove all that is in a folder.
-
-    Args:
-        folder: its descriptor.
-    """
+    """Remove the content of a folder, given by its descriptor."""
     for name in names_in(folder):
         remove_tree(folder, name)
 
 
 def names_in(folder: int) -> list[bytes]:
-    """What is in a folder.
-
-    Args:
-        folder: its descriptor.
-    """
+    """List the names in a folder, given by its descriptor."""
     return [os.fsencode(name) for name in os.listdir(folder)]
 
 
 def _name(parts: Parts) -> str:
-    return shown(b"/".join(parts) or b"/")
+    return quote(b"/".join(parts) or b"/")
 
 
 @contextlib.contextmanager
-def _told(parts: Parts) -> Iterator[None]:
-    """Name the entry in what the system says."""
+def _faults_for(parts: Parts) -> Iterator[None]:
+    """Turn errors of the system into faults that name the entry."""
     try:
         yield
     except OSError as error:

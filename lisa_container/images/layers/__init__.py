@@ -1,4 +1,4 @@
-"""Images made of layers that are written down in Python, without any engine."""
+"""Images made of layers that are defined in Python, without any engine."""
 
 from __future__ import annotations
 

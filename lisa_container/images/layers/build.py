@@ -1,22 +1,21 @@
-"""`image_from_layers`: an image written down in Python."""
+"""`image_from_layers`: make an image that is defined in Python."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from lisa_container.config import checks, identity
-from lisa_container.config import images as names
+from lisa_container.config import checks, identity, images
 from lisa_container.errors import ConfigError
 from lisa_container.images.layers.image import BuiltLayer, LayeredImage
 from lisa_container.images.layers.plan import Layer, Planner
 from lisa_container.images.platform import own_platform
 
-# moby, layer/layer_store.go: maxLayerDepth.
+# maxLayerDepth in moby, layer/layer_store.go.
 _MOST_LAYERS = 125
 
-# By key, for when a node asks for one by its name. An image keeps no more than the user's own bytes
-# and paths.
+# Images of this process by name, for nodes that need one. An image holds only the bytes and paths
+# that the user gave.
 _made: dict[str, LayeredImage] = {}
 
 
@@ -38,28 +37,28 @@ def image_from_layers(
     The same input gives the same image, bit by bit, on any machine and at any time.
 
     Args:
-        layers: the lowest first; each maps a path in the image to what is there: bytes, a `Path` of
-            this machine (a file, or a folder with all that is in it), or a `LayerEntry`. What no
-            mode is given for has 644, a program 755: what begins with `#!`, is an ELF file, lies
-            below `bin`, `sbin` or `libexec`, or may be executed on this machine. All is root's.
-        cmd: what a container of it runs; a string for its `/bin/sh -c`, or a list of words.
-        entrypoint: what stands in front of that; in the same two forms.
-        env: variables.
-        working_dir: absolute path.
-        user: `name|uid[:group|gid]`.
-        labels: of the image.
-        platform: such as `linux/arm64`; by default that of the first ELF file in the layers, or
-            of this machine where there is none.
+        layers: the lowest first. Each maps paths in the image to content: bytes, a `Path` of this
+            machine (a file, or a folder with its whole content), or a `LayerEntry`. Without a mode,
+            a file has 644 and a program 755. A program begins with `#!`, is an ELF file, lies
+            below `bin`, `sbin` or `libexec`, or may be executed on this machine. The owner is root.
+        cmd: command that a container runs; a string for `/bin/sh -c`, or a list of words.
+        entrypoint: words in front of `cmd`; in the same two forms.
+        env: environment variables.
+        working_dir: absolute path in which commands start.
+        user: `name|uid[:group|gid]` that commands run as.
+        labels: labels of the image.
+        platform: such as `linux/arm64`. Default: the platform of the first ELF file in the layers,
+            or of this machine if there is no ELF file.
 
     Raises:
-        ConfigError: something is wrong, with what is legal; nothing was made.
-        ImageArchiveError: a file was changed while it was read.
+        ConfigError: an argument is wrong; the message says what is legal.
+        ImageArchiveError: a file changed while it was read.
     """
     planner = Planner()
     plans = [planner.plan(number, layer) for number, layer in enumerate(layers)]
     if not 0 < len(plans) <= _MOST_LAYERS:
         raise ConfigError(
-            f"layers: given {len(plans)}; legal: 1 to {_MOST_LAYERS}, more no engine can stack"
+            f"layers: given {len(plans)}; legal: 1 to {_MOST_LAYERS}, the limit of engines"
         )
     settings = {
         "Cmd": _words("cmd", cmd),
@@ -72,19 +71,19 @@ def image_from_layers(
     image = LayeredImage(
         tuple(BuiltLayer.of(plan) for plan in plans),
         {name: value for name, value in settings.items() if value},
-        names.platform("platform", platform) or planner.platform or own_platform(),
+        images.platform("platform", platform) or planner.platform or own_platform(),
     )
-    _made[image.reference] = image  # the files of an equal one of before may be gone
+    _made[image.reference] = image  # an equal image of before may refer to files that are gone
     return image
 
 
 def made_image(reference: str) -> LayeredImage | None:
-    """The image of this name that this process has made."""
+    """Return the image of this name, if this process has made it."""
     return _made.get(reference)
 
 
 def _words(field: str, given: str | Sequence[str]) -> list[str]:
-    """As a Dockerfile has it: a string is for the shell."""
+    """Check a command; a string becomes words for the shell, as in a Dockerfile."""
     if isinstance(given, str):
         return ["/bin/sh", "-c", given] if given else []
     if isinstance(given, bytes) or not isinstance(given, Sequence):

@@ -1,4 +1,4 @@
-"""The content of a file of a layer: bytes, or a file of this machine read a piece at a time."""
+"""Content of a file in a layer: bytes, or a file of this machine that is read in pieces."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ CHUNK = 256 * 1024
 
 
 def size_of(content: bytes | Path) -> int:
-    """How many bytes it has.
+    """Return the size of a content in bytes.
 
     Raises:
-        ConfigError: the file is not there or cannot be looked at.
+        ConfigError: the file is missing or cannot be accessed.
     """
     if isinstance(content, bytes):
         return len(content)
@@ -25,7 +25,7 @@ def size_of(content: bytes | Path) -> int:
 
 
 def head_of(content: bytes | Path, size: int) -> bytes:
-    """Its first bytes.
+    """Return the first bytes of a content.
 
     Raises:
         ConfigError: the file cannot be read.
@@ -40,14 +40,14 @@ def head_of(content: bytes | Path, size: int) -> bytes:
 
 
 def pieces_of(content: bytes | Path, size: int) -> Iterator[bytes]:
-    """All of it.
+    """Yield the whole content in pieces.
 
     Args:
-        content: the same as before.
-        size: what `size_of` gave then.
+        content: bytes, or a file.
+        size: size of the content when the image was made.
 
     Raises:
-        ImageArchiveError: the file cannot be read, or has another size by now.
+        ImageArchiveError: the file cannot be read, or its size has changed.
     """
     if isinstance(content, bytes):
         yield content
@@ -68,13 +68,13 @@ def pieces_of(content: bytes | Path, size: int) -> Iterator[bytes]:
 
 
 def changed(content: Path | str) -> ImageArchiveError:
-    """What to say of a file that is not what it was when the image was made of it."""
+    """Return the error for a file that has changed since the image was made."""
     return ImageArchiveError(
         str(content),
-        "it was changed after the image was made of it: call image_from_layers again",
+        "the file changed after the image was made: call image_from_layers again",
     )
 
 
 def unreadable(path: Path, error: OSError) -> ConfigError:
-    """What to say of a path of this machine that cannot be used."""
+    """Return the error for a path of this machine that cannot be read."""
     return ConfigError(f"layers: '{path}' cannot be read on this machine: {error.strerror}")

@@ -1,4 +1,4 @@
-"""What a layer can hold beside plain files."""
+"""`LayerEntry`: a path of a layer with all its attributes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from typing import Any
 from lisa_container.config.checks import illegal
 from lisa_container.errors import ConfigError
 
-# Of the kernel: MINORBITS in linux/kdev_t.h.
+# Limits of the kernel: MINORBITS in linux/kdev_t.h.
 _MOST_MAJOR = 2**12 - 1
 _MOST_MINOR = 2**20 - 1
-# What a tar header of Go can hold as an id, and the kernel's own limit.
+# Limit of Go's tar header and of the kernel for a user's or group's id.
 _LARGEST_ID = 2**32 - 2
 _MODES = 0o7777
 
 
 class EntryKind(str, Enum):
-    """What an entry of a layer makes.
+    """Kind of a layer's entry.
 
     - `file`, `folder`, `symlink`, `fifo`: as `ls -l` shows them.
     - `hard link`: another name of a file of the same layer.
     - `character device`, `block device`: with the numbers of the device.
-    - `whiteout`: hides what the layers below have at this path.
-    - `opaque`: a folder that hides all that the layers below have in it.
+    - `whiteout`: hides this path of the layers below.
+    - `opaque`: a folder that hides the content of the same folder in the layers below.
     """
 
     FILE = "file"
@@ -42,7 +42,7 @@ class EntryKind(str, Enum):
 
 @dataclass(frozen=True)
 class LayerEntry:
-    """One path of a layer, with all its attributes.
+    """Path of a layer with all its attributes.
 
         LayerEntry(b"…", mode=0o4755)             a file
         LayerEntry(Path("tool"), uid=1000)        a file, or folder, of this machine
@@ -50,19 +50,19 @@ class LayerEntry:
         LayerEntry.device("c", 1, 3)
 
     Args:
-        content: of a file: bytes, or a path on this machine, which is read when it is needed, a
-            piece at a time.
-        mode: permission bits; None is the rule of `image_from_layers`.
-        uid: owner.
-        gid: group.
-        mtime: seconds since 1970. 0 by default: what is made is the same each time.
+        content: content of a file: bytes, or a path on this machine, which is read in pieces when
+            the image is saved or sent.
+        mode: permission bits; None for the rule of `image_from_layers`.
+        uid: id of the owner.
+        gid: id of the group.
+        mtime: seconds since 1970. 0 by default, so that the same input gives the same image.
         xattrs: extended attributes, such as `{"security.capability": b"…"}`.
-        kind: what it is; the shortcuts below set it.
-        target: where a link leads.
+        kind: kind of the entry; the class methods below set it.
+        target: target of a link.
         numbers: major and minor number of a device.
 
     Raises:
-        ConfigError: a value is wrong, or makes no sense for this kind.
+        ConfigError: a value is wrong, or this kind of entry cannot have it.
     """
 
     content: bytes | Path = b""
@@ -76,6 +76,7 @@ class LayerEntry:
     numbers: tuple[int, int] = (0, 0)
 
     def __post_init__(self) -> None:
+        """Check all fields."""
         if not isinstance(self.content, (bytes, Path)):
             raise wrong_content("content", self.content)
         if self.content != b"" and self.kind is not EntryKind.FILE:
@@ -93,31 +94,31 @@ class LayerEntry:
                 )
         is_link = self.kind in (EntryKind.SYMLINK, EntryKind.HARD_LINK)
         if is_link and (not isinstance(self.target, str) or not self.target or "\0" in self.target):
-            raise illegal("target", self.target, f"the path that the {self.kind.value} leads to")
+            raise illegal("target", self.target, f"the path that the {self.kind.value} points to")
         if not is_link and self.target:
-            raise ConfigError(f"target: a {self.kind.value} leads nowhere; given {self.target!r}")
+            raise ConfigError(f"target: given {self.target!r}; legal: none for a {self.kind.value}")
         major, minor = self.numbers
         _check_number("major number", major, _MOST_MAJOR)
         _check_number("minor number", minor, _MOST_MINOR)
 
     @classmethod
     def folder(cls, mode: int | None = None, uid: int = 0, gid: int = 0) -> LayerEntry:
-        """A folder. Those above a path need not be named: they are made, mode 755."""
+        """Make a folder. Folders above an entry are made in any case, with mode 755."""
         return cls(mode=mode, uid=uid, gid=gid, kind=EntryKind.FOLDER)
 
     @classmethod
     def symlink(cls, target: str) -> LayerEntry:
-        """A symbolic link."""
+        """Make a symbolic link."""
         return cls(target=target, kind=EntryKind.SYMLINK)
 
     @classmethod
     def hard_link(cls, target: str) -> LayerEntry:
-        """Another name of the file `target` (its path in the image) of the same layer."""
+        """Make another name of the file `target` (its path in the image) of the same layer."""
         return cls(target=target, kind=EntryKind.HARD_LINK)
 
     @classmethod
     def device(cls, kind: str, major: int, minor: int, mode: int | None = None) -> LayerEntry:
-        """A device; the kind is `c` (character) or `b` (block)."""
+        """Make a device; its kind is `c` (character) or `b` (block)."""
         kinds = {"c": EntryKind.CHARACTER, "b": EntryKind.BLOCK}
         if kind not in kinds:
             raise illegal("kind of a device", kind, "'c' (character) or 'b' (block)")
@@ -125,30 +126,30 @@ class LayerEntry:
 
     @classmethod
     def fifo(cls, mode: int | None = None) -> LayerEntry:
-        """A named pipe."""
+        """Make a named pipe."""
         return cls(mode=mode, kind=EntryKind.FIFO)
 
     @classmethod
     def whiteout(cls) -> LayerEntry:
-        """Nothing: what the layers below have at this path is hidden."""
+        """Make an entry that hides this path of the layers below."""
         return cls(kind=EntryKind.WHITEOUT)
 
     @classmethod
     def opaque(cls, mode: int | None = None, uid: int = 0, gid: int = 0) -> LayerEntry:
-        """A folder that has only what this layer and those above put into it."""
+        """Make a folder without the content that the layers below have in it."""
         return cls(mode=mode, uid=uid, gid=gid, kind=EntryKind.OPAQUE)
 
     @property
     def is_folder(self) -> bool:
-        """Whether other entries can be below it."""
+        """Whether other entries can be below this one."""
         return self.kind in (EntryKind.FOLDER, EntryKind.OPAQUE)
 
 
 def wrong_content(field: str, given: Any) -> ConfigError:
-    """What to say of a content that is none."""
+    """Return the error for a content of the wrong type."""
     legal = "bytes, a pathlib.Path on this machine, or a LayerEntry"
     if isinstance(given, str):
-        # Not guessed: a path that was taken for text would go unnoticed.
+        # A text may be content or a path. A wrong guess would go unnoticed, so refuse it.
         return illegal(field, given[:80], legal, "text as bytes: text.encode(); a path: Path(text)")
     return ConfigError(f"{field}: given a {type(given).__name__}; legal: {legal}")
 

@@ -1,22 +1,23 @@
-"""An image made of layers, without any engine: a `docker save` archive and an OCI layout in one."""
+"""`LayeredImage`: an image made of layers, saved as a `docker save` file and OCI layout in one."""
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lisa_container.config import LOCAL_REPOSITORY
+from lisa_container.archives.pack import END, padding
+from lisa_container.atomic import replace_file
+from lisa_container.config import LOCAL_REPOSITORY, ImageReference
+from lisa_container.config.images import new_name
 from lisa_container.errors import ImageArchiveError
+from lisa_container.images.digest import Digester, digest_of
 from lisa_container.images.layers.content import changed
 from lisa_container.images.layers.entry import LayerEntry
 from lisa_container.images.layers.plan import Item
-from lisa_container.images.layers.tar import END, header, layer_stream, padding
+from lisa_container.images.layers.tar import header, layer_stream
 from lisa_container.images.media import (
     BLOBS,
     CONTAINERD_NAME,
@@ -28,12 +29,10 @@ from lisa_container.images.media import (
     OCI_LAYOUT_FILE,
     OCI_MANIFEST,
     OCI_NAME,
-    digest_of,
 )
-from lisa_container.images.names import full_name, with_registry
 
 NAME = "layers"
-"""Images made of layers are `lisa_container/layers:<key>`."""
+"""Name of these images behind `lisa_container/`; the tag is a key."""
 
 _KEY_DIGITS = 16
 _FOLDER = LayerEntry.folder(mode=0o755)
@@ -42,12 +41,12 @@ _FILE = LayerEntry(mode=0o644)
 
 @dataclass(frozen=True)
 class BuiltLayer:
-    """A layer and what was found out about it when the image was made.
+    """Layer with the digest and size that it had when the image was made.
 
     Args:
         items: its entries, in their order.
-        digest: of its tar, `sha256:…`.
-        size: of its tar, in bytes.
+        digest: digest of its tar, `sha256:…`.
+        size: bytes of its tar.
     """
 
     items: tuple[Item, ...] = field(repr=False)
@@ -56,63 +55,62 @@ class BuiltLayer:
 
     @classmethod
     def of(cls, items: Iterable[Item]) -> BuiltLayer:
-        """Find it out, reading all files of the layer once.
+        """Compute digest and size; reads all files of the layer once.
 
         Raises:
             ImageArchiveError: a file of this machine cannot be read.
         """
         items = tuple(items)
-        digest, size = hashlib.sha256(), 0
+        digester = Digester()
         for piece in layer_stream(items):
-            digest.update(piece)
-            size += len(piece)
-        return cls(items, f"sha256:{digest.hexdigest()}", size)
+            digester.update(piece)
+        return cls(items, digester.digest, digester.size)
 
     def stream(self) -> Iterator[bytes]:
-        """Its tar.
+        """Yield the layer's tar.
 
         Raises:
-            ImageArchiveError: it is not the same any more.
+            ImageArchiveError: a file has changed since the image was made.
         """
-        digest, size = hashlib.sha256(), 0
-        for piece in layer_stream(self.items):
-            digest.update(piece)
-            size += len(piece)
-            if size > self.size:
+        digester = Digester()
+        for piece in digester.watch(layer_stream(self.items)):
+            if digester.size > self.size:
                 break
             yield piece
-        if f"sha256:{digest.hexdigest()}" != self.digest:
+        if digester.digest != self.digest:
             local = [str(x.entry.content) for x in self.items if isinstance(x.entry.content, Path)]
             raise changed(", ".join(local))
 
 
 class LayeredImage:
-    """An image made by `image_from_layers`. It can be saved, and run on any node:
+    """Image made by `image_from_layers`, to be saved, or run on any node.
 
         ContainerExecutor(node, ContainerTestConfig(image=image.reference))
 
     Args:
         layers: the lowest first.
-        settings: what the image says of a container of it: `Cmd`, `Env` and so on.
+        settings: settings for containers of the image: `Cmd`, `Env` and so on.
         platform: `os/architecture[/variant]`.
     """
 
     def __init__(
         self, layers: tuple[BuiltLayer, ...], settings: Mapping[str, Any], platform: str
     ) -> None:
+        """Derive the image's config and id from its layers."""
         self.layers = layers
         self.platform = platform
         self._settings = dict(settings)
         self.config = self._config()
-        """What the engine keeps of it beside the layers, as JSON."""
+        """Config of the image, as JSON."""
         self.id = digest_of(self.config)
-        """What the engine calls it once it was loaded from a saved archive: `sha256:…`."""
+        """Id that engines give the image when they load its archive: `sha256:…`."""
         self.digest = digest_of(self._manifest())
-        """Of its manifest, as a registry would call it: `sha256:…`."""
+        """Digest of the manifest, by which a registry names the image: `sha256:…`."""
         self.reference = f"{LOCAL_REPOSITORY}{NAME}:{self.id[7 : 7 + _KEY_DIGITS]}"
-        """Its name, for `ContainerTestConfig(image=…)`: the same for the same content."""
+        """Name for `ContainerTestConfig(image=…)`; the same content has the same name."""
 
     def __repr__(self) -> str:
+        """Return the image's name, size and platform, for messages."""
         return f"image '{self.reference}' of {len(self.layers)} layers for {self.platform}"
 
     @property
@@ -121,51 +119,42 @@ class LayeredImage:
         return sum(layer.size for layer in self.layers)
 
     def save(self, path: str | Path, name: str = "") -> Path:
-        """Write the archive: for `docker load`, `podman load`, `ctr images import` and all that
-        reads an OCI layout. The same image gives the same bytes.
+        """Write the archive for `docker load`, `podman load` and readers of OCI layouts.
+
+        The same image gives the same bytes.
 
         Args:
-            path: of the file; one that is there is replaced, once all is written.
-            name: what the image is called where it is loaded; `reference` by default.
+            path: path of the file. An existing file is replaced once the archive is complete.
+            name: name that the image gets where it is loaded; `reference` by default.
 
         Returns:
             The path.
 
         Raises:
-            ConfigError: the name is none.
-            ImageArchiveError: the file cannot be written, or a file of a layer was changed.
+            ConfigError: the name is illegal.
+            ImageArchiveError: the file cannot be written, or a file of a layer has changed.
         """
         path = Path(path)
         chunks = self.stream(name or self.reference)
         try:
-            handle, partial = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.writelines(chunks)
-                mask = os.umask(0)
-                os.umask(mask)
-                os.chmod(partial, 0o666 & ~mask)  # noqa: PTH101
-                os.replace(partial, path)  # noqa: PTH105
-            except BaseException:
-                os.unlink(partial)  # noqa: PTH108
-                raise
+            replace_file(path, chunks)
         except OSError as error:
             raise ImageArchiveError(str(path), f"it cannot be written: {error.strerror}") from error
         return path
 
     def stream(self, name: str = "") -> Iterator[bytes]:
-        """The archive, a piece at a time; see `save`.
+        """Return the archive in pieces; see `save`.
 
         Args:
-            name: what the image is called where it is loaded; none by default.
+            name: name that the image gets where it is loaded; none by default.
 
         Raises:
-            ConfigError: the name is none.
-            ImageArchiveError: while it is read: a file of a layer was changed.
+            ConfigError: the name is illegal.
+            ImageArchiveError: while the pieces are read: a file of a layer has changed.
         """
-        return self._stream(full_name(name) if name else "")
+        return self._stream(new_name("name", name) if name else None)
 
-    def _stream(self, name: str) -> Iterator[bytes]:
+    def _stream(self, name: ImageReference | None) -> Iterator[bytes]:
         manifest = self._manifest()
         small = {
             OCI_LAYOUT_FILE: _json({"imageLayoutVersion": "1.0.0"}),
@@ -178,7 +167,7 @@ class LayeredImage:
             yield header(folder, _FOLDER)
         for content in (self.config, manifest):
             yield from _member(_blob(digest_of(content)), content)
-        # One that is there twice is written once.
+        # A layer that occurs twice is written once.
         for layer in {layer.digest: layer for layer in self.layers}.values():
             yield header(_blob(layer.digest), _FILE, layer.size)
             yield from layer.stream()
@@ -212,7 +201,7 @@ class LayeredImage:
             }
         )
 
-    def _index(self, manifest: bytes, name: str) -> dict[str, Any]:
+    def _index(self, manifest: bytes, name: ImageReference | None) -> dict[str, Any]:
         described = _descriptor(OCI_MANIFEST, digest_of(manifest), len(manifest))
         os_name, architecture, *variant = self.platform.split("/")
         described["platform"] = {"architecture": architecture, "os": os_name}
@@ -220,17 +209,17 @@ class LayeredImage:
             described["platform"]["variant"] = variant[0]
         if name:
             described["annotations"] = {
-                CONTAINERD_NAME: with_registry(name),
-                OCI_NAME: name.rpartition(":")[2],
+                CONTAINERD_NAME: str(name.full),
+                OCI_NAME: name.tag,
             }
         return {"manifests": [described], "mediaType": OCI_INDEX, "schemaVersion": 2}
 
-    def _docker_manifest(self, name: str) -> list[dict[str, Any]]:
+    def _docker_manifest(self, name: ImageReference | None) -> list[dict[str, Any]]:
         return [
             {
                 "Config": _blob(self.id),
                 "Layers": [_blob(layer.digest) for layer in self.layers],
-                "RepoTags": [name] if name else None,
+                "RepoTags": [str(name)] if name else None,
             }
         ]
 

@@ -1,7 +1,7 @@
-"""From what a user wrote for a layer to its entries, in order: nothing implied is left open.
+"""Planning a layer: from the user's mapping to all entries in their order.
 
-A layer's archive must have every folder above what it holds: an engine makes those that are missing
-as it likes, and a folder that the layers below have would lose its mode by that.
+A layer's archive must have every folder above its entries. An engine makes missing folders with a
+mode of its own choice, which would replace the mode that the folder has in a layer below.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Layer = Mapping[str, Union[bytes, Path, LayerEntry]]
 
 _ROOT = "."
 
-# Folders that are not mode 755 on any system.
+# Folders whose mode is not 755 on any system.
 _FOLDER_MODES = {"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700}
 _PROGRAM_FOLDERS = {"bin", "sbin", "libexec"}
 _DEVICE_MODE = 0o600
@@ -33,45 +33,46 @@ _LEGAL_PATH = "a path in the image, such as 'bin/tool', without '.' and '..'"
 
 
 class Item(NamedTuple):
-    """One entry with its path: relative to the image's root, without `./` in front."""
+    """Entry with its path: relative to the image's root, without `./` in front."""
 
     path: str
     entry: LayerEntry
 
 
 class Planner:
-    """Plans the layers of an image from the lowest one up."""
+    """Planner for the layers of one image, from the lowest one up."""
 
     def __init__(self) -> None:
+        """Begin below the first layer."""
         self._below: dict[str, LayerEntry] = {}
         self.platform = ""
-        """What the first program in the layers is for, such as `linux/amd64`; empty without one."""
+        """Platform of the first ELF file so far, such as `linux/amd64`; empty without one."""
 
     def plan(self, number: int, layer: Layer) -> list[Item]:
-        """The entries of the next layer.
+        """Return the entries of the next layer.
 
         Args:
-            number: of the layer, for messages, from 0 on.
-            layer: as the user wrote it.
+            number: index of the layer, for messages, from 0.
+            layer: the user's mapping.
 
         Raises:
-            ConfigError: a path or a content is wrong, or two do not fit together.
+            ConfigError: a path or a content is wrong, or two entries contradict each other.
         """
         where = f"layers[{number}]"
         if not isinstance(layer, Mapping):
             raise illegal(where, layer, "a mapping of paths in the image to contents")
         given: dict[str, LayerEntry] = {}
         for name, value in layer.items():
-            for path, entry in _expanded(where, name, value):
+            for path, entry in _expand(where, name, value):
                 if path in given:
                     raise ConfigError(
-                        f"{where}: '{path}' is there twice, the second time by {name!r}"
+                        f"{where}: '{path}' is given twice, the second time by {name!r}"
                     )
                 given[path] = entry
-        entries = self._with_folders(where, given)
+        entries = self._add_folders(where, given)
         if not number:
-            entries[_ROOT] = LayerEntry.folder()  # else each engine has a mode of its own for it
-        entries = {path: self._finished(path, entry) for path, entry in entries.items()}
+            entries[_ROOT] = LayerEntry.folder()  # or else each engine chooses its mode
+        entries = {path: self._set_mode(path, entry) for path, entry in entries.items()}
         for path, entry in entries.items():
             if entry.kind is EntryKind.HARD_LINK:
                 entries[path] = _hard_link(where, path, entry, entries)
@@ -79,7 +80,7 @@ class Planner:
         self._stack(items)
         return sorted(items, key=_order)
 
-    def _with_folders(self, where: str, given: dict[str, LayerEntry]) -> dict[str, LayerEntry]:
+    def _add_folders(self, where: str, given: dict[str, LayerEntry]) -> dict[str, LayerEntry]:
         entries = dict(given)
         for path in given:
             for parent in _parents(path):
@@ -98,8 +99,7 @@ class Planner:
                     )
         return entries
 
-    def _finished(self, path: str, entry: LayerEntry) -> LayerEntry:
-        """With its mode."""
+    def _set_mode(self, path: str, entry: LayerEntry) -> LayerEntry:
         if entry.kind is EntryKind.FILE:
             head = head_of(entry.content, ELF_HEADER)
             self.platform = self.platform or elf_platform(head)
@@ -121,7 +121,7 @@ class Planner:
         return replace(entry, mode=_DEVICE_MODE if is_device else 0o644)
 
     def _stack(self, items: list[Item]) -> None:
-        """Put a layer on those below it."""
+        """Put a layer on top of the layers below."""
         hiding = {
             path for path, entry in items if entry.kind is EntryKind.OPAQUE or not entry.is_folder
         }
@@ -135,8 +135,8 @@ class Planner:
                 self._below[path] = entry
 
 
-def _expanded(where: str, name: Any, value: Any) -> Iterator[tuple[str, LayerEntry]]:
-    """What one pair of a layer's mapping stands for."""
+def _expand(where: str, name: Any, value: Any) -> Iterator[tuple[str, LayerEntry]]:
+    """Yield the entries for one pair of a layer's mapping."""
     path = _path(where, name)
     field = f"{where}, '{path}'"
     if isinstance(value, (bytes, Path)):
@@ -144,7 +144,7 @@ def _expanded(where: str, name: Any, value: Any) -> Iterator[tuple[str, LayerEnt
     if not isinstance(value, LayerEntry):
         raise wrong_content(field, value)
     if isinstance(value.content, Path) and value.content.is_dir():
-        yield from _tree(path, value.content, replace(value, content=b"", mode=None))
+        yield from _folder_tree(path, value.content, replace(value, content=b"", mode=None))
     else:
         if isinstance(value.content, Path) and not value.content.is_file():
             reason = (
@@ -154,9 +154,11 @@ def _expanded(where: str, name: Any, value: Any) -> Iterator[tuple[str, LayerEnt
         yield path, value
 
 
-def _tree(path: str, local: Path, like: LayerEntry) -> Iterator[tuple[str, LayerEntry]]:
-    """A folder of this machine; its owners and times stay here, so that the image is the same
-    wherever it is made."""
+def _folder_tree(path: str, local: Path, like: LayerEntry) -> Iterator[tuple[str, LayerEntry]]:
+    """Yield a folder of this machine with its whole content.
+
+    Owners and times are not taken over, so that the image is the same wherever it is made.
+    """
     yield path, replace(like, kind=EntryKind.FOLDER)
     try:
         children = sorted(local.iterdir())
@@ -168,7 +170,7 @@ def _tree(path: str, local: Path, like: LayerEntry) -> Iterator[tuple[str, Layer
             target = os.readlink(child)  # noqa: PTH115  # pathlib drops a slash at the end
             yield inside, replace(like, kind=EntryKind.SYMLINK, target=target)
         elif child.is_dir():
-            yield from _tree(inside, child, like)
+            yield from _folder_tree(inside, child, like)
         elif child.is_file():
             yield inside, replace(like, content=child)
         else:
@@ -189,8 +191,8 @@ def _path(where: str, name: Any) -> str:
 def _part(name: str) -> str:
     if name.startswith(WHITEOUT):
         raise ConfigError(
-            f"layers: the name '{name}' would hide a file; where that is wanted, give the file's "
-            "own name and LayerEntry.whiteout() or .opaque()"
+            f"layers: the name '{name}' would hide a file. To hide one, give the file's own name "
+            "and LayerEntry.whiteout() or .opaque()"
         )
     if len(os.fsencode(name)) > 255:  # NAME_MAX of Linux
         raise ConfigError(f"layers: a name has more than 255 bytes: '{name[:40]}…'")
@@ -205,7 +207,7 @@ def _parents(path: str) -> Iterator[str]:
 
 
 def _file_mode(path: str, entry: LayerEntry, head: bytes) -> int:
-    """Programs can be run: by what they are, where they are, or as they are on this machine."""
+    """Return 755 for a program (by its content, folder or mode on this machine), else 644."""
     folders = set(path.split("/")[:-1])
     is_program = head.startswith((b"#!", ELF_MAGIC)) or bool(folders & _PROGRAM_FOLDERS)
     if not is_program and isinstance(entry.content, Path):
@@ -216,7 +218,10 @@ def _file_mode(path: str, entry: LayerEntry, head: bytes) -> int:
 def _hard_link(
     where: str, path: str, entry: LayerEntry, entries: Mapping[str, LayerEntry]
 ) -> LayerEntry:
-    """With the attributes of its file: an engine gives both those of the last one."""
+    """Return the link with the attributes of its file.
+
+    Engines apply the attributes of the last entry to both names.
+    """
     target = _path(where, entry.target)
     found = entries.get(target)
     if found is None or found.kind is not EntryKind.FILE:
@@ -227,6 +232,6 @@ def _hard_link(
 
 
 def _order(item: Item) -> tuple[bool, list[str]]:
-    """Folders before what is in them; hard links behind what they link to."""
+    """Sort folders before their content, and hard links behind their targets."""
     parts = [] if item.path == _ROOT else item.path.split("/")
     return item.entry.kind is EntryKind.HARD_LINK, parts

@@ -1,18 +1,16 @@
-"""A layer as a tar stream, the same bytes each time."""
+"""Writing a layer as a tar stream, with the same bytes each time."""
 
 from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterable, Iterator
 
+from lisa_container.archives.pack import END, header_of, padding
+from lisa_container.archives.tar import XATTR
 from lisa_container.images.layers.content import pieces_of, size_of
 from lisa_container.images.layers.entry import EntryKind, LayerEntry
 from lisa_container.images.layers.plan import Item
-from lisa_container.images.media import OPAQUE, WHITEOUT, XATTR
-
-_BLOCK = tarfile.BLOCKSIZE
-END = b"\0" * (2 * _BLOCK)
-"""What every tar archive ends with."""
+from lisa_container.images.media import OPAQUE, WHITEOUT
 
 _TYPES = {
     EntryKind.FILE: tarfile.REGTYPE,
@@ -27,13 +25,13 @@ _TYPES = {
 
 
 def layer_stream(items: Iterable[Item]) -> Iterator[bytes]:
-    """The tar of a layer.
+    """Yield the tar of a layer.
 
     Args:
-        items: in their order.
+        items: entries of the layer in their order.
 
     Raises:
-        ImageArchiveError: a file of this machine was changed meanwhile.
+        ImageArchiveError: a file of this machine has changed since the image was made.
     """
     for path, entry in items:
         if entry.kind is EntryKind.WHITEOUT:
@@ -51,12 +49,12 @@ def layer_stream(items: Iterable[Item]) -> Iterator[bytes]:
 
 
 def header(path: str, entry: LayerEntry, size: int = 0) -> bytes:
-    """What stands in a tar in front of an entry's content.
+    """Return the header of an entry, which precedes its content in a tar.
 
     Args:
-        path: of the entry.
-        entry: all else about it; no whiteout.
-        size: bytes of content that follow.
+        path: path of the entry.
+        entry: attributes of the entry, which is no whiteout.
+        size: bytes of the content.
     """
     info = tarfile.TarInfo(path)
     info.type = _TYPES[entry.kind]
@@ -68,9 +66,4 @@ def header(path: str, entry: LayerEntry, size: int = 0) -> bytes:
         f"{XATTR}{name}": value.decode("utf-8", "surrogateescape")
         for name, value in sorted(entry.xattrs.items())
     }
-    return info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape")
-
-
-def padding(size: int) -> bytes:
-    """What stands in a tar behind a content of so many bytes."""
-    return b"\0" * (-size % _BLOCK)
+    return header_of(info)

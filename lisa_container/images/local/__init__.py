@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Callable
 
+from lisa_container.config import ImageReference
 from lisa_container.engine.client import Engine
 from lisa_container.images.layers import LAYERS_NAME
 from lisa_container.images.local.busybox import make_busybox
@@ -11,12 +12,12 @@ from lisa_container.images.local.debian import make_debian
 from lisa_container.images.local.layers import load_layers
 from lisa_container.images.local.root import make_root
 
-# Name behind `lisa_container/` -> what makes it: called with the engine, reference and tag.
-MAKERS: dict[str, Callable[[Engine, str, str], None]] = {
+MAKERS: dict[str, Callable[[Engine, ImageReference], None]] = {
     "busybox": make_busybox,
     "debian": make_debian,
     "root": make_root,
     LAYERS_NAME: load_layers,
 }
+"""Name behind `lisa_container/` -> function that makes the image."""
 
 __all__ = ["MAKERS"]

@@ -1,21 +1,22 @@
-"""`lisa_container/busybox`: the node's own static busybox, a link for each of its applets."""
+"""`lisa_container/busybox`: the node's own static busybox, with a link for each applet."""
 
 from __future__ import annotations
 
 import json
 import tarfile
-import tempfile
-from pathlib import Path
 
 from lisa.node import Node
-from lisa.operating_system import Posix
 
-from lisa_container.engine.archive import pack_bytes
+from lisa_container.archives.pack import pack_bytes
+from lisa_container.config import ImageReference
 from lisa_container.engine.client import Engine
 from lisa_container.engine.labels import RUN_LABEL, run_id
-from lisa_container.engine.naming import node_name
-from lisa_container.errors import EngineError
+from lisa_container.engine.script import run_script
+from lisa_container.errors import EngineError, NoSpaceError
 from lisa_container.images.local.adopt import adopt
+from lisa_container.images.local.node_job import install_package
+from lisa_container.masking import Plain
+from lisa_container.naming import node_name
 
 # Debian's busybox-static puts it at /bin/busybox; Fedora's busybox at /usr/sbin/busybox.
 _FIND = (
@@ -23,7 +24,10 @@ _FIND = (
     'if [ -x "$file" ] && ! ldd "$file" >/dev/null 2>&1; then echo "$file"; break; fi; done'
 )
 
-# What a shell and libc look for in any image.
+# Seconds for reading the program, a megabyte or two, over a slow connection.
+_TIMEOUT = 120.0
+
+# Files that a shell and libc expect in any image.
 _FILES = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "etc/group": b"root:x:0:\nnogroup:x:65534:\n",
@@ -32,45 +36,48 @@ _FILES = {
 _FOLDERS = {"bin": 0o755, "etc": 0o755, "root": 0o700, "tmp": 0o1777, "var": 0o755}
 
 
-def make_busybox(engine: Engine, reference: str, tag: str) -> None:
-    """Make the image.
+def make_busybox(engine: Engine, reference: ImageReference) -> None:
+    """Make the image on the engine's node.
 
     Args:
-        engine: of the node.
-        reference: the image's full name.
-        tag: any; there is only one kind.
+        engine: engine of the node.
+        reference: the image's name, with any tag.
 
     Raises:
         EngineError: the node has no static busybox and none could be installed.
     """
     node = engine.node
+    node.log.info(Plain(f"making image '{reference}' on node '{engine.name}'"))
     path = _find(node)
-    applets = node.execute(f"{path} --list", no_info_log=True).stdout.split()
-    with tempfile.TemporaryDirectory() as folder:
-        local = Path(folder) / "busybox"
-        node.shell.copy_back(node.get_pure_path(path), local)
-        archive = pack_bytes(_entries(local.read_bytes(), applets))
-    # No lease: it is a cache, and stays.
+    applets = run_script(node, f"{path} --list").stdout.split()
+    # Not by SFTP, which breaks where the user's start files print something.
+    program = run_script(node, f"cat {path}", timeout=_TIMEOUT).stdout_bytes
+    archive = pack_bytes(_entries(program, applets))
+    # No lease: the image is a cache that outlives the run.
     label = f"LABEL {RUN_LABEL}={run_id()}"
-    with engine.errors(image=reference):
-        said = engine.api.import_image_from_data(
+    with engine.errors(image=str(reference)):
+        answer = engine.api.import_image_from_data(
             archive, changes=["ENV PATH=/bin", "CMD /bin/sh", label]
         )
-    adopt(engine, json.loads(said)["status"], reference)
+    adopt(engine, json.loads(answer)["status"], reference)
 
 
 def _find(node: Node) -> str:
-    path = node.execute(_FIND, shell=True, no_info_log=True).stdout
-    if not path and isinstance(node.os, Posix):
+    path = run_script(node, _FIND).stdout
+    reason = ""
+    if not path:
         try:
-            node.os.install_packages("busybox-static")
-        except Exception as error:
-            node.log.debug(f"busybox-static could not be installed: {error}")
-        path = node.execute(_FIND, shell=True, no_info_log=True).stdout
+            install_package(node, "busybox-static")
+        except NoSpaceError:
+            raise
+        except EngineError as error:
+            reason = f"\n{error}"
+        path = run_script(node, _FIND).stdout
     if not path:
         raise EngineError(
             f"node '{node_name(node)}' has no static busybox to make an image of. Install one "
             "there (Debian and Ubuntu: 'apt-get install busybox-static') or name another image."
+            f"{reason}"
         )
     return path
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 
 from lisa.node import Node
-from lisa.operating_system import Posix
 
+from lisa_container.config import ImageReference
 from lisa_container.engine.client import Engine
-from lisa_container.engine.naming import node_name
+from lisa_container.engine.script import run_script
 from lisa_container.errors import EngineError
-from lisa_container.images.local.adopt import adopt
+from lisa_container.images.local.adopt import adopt, engine_command
+from lisa_container.images.local.node_job import install_package, make_image
+from lisa_container.naming import node_name
 
-# Seconds for making it: 10 to 20 on an idle machine, more on a slow mirror.
+# Seconds for making the image: 10 to 20 on an idle machine, more with a slow mirror.
 _TIMEOUT = 900
 
 # mmdebstrap's "apt" variant: essential packages and apt, so that tools can be installed.
@@ -23,37 +25,33 @@ _DEBOOTSTRAP = (
 )
 
 
-def make_debian(engine: Engine, reference: str, tag: str) -> None:
+def make_debian(engine: Engine, reference: ImageReference) -> None:
     """Make the image with mmdebstrap or debootstrap, whichever the node has or can install.
 
     Args:
-        engine: of the node.
-        reference: the image's full name.
-        tag: the release (`bookworm`), or `latest` for the node's own.
+        engine: engine of the node.
+        reference: the image's name; its tag is the release (`bookworm`), or `latest` for the
+            node's own.
 
     Raises:
-        EngineError: the node is no Debian, or making it failed.
+        NoSpaceError: the node's disk is full.
+        EngineError: the node is no Debian, or making the image failed.
     """
     node = engine.node
-    release = tag if tag != "latest" else _own_release(node)
+    release = reference.tag if reference.tag != "latest" else _own_release(node)
     command = _command(node, release)
-    importer = f"{engine.kind} import --change 'CMD [\"/bin/bash\"]' -"
-    # Only the importer's exit code would count in a pipe; a broken tar must not become an image.
+    importer = f"{engine_command(engine)} import --change 'CMD [\"/bin/bash\"]' -"
+    # No pipe: only the importer's exit code would count, and a broken tar would become an image.
     script = (
-        f"set -e; archive=$(mktemp); trap 'rm -f $archive' EXIT; ({command}) > $archive; "
-        f"{importer} < $archive"
+        "set -e; archive=$(mktemp /var/tmp/lisa_container.XXXXXX); "
+        "trap 'rm -f $archive' EXIT; trap 'exit 143' TERM; "
+        f"({command}) > $archive; {importer} < $archive"
     )
-    result = node.execute(script, shell=True, sudo=True, timeout=_TIMEOUT, no_info_log=True)
-    if result.exit_code != 0:
-        raise EngineError(
-            f"making image '{reference}' on node '{node_name(node)}' failed: "
-            f"{(result.stdout + result.stderr)[-2000:]}"
-        )
-    adopt(engine, result.stdout.split()[-1], reference)
+    adopt(engine, make_image(engine, reference, script, _TIMEOUT), reference)
 
 
 def _own_release(node: Node) -> str:
-    release = node.execute("cat /etc/os-release", no_info_log=True).stdout
+    release = run_script(node, "cat /etc/os-release").stdout
     match = re.search(r'^VERSION_CODENAME="?([a-z]+)"?', release, re.MULTILINE)
     is_debian = re.search(r'^ID="?debian"?', release, re.MULTILINE)
     if match is None or is_debian is None:
@@ -67,20 +65,16 @@ def _own_release(node: Node) -> str:
 def _command(node: Node, release: str) -> str:
     find = "command -v mmdebstrap || command -v debootstrap"
     # As root: a user's PATH often lacks /usr/sbin, where debootstrap is.
-    tool = node.execute(find, shell=True, sudo=True, no_info_log=True).stdout
-    if not tool and isinstance(node.os, Posix):
-        node.os.install_packages("mmdebstrap")
-        tool = node.execute(find, shell=True, sudo=True, no_info_log=True).stdout
+    tool = run_script(node, find, sudo=True).stdout
+    if not tool:
+        install_package(node, "mmdebstrap")
+        tool = run_script(node, find, sudo=True).stdout
     if tool.endswith("mmdebstrap"):
-        sources = node.execute(
-            "ls /etc/apt/sources.list /etc/apt/sources.list.d/*.sources 2>/dev/null",
-            shell=True,
-            no_info_log=True,
+        sources = run_script(
+            node, "ls /etc/apt/sources.list /etc/apt/sources.list.d/*.sources 2>/dev/null"
         ).stdout.split()
         return _MMDEBSTRAP.format(release=release, sources=" ".join(sources))
-    mirror = node.execute(
-        "grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d | head -1",
-        shell=True,
-        no_info_log=True,
+    mirror = run_script(
+        node, "grep -rhoE 'https?://[^ ]+' /etc/apt/sources.list /etc/apt/sources.list.d | head -1"
     ).stdout
     return _DEBOOTSTRAP.format(release=release, mirror=mirror)

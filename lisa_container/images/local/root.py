@@ -1,80 +1,73 @@
-"""`lisa_container/root`: the node's own root file system, without what is secret or its own.
+"""`lisa_container/root`: the node's own root file system, without secrets and machine data.
 
-Other than a mount of the node's root, a container of it can be changed at will: packages installed,
-files removed, and the node does not notice.
+Unlike a mount of the node's root, a container of the image can be changed freely, for example by
+installing packages or removing files, without effect on the node.
 """
 
 from __future__ import annotations
 
 import json
-import secrets
 import shlex
 
+from lisa_container.config import ImageReference
 from lisa_container.engine.client import Engine
 from lisa_container.engine.lease.lease import Lease
-from lisa_container.errors import EngineError, NoSpaceError
-from lisa_container.images.local.adopt import adopt
+from lisa_container.images.local.adopt import adopt, engine_command
+from lisa_container.images.local.node_job import make_image
+from lisa_container.images.local.root_secrets import EXCLUDED, FIND_SECRETS
 
-# Seconds for making it: a large root on a slow disk.
+# Seconds for making the image from a large root on a slow disk.
 _TIMEOUT = 3600
 
-# Left out, though the folders themselves are there: what is made up at each start, what engines
-# keep, and what is secret (keys, passwords, what clouds hand to a machine, people's own folders).
+# Folders that are empty in the image, in addition to those with secrets: their content is made at
+# each start, or is the storage of engines.
 _CONTENTS = (
-    *("proc", "sys", "dev", "run", "tmp", "var/tmp", "boot", "home", "root", "lost+found"),
+    *("proc", "sys", "dev", "run", "tmp", "var/tmp", "boot", "lost+found"),
     *("var/lib/docker", "var/lib/containerd", "var/lib/containers", "var/cache/apt/archives"),
-    *("etc/ssl/private", "etc/docker", "etc/containers/certs.d"),
-    *("var/lib/cloud", "var/lib/waagent", "var/log/journal"),
-)
-_FILES = (
-    *("etc/shadow*", "etc/gshadow*", "etc/ssh/ssh_host_*", "etc/krb5.keytab"),
-    *("swapfile", "swap.img", "var/tmp/lisa_container.*"),
 )
 
-# tar ends with 1 where a file changed while it was read, which on a living node is no error.
+# tar exits with 1 if a file changed while it was read, which is no error on a running node.
 _SCRIPT = """
 set -e
 umask 077
-trap 'rm -f {archive}' EXIT
+trap 'rm -rf {folder}' EXIT
+trap 'exit 143' TERM
 code=0
-tar -C / --one-file-system --xattrs {excluded} -cf {archive} . || code=$?
+{find_secrets} | tar -C / --one-file-system --xattrs {excluded} \\
+    --anchored --no-wildcards --exclude-from=- -cf {archive} . || code=$?
 [ "$code" -le 1 ]
 {engine} import {changes} - <{archive}
 """
 
 
-def make_root(engine: Engine, reference: str, tag: str) -> None:
-    """Make the image. It goes with the run: a node's root changes.
+def make_root(engine: Engine, reference: ImageReference) -> None:
+    """Make the image on the engine's node. It is removed with the run, since a node's root changes.
 
     Args:
-        engine: of the node.
-        reference: the image's full name.
-        tag: any; it only names the image.
+        engine: engine of the node.
+        reference: the image's name, with any tag.
 
     Raises:
         NoSpaceError: the node's disk is full.
-        EngineError: reading the root failed, or the engine refused it.
+        EngineError: reading the root failed, or the engine refused the image.
     """
-    node, lease = engine.node, Lease.of(engine)
-    archive = f"/var/tmp/lisa_container.{secrets.token_hex(8)}"
-    lease.file(archive)
+    lease = Lease.of(engine)
+    # A private folder: another user could otherwise create the file first, since command lines show
+    # its name.
+    folder = lease.folder("/var/tmp")
     excluded = [f"--exclude=./{path}/*" for path in _CONTENTS]
-    excluded += [f"--exclude=./{path}" for path in _FILES]
+    excluded += EXCLUDED
     changes = ['CMD ["/bin/sh"]']
-    changes += [f"LABEL {name}={json.dumps(value)}" for name, value in lease.labels().items()]
+    labels = lease.image_labels(str(reference))
+    changes += [f"LABEL {name}={json.dumps(value)}" for name, value in labels.items()]
     script = _SCRIPT.format(
-        archive=archive,
+        folder=folder,
+        archive=f"{folder}/root.tar",
         excluded=shlex.join(excluded),
-        engine=engine.kind,
+        find_secrets=FIND_SECRETS,
+        engine=engine_command(engine),
         changes=shlex.join(word for change in changes for word in ("--change", change)),
     )
-    result = node.execute(script, shell=True, sudo=True, timeout=_TIMEOUT, no_info_log=True)
-    said = f"{result.stdout}\n{result.stderr}"
-    if result.exit_code and "no space left" in said.lower():
-        raise NoSpaceError(engine.name, said[-2000:])
-    if result.exit_code:
-        raise EngineError(
-            f"making image '{reference}' of the root of node '{engine.name}' failed: "
-            f"{said[-2000:]}. It needs GNU tar and room in /var/tmp there."
-        )
-    adopt(engine, result.stdout.split()[-1], reference)
+    advice = "\nThis needs GNU tar and free space in /var/tmp there."
+    make_image(engine, reference, script, _TIMEOUT, advice)
+    adopt(engine, lease.list_image(labels), reference)

@@ -1,23 +1,21 @@
-"""`ship`: one image to many nodes, over the SSH connection of each."""
+"""`ship`: send one image to many nodes, over the SSH connection of each."""
 
 from __future__ import annotations
 
 import contextlib
-import threading
-from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Callable
 
 from lisa.node import Node
 
-from lisa_container.config import images as names
+from lisa_container.config import ImageReference, images
 from lisa_container.config.checks import illegal
 from lisa_container.engine.client import Engine
-from lisa_container.engine.labels import LEASE_LABEL
 from lisa_container.engine.lease.lease import Lease
-from lisa_container.engine.naming import node_name
-from lisa_container.engine.waiting import SLICE, bounded
+from lisa_container.engine.waiting import bounded
+from lisa_container.engine.workers import Workers
 from lisa_container.errors import (
     ConfigError,
     EngineError,
@@ -26,37 +24,37 @@ from lisa_container.errors import (
 )
 from lisa_container.images.find import inspect_image
 from lisa_container.images.lock import image_lock
-from lisa_container.images.names import full_name
-from lisa_container.images.ship.pack import Packer
-from lisa_container.images.ship.send import Sender
-from lisa_container.images.ship.shipment import Shipment
+from lisa_container.images.send.pack import Packer
+from lisa_container.images.send.send import Sender
+from lisa_container.images.send.shipment import Shipment
 from lisa_container.images.ship.source import Image, check_image, open_shipment
+from lisa_container.naming import node_name
 
-# How many nodes are sent to at a time. One process encrypts for all of them: two fill its share of
-# a processor, and the others use the time in which an engine unpacks.
+# Nodes that are served at a time. One process encrypts for all of them: two fill its processor, and
+# the others use the time in which an engine unpacks.
 _WORKERS = 8
 
-# Seconds that those who send are waited for when nobody wants the image any more.
+# Seconds to wait for the sending threads after an interrupt.
 _STOP_TIMEOUT = 5.0
 
-# On an image that goes with the run: the id that it has where it came from.
+# Label of an image that is removed with the run: the id of the original.
 _ORIGIN_LABEL = "lisa_container.image"
 
 OnProgress = Callable[[str, int, int], object]
-"""Called with a node's name, the bytes of its missing layers that were sent so far, and of all that
-it misses; from several threads."""
+"""Called with a node's name, the bytes of its missing layers sent so far, and of all its missing
+layers; several threads call it."""
 
 
 @dataclass(frozen=True)
 class Shipped:
-    """An image that is on a node now.
+    """Result of shipping an image to one node.
 
     Args:
-        node: the node's name.
-        reference: the image's name there.
-        id: what the engine calls it.
-        layers: how many layers had to be sent.
-        sent: bytes that were sent for that, compressed where that paid.
+        node: name of the node.
+        reference: name of the image there.
+        id: the engine's id of the image.
+        layers: number of layers that had to be sent.
+        sent: bytes that were sent, after compression.
     """
 
     node: str
@@ -77,161 +75,110 @@ def ship(
     compress: bool = True,
     on_progress: OnProgress | None = None,
 ) -> list[Shipped]:
-    """Bring an image to nodes that reach no registry; each is sent only the layers that it lacks.
+    """Bring an image to nodes that reach no registry; each receives only the layers it lacks.
 
         ship(Path("image.tar"), nodes)
         ContainerExecutor(nodes[0], ContainerTestConfig(image="team/tool:1"))
 
     Args:
-        image: what `image_from_layers` gave; the `Path` of an archive (`docker save`, `podman
+        image: the result of `image_from_layers`; the `Path` of an archive (`docker save`, `podman
             save`, an OCI layout); or the name of an image of `source`.
-        nodes: where to; several are sent to at a time.
-        name: what the image is called there; by default its own name.
-        source: the node that has the image, or can pull it. It may be a local node, and one of the
-            nodes that it is sent to.
-        platform: such as `linux/arm64`, where an archive has several; by default this machine's.
-        keep: whether the image stays when the run ends, as what `docker load` brings. By default
-            it goes with the run, and carries labels for that, which make it another id.
-        compress: whether layers that get smaller by it are sent compressed. By default they are,
-            which is quicker up to some 300 Mbit/s to one node, and to n nodes up to n times that.
+        nodes: the nodes to send to, several at a time.
+        name: name of the image on the nodes; its own name by default.
+        source: the node that has the image or can pull it. It may be a local node, and one of
+            `nodes`.
+        platform: such as `linux/arm64`, where an archive has several; this machine's by default.
+        keep: whether the image stays when the run ends, as after `docker load`. By default it is
+            removed with the run; the labels for that give it another id.
+        compress: whether layers are compressed where that makes them smaller. This is quicker up to
+            about 300 Mbit/s to one node, and n times that to n nodes.
         on_progress: see `OnProgress`.
 
     Returns:
-        What became of it, for each node, in their order.
+        The result for each node, in the order of `nodes`.
 
     Raises:
         ConfigError: an argument is wrong; nothing was sent.
         ImageArchiveError: the archive cannot be read.
-        ImageNotFoundError, EngineError: the source has no such image, or refused.
-        ShipError: it did not reach all nodes. It was brought to the others, and the next call goes
-            on with the layers that are missing.
+        ImageNotFoundError, EngineError: the source lacks the image, or its engine refused.
+        ShipError: some nodes failed. The others have the image, and the next call continues with
+            the layers that are missing.
     """
     targets = list(dict.fromkeys(nodes))
     if not targets:
         raise illegal("nodes", targets, "at least one node")
-    names.platform("platform", platform)
+    images.platform("platform", platform)
     check_image(image, source)
-    given = full_name(name) if name else ""
+    given = images.new_name("name", name) if name else None
     with open_shipment(image, source, platform) as shipment, Packer(compress) as packer:
         reference = given or _own_name(shipment)
 
-        def job(node: Node, stop: threading.Event) -> Shipped:
-            told = None
-            if on_progress is not None:
-                tell, called = on_progress, node_name(node)
-
-                def told(done: int, total: int) -> None:
-                    tell(called, done, total)
-
+        def job(node: Node) -> Shipped:
+            on_node = None if on_progress is None else partial(on_progress, node_name(node))
             engine = Engine.of(node)
-            sender = Sender(engine, shipment, packer, told, stop)
+            sender = Sender(engine, shipment, packer, on_node, workers.stopping)
             with image_lock(engine, reference):
-                return _to_node(engine, shipment, sender, reference, keep)
+                return _ship_to(engine, shipment, sender, reference, keep)
 
-        return _Fleet(targets, job).work(reference)
+        workers = Workers(job, "ship")
+        workers.add(targets, _WORKERS)
+        try:
+            workers.run()
+        except BaseException:
+            # Wait, because the files that the threads read are closed next.
+            with contextlib.suppress(TimeoutError):
+                bounded(workers.join, _STOP_TIMEOUT)
+            raise
+    done = [workers.results[each] for each in sorted(workers.results)]
+    if workers.failures:
+        failures = [
+            (node_name(targets[each]), workers.failures[each]) for each in sorted(workers.failures)
+        ]
+        raise ShipError(str(reference), failures, done)
+    return done
 
 
-def _own_name(shipment: Shipment) -> str:
-    if not shipment.name:
+def _own_name(shipment: Shipment) -> ImageReference:
+    if shipment.name is None:
         raise ConfigError(
             f"name: none given, and image '{shipment.what}' has none; legal: name='team/tool:1'"
         )
-    return full_name(shipment.name)
+    return images.new_name("name", str(shipment.name))
 
 
-def _to_node(
-    engine: Engine, shipment: Shipment, sender: Sender, reference: str, keep: bool
+def _ship_to(
+    engine: Engine, shipment: Shipment, sender: Sender, reference: ImageReference, keep: bool
 ) -> Shipped:
-    there = inspect_image(engine, reference)
+    name = str(reference)
+    old = inspect_image(engine, reference)
     labels: dict[str, str] = {}
     if not keep:
-        labels = {**Lease.of(engine).labels(), _ORIGIN_LABEL: shipment.id}
-    old = there["Id"] if there is not None else ""
-    if there is not None:
-        its = (there.get("Config") or {}).get("Labels") or {}
-        if there["Id"] == shipment.id or (its.get(_ORIGIN_LABEL) == shipment.id and not keep):
-            return Shipped(engine.name, reference, old, 0, 0)
-        is_ours = bool(its.get(LEASE_LABEL)) and its[LEASE_LABEL] == labels.get(LEASE_LABEL)
-        if not is_ours and not keep:
-            raise ImageNameTakenError(reference, engine.name)
+        labels = {**Lease.of(engine).image_labels(name), _ORIGIN_LABEL: shipment.id}
+    if old is not None:
+        old_labels = (old.get("Config") or {}).get("Labels") or {}
+        is_same = old_labels.get(_ORIGIN_LABEL) == shipment.id and not keep
+        if old["Id"] == shipment.id or is_same:
+            return Shipped(engine.name, name, old["Id"], 0, 0)
+        if not keep and not Lease.of(engine).lists(old["Id"]):
+            raise ImageNameTakenError(name, engine.name)
     loaded = sender.send(labels)
-    repository, _, tag = reference.rpartition(":")
-    with engine.errors(image=reference):
-        engine.api.tag(loaded, repository, tag)
-    if old and not keep:
-        _remove(engine, old)
-    return Shipped(engine.name, reference, loaded, sender.layers, sender.sent)
+    if labels:
+        Lease.of(engine).list_image(labels)
+    with engine.errors(image=name):
+        engine.api.tag(loaded, reference.name, reference.tag)
+    if old is not None and not keep:
+        _remove_unnamed(engine, old["Id"])
+    return Shipped(engine.name, name, loaded, sender.layers, sender.sent)
 
 
-def _remove(engine: Engine, image: str) -> None:
-    """Remove what had the name before, unless it has another one too; what a container still uses
-    goes with the run."""
+def _remove_unnamed(engine: Engine, image: str) -> None:
+    """Remove the image that had the name before, unless it has another name.
+
+    An image that a container uses is removed with the run.
+    """
     try:
         with engine.errors(image=image):
             if not engine.api.inspect_image(image).get("RepoTags"):
                 engine.api.remove_image(image)
     except EngineError as error:
         engine.node.log.debug(str(error))
-
-
-class _Fleet:
-    """Threads that do a job for each node, at most `_WORKERS` of them.
-
-    Args:
-        nodes: whose turn comes in order.
-        job: called with a node, and with an event that says when to stop.
-    """
-
-    def __init__(self, nodes: list[Node], job: Callable[[Node, threading.Event], Shipped]) -> None:
-        self._nodes = nodes
-        self._job = job
-        self._queue = deque(enumerate(nodes))
-        self._stop = threading.Event()
-        self._done: dict[int, Shipped] = {}
-        self._failures: dict[int, Exception] = {}
-
-    def work(self, reference: str) -> list[Shipped]:
-        """Do all of it; what interrupts this ends it within a piece of a layer.
-
-        Raises:
-            ShipError: a node failed; raised when the others are done.
-        """
-        threads = [
-            threading.Thread(target=self._serve, name="ship", daemon=True)
-            for _ in range(min(_WORKERS, len(self._nodes)))
-        ]
-
-        def join() -> None:
-            for thread in threads:
-                while thread.is_alive():
-                    thread.join(SLICE)
-
-        try:
-            for thread in threads:
-                thread.start()
-            join()
-        except BaseException:
-            self._stop.set()
-            # What they read is closed behind us.
-            with contextlib.suppress(TimeoutError):
-                bounded(join, _STOP_TIMEOUT)
-            raise
-        done = [self._done[each] for each in sorted(self._done)]
-        if self._failures:
-            failures = [
-                (node_name(self._nodes[each]), self._failures[each])
-                for each in sorted(self._failures)
-            ]
-            raise ShipError(reference, failures, done)
-        return done
-
-    def _serve(self) -> None:
-        while not self._stop.is_set():
-            try:
-                number, node = self._queue.popleft()
-            except IndexError:
-                return
-            try:
-                self._done[number] = self._job(node, self._stop)
-            except Exception as error:  # raised in the waiting thread
-                self._failures[number] = error

@@ -1,4 +1,4 @@
-"""The package managers, by the name that `Tool.via` has for them."""
+"""Package managers by their names in `Tool.via`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _KINDS: tuple[type[Manager], ...] = (
 )
 
 MANAGERS: dict[str, Manager] = {kind.name: kind() for kind in _KINDS}
-"""Those of distributions in the order in which an image is asked for them: dnf before yum, which is
-often the same by an old name."""
+"""All managers. The order of the distributions' managers is the order in which they are looked for:
+dnf comes before yum, which is often only an old name of it."""
 
 __all__ = ["MANAGERS", "Manager", "Package"]

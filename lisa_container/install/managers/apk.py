@@ -1,4 +1,4 @@
-"""apk: Alpine."""
+"""apk, the package manager of Alpine."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from typing import ClassVar
 
 from lisa_container.install.failures import Failure, Phrases
-from lisa_container.install.managers.base import Manager, Package, commands_among
+from lisa_container.install.managers.base import Manager, Package, find_commands
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import CommandFailedError, Workbench
 
 
 class Apk(Manager):
-    """apk. A repository of Alpine has only one version of a package, the newest."""
+    """apk. An Alpine repository has only the newest version of a package."""
 
     name = "apk"
     program = "apk"
@@ -26,44 +26,49 @@ class Apk(Manager):
     }
 
     def refresh(self, workbench: Workbench) -> None:
-        workbench.do(["apk", "update"], self.phrases)
+        """Fetch the index with `apk update`."""
+        workbench.run(["apk", "update"], self.phrases)
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
-        workbench.do(["apk", "add", request(tool)], self.phrases)
+        """Install the package with `apk add`."""
+        workbench.run(["apk", "add", format_request(tool)], self.phrases)
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        """Describe the package from `apk info` and `apk policy`."""
         match = None
-        listed = workbench.do(["apk", "info", "-v"])
+        listed = workbench.run(["apk", "info", "-v"])
         for line in listed.splitlines():
             match = match or re.fullmatch(rf"{re.escape(tool.name)}-(\d\S*-r\d+)", line.strip())
         if match is None:
             raise CommandFailedError(Failure.OTHER, "apk does not list it as installed")
-        files = workbench.do(["apk", "info", "-q", "-L", tool.name])
-        policy = workbench.ask(["apk", "policy", tool.name]).stdout
-        return Package(match[1], commands_among(files), origin_of(policy, match[1]))
+        files = workbench.run(["apk", "info", "-q", "-L", tool.name])
+        policy = workbench.try_run(["apk", "policy", tool.name]).stdout
+        return Package(match[1], find_commands(files), parse_origin(policy, match[1]))
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
-        return versions_in(workbench.ask(["apk", "policy", tool.name]).stdout)
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the versions in `apk policy`."""
+        return parse_versions(workbench.try_run(["apk", "policy", tool.name]).stdout)
 
     def clean(self, workbench: Workbench) -> None:
-        workbench.ask("rm -rf /var/cache/apk/*")
+        """Remove apk's cache."""
+        workbench.try_run("rm -rf /var/cache/apk/*")
 
 
-def request(tool: Tool) -> str:
-    """How to ask for it: `name`, `name=1.7-r0`, or `name=~1.7` for what begins so."""
+def format_request(tool: Tool) -> str:
+    """Return apk's form of a request: `name`, `name=1.7-r0`, or `name=~1.7` for a prefix."""
     if not tool.version:
         return tool.name
     is_whole = re.search(r"-r\d+$", tool.version)
     return f"{tool.name}={'' if is_whole else '~'}{tool.version}"
 
 
-def versions_in(policy: str) -> list[str]:
-    """The versions that `apk policy` lists: `  1.7-r0:`."""
+def parse_versions(policy: str) -> list[str]:
+    """Return the versions that `apk policy` lists as `  1.7-r0:`."""
     return re.findall(r"^  (\S+):$", policy, re.MULTILINE)[::-1]
 
 
-def origin_of(policy: str, version: str) -> str:
-    """The repository of a version in what `apk policy` lists."""
+def parse_origin(policy: str, version: str) -> str:
+    """Return the repository of a version in the output of `apk policy`."""
     inside = False
     for line in policy.splitlines():
         if re.fullmatch(r"  \S+:", line):

@@ -1,15 +1,16 @@
-"""apt: Debian, Ubuntu and what is made of them."""
+"""apt, the package manager of Debian, Ubuntu and their derivatives."""
 
 from __future__ import annotations
 
+import re
 from typing import ClassVar
 
 from lisa_container.install.failures import Failure, Phrases
-from lisa_container.install.managers.base import Manager, Package, commands_among, matching
+from lisa_container.install.managers.base import Manager, Package, find_commands, match_version
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import CommandFailedError, Workbench
 
-# A package that asks a question gets its own answer; a file of the user's stays.
+# Packages take the default answers to their questions.
 _ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive"}
 _GET = (
     "apt-get",
@@ -18,14 +19,15 @@ _GET = (
     "--no-install-recommends",
     "--option=Dpkg::Use-Pty=0",
     "--option=DPkg::Lock::Timeout=60",
-    # The installer tries again, and counts.
+    # The installer itself retries.
     "--option=Acquire::Retries=0",
+    # Keep config files that were changed.
     "--option=Dpkg::Options::=--force-confold",
 )
 
 
 class Apt(Manager):
-    """apt-get. `Acquire` settings of the node are used, its sources are not."""
+    """apt-get with the node's `Acquire` settings, but with the image's package sources."""
 
     name = "apt"
     program = "apt-get"
@@ -35,53 +37,58 @@ class Apt(Manager):
         r"version '.*' for '.*' was not found|couldn't find any package by",
         Failure.CONFLICT: r"unmet dependencies|held broken packages|conflicts with|"
         r"trying to overwrite|dpkg was interrupted",
-        # The index is older than the archive: the refresh before the next try mends that.
+        # The index is older than the archive. The refresh before the next attempt fixes that.
         Failure.UNREACHABLE: r"failed to fetch .* 404|unable to fetch some archives",
     }
 
     def refresh(self, workbench: Workbench) -> None:
-        # Without the option it succeeds though nothing could be fetched.
+        """Fetch the index with `apt-get update`."""
+        # Without this option, apt-get succeeds even if it could not fetch anything.
         command = [*_GET, "--option=APT::Update::Error-Mode=any", "update"]
-        said = workbench.do(command, self.phrases, _ENVIRONMENT)
-        # Before apt 2.3 the option means nothing.
-        if "Some index files failed to download" in said:
-            raise CommandFailedError(Failure.UNREACHABLE, workbench.excerpt(said))
+        output = workbench.run(command, self.phrases, _ENVIRONMENT)
+        # apt before version 2.3 ignores the option.
+        if "Some index files failed to download" in output:
+            raise CommandFailedError(Failure.UNREACHABLE, workbench.excerpt(output))
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
+        """Install the package with `apt-get install`."""
         package = tool.name
         if tool.version:
-            version = matching(tool.version, self.versions(workbench, tool))
+            version = match_version(tool.version, self.list_versions(workbench, tool))
             if not version:
-                raise CommandFailedError(Failure.NOT_FOUND, "none of its versions is that one")
+                raise CommandFailedError(Failure.NOT_FOUND, "no such version is available")
             package = f"{tool.name}={version}"
         command = [*_GET, "install", "--allow-downgrades", package]
-        workbench.do(command, self.phrases, _ENVIRONMENT)
+        workbench.run(command, self.phrases, _ENVIRONMENT)
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
-        version = workbench.do(["dpkg-query", "-W", "-f", "${Version}", tool.name])
-        files = workbench.do(["dpkg-query", "-L", tool.name])
-        policy = workbench.ask(["apt-cache", "policy", tool.name]).stdout
-        shown = workbench.ask(["apt-cache", "show", f"{tool.name}={version}"]).stdout
-        sums = [line.split()[1] for line in shown.splitlines() if line.startswith("SHA256: ")]
-        checksum = f"sha256:{sums[0]}" if sums else ""
-        return Package(version, commands_among(files), origin_of(policy), checksum)
+        """Describe the package from the dpkg database and `apt-cache`."""
+        version = workbench.run(["dpkg-query", "-W", "-f", "${Version}", tool.name])
+        files = workbench.run(["dpkg-query", "-L", tool.name])
+        policy = workbench.try_run(["apt-cache", "policy", tool.name]).stdout
+        shown = workbench.try_run(["apt-cache", "show", f"{tool.name}={version}"]).stdout
+        digest = re.search(r"^SHA256: (\S+)", shown, re.MULTILINE)
+        checksum = f"sha256:{digest[1]}" if digest else ""
+        return Package(version, find_commands(files), parse_origin(policy), checksum)
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
-        return versions_in(workbench.ask(["apt-cache", "madison", tool.name]).stdout)
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the versions in `apt-cache madison`."""
+        return parse_versions(workbench.try_run(["apt-cache", "madison", tool.name]).stdout)
 
     def clean(self, workbench: Workbench) -> None:
-        workbench.ask("apt-get clean; rm -rf /var/lib/apt/lists/*")
+        """Remove downloaded packages and indexes."""
+        workbench.try_run("apt-get clean; rm -rf /var/lib/apt/lists/*")
 
 
-def versions_in(madison: str) -> list[str]:
-    """The versions that `apt-cache madison` lists, the newest first."""
+def parse_versions(madison: str) -> list[str]:
+    """Return the versions that `apt-cache madison` lists, newest first."""
     rows = [line.split("|") for line in madison.splitlines()]
     versions = [row[1].strip() for row in rows if len(row) == 3 and "Sources" not in row[2]]
     return list(dict.fromkeys(versions))
 
 
-def origin_of(policy: str) -> str:
-    """The archive of the installed version, as `apt-cache policy` has it."""
+def parse_origin(policy: str) -> str:
+    """Return the archive of the installed version in the output of `apt-cache policy`."""
     is_installed = False
     for line in policy.splitlines():
         words = line.split()

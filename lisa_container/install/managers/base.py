@@ -1,4 +1,4 @@
-"""What every package manager can do here."""
+"""Interface of the package managers."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import ROOT, Workbench
 
 Needs = Mapping[str, Sequence[str]]
-"""The packages that bring a manager, by the system manager that has them."""
+"""Packages that contain a manager, by the system manager that installs them."""
 
 
 @dataclass(frozen=True)
 class Package:
-    """What a manager knows of a package that it has installed.
+    """Installed package, as its manager describes it.
 
     Attributes:
-        version: as it has it.
-        commands: absolute paths of the programs in it.
-        origin: where it came from; empty where it does not tell.
-        checksum: of what was fetched; empty where it does not tell.
+        version: version in the manager's notation.
+        commands: absolute paths of the programs in the package.
+        origin: source of the package; empty if the manager does not report it.
+        checksum: checksum of the download; empty if the manager does not report it.
     """
 
     version: str
@@ -34,67 +34,70 @@ class Package:
 
 
 class Manager(ABC):
-    """One package manager. It has no state; the workbench says where it works.
+    """Package manager without state. The workbench determines the container.
 
-    What fails raises `CommandFailedError`. Everything may be done again.
+    Methods raise `CommandFailedError` on failure, and can be repeated.
     """
 
     name: ClassVar[str]
-    """As in `Tool.via`."""
+    """Name in `Tool.via`."""
     program: ClassVar[str]
-    """What an image must have for it."""
+    """Program that an image must have."""
     is_system: ClassVar[bool] = False
-    """It is the manager of a distribution, and brings packages that others need."""
+    """Whether this is the manager of a distribution, which can install the other managers."""
     needs: ClassVar[Needs] = {}
-    """The packages that bring the manager itself, by the system manager that has them."""
+    """Packages that contain the manager itself, by the system manager that installs them."""
     phrases: ClassVar[Phrases] = {}
-    """What it says when it fails."""
+    """Messages of the manager, by the cause of a failure."""
 
-    def is_there(self, workbench: Workbench) -> bool:
-        """Whether the image has it, ready to work."""
+    def is_available(self, workbench: Workbench) -> bool:
+        """Return whether the image has this manager, ready for use."""
         return workbench.has(self.program)
 
     def refresh(self, workbench: Workbench) -> None:
-        """Fetch what its sources have to offer, for those that keep an index of it."""
+        """Fetch the index of the package sources, if the manager keeps one."""
         return
 
     @abstractmethod
     def install(self, workbench: Workbench, tool: Tool) -> None:
-        """Install the tool's package with all that it depends on, in the tool's version."""
+        """Install the tool's package with its dependencies, in the tool's version."""
 
     @abstractmethod
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
-        """What is installed of the tool's package now."""
+        """Return a description of the tool's installed package."""
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
-        """The versions that its sources offer, the newest first where the manager tells; empty
-        where it cannot tell or there is no such package."""
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the available versions of the tool's package, newest first if known.
+
+        The result is empty if the manager cannot list versions or has no such package.
+        """
         return []
 
     def clean(self, workbench: Workbench) -> None:
-        """Remove what was fetched and is not needed any more, before a layer is made."""
+        """Remove downloads and indexes, before a layer is made."""
         return
 
     def undo(self, workbench: Workbench, tool: Tool) -> None:
-        """Remove what an installation that failed has left, where the manager does not itself."""
+        """Remove the remains of a failed installation, if the manager does not do it itself."""
         return
 
 
 class LanguageManager(Manager):
-    """A manager that gives each tool a folder of its own, and links the commands."""
+    """Base of managers that give each tool its own folder and link its commands."""
 
     def root(self, tool: Tool) -> PurePosixPath:
-        """The tool's folder."""
+        """Return the tool's folder."""
         return ROOT / self.name / tool.name.replace("/", "+")
 
     def undo(self, workbench: Workbench, tool: Tool) -> None:
-        workbench.ask(["rm", "-rf", str(self.root(tool))])
+        """Remove the tool's folder."""
+        workbench.try_run(["rm", "-rf", str(self.root(tool))])
 
 
-def matching(wanted: str, versions: Sequence[str]) -> str:
-    """The first version that is the wanted one, or begins with it; empty where none does.
+def match_version(wanted: str, versions: Sequence[str]) -> str:
+    """Return the first version that equals or starts with the wanted one, or an empty string.
 
-    >>> matching("1.6", ["1.60-1", "1.6-2.1", "1.6-2.0"])
+    >>> match_version("1.6", ["1.60-1", "1.6-2.1", "1.6-2.0"])
     '1.6-2.1'
     """
     if wanted in versions:
@@ -109,11 +112,11 @@ def matching(wanted: str, versions: Sequence[str]) -> str:
     return ""
 
 
-def commands_among(paths: str) -> tuple[str, ...]:
-    """The programs in a package's list of files, a path a line."""
-    found = []
+def find_commands(paths: str) -> tuple[str, ...]:
+    """Return the programs in a package's list of files, which has one path per line."""
+    commands = []
     for line in paths.splitlines():
         path = PurePosixPath("/" + line.strip().lstrip("/"))
-        if path.parent.name in ("bin", "sbin") and str(path) not in found:
-            found.append(str(path))
-    return tuple(found)
+        if path.parent.name in ("bin", "sbin") and str(path) not in commands:
+            commands.append(str(path))
+    return tuple(commands)

@@ -1,4 +1,4 @@
-"""cargo: a program built from a crate; Rust's compiler and a linker are needed."""
+"""cargo, which builds a program from a crate. It needs the Rust compiler and a linker."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from lisa_container.install.managers.base import LanguageManager, Needs, Package
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import CommandFailedError, Workbench
 
-# Cargo's home while it builds: the index and the sources are large, and nobody needs them after.
-_HOME = "/var/tmp/lisa_container_cargo"
 _PREPARE = (
-    'mkdir -p "$CARGO_HOME" && '
+    'mkdir -p -m 700 "$CARGO_HOME" && '
     'if [ -n "${LISA_CONTAINER_CARGO_CONFIG:-}" ]; then '
-    'umask 077; cp "$LISA_CONTAINER_CARGO_CONFIG" "$CARGO_HOME/config.toml"; fi'
+    'cp "$LISA_CONTAINER_CARGO_CONFIG" "$CARGO_HOME/config.toml"; fi'
 )
 
 
 class Cargo(LanguageManager):
-    """cargo install, below /opt/lisa_container/cargo."""
+    """`cargo install` into a folder below /opt/lisa_container/cargo."""
 
     name = "cargo"
     program = "cargo"
@@ -41,32 +39,36 @@ class Cargo(LanguageManager):
     }
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
-        environment = {"CARGO_HOME": _HOME, "CARGO_NET_RETRY": "0", "CARGO_TERM_COLOR": "never"}
-        workbench.do(_PREPARE, environment=environment)
+        """Build and install the crate with `cargo install`, and link its programs."""
+        # Cargo's home during the build. The index and the sources are large.
+        home = f"{self.root(tool)}/.cargo"
+        environment = {"CARGO_HOME": home, "CARGO_NET_RETRY": "0", "CARGO_TERM_COLOR": "never"}
+        workbench.run(_PREPARE, environment=environment)
         version = ["--version", f"={tool.version}"] if tool.version else []
         command = ["cargo", "install", "--locked", "--force", "--root", str(self.root(tool))]
         try:
-            # Somewhere to stand: cargo reads the configuration of the folder it is in, too.
-            workbench.do([*command, *version, tool.name], self.phrases, environment)
+            workbench.run([*command, *version, tool.name], self.phrases, environment)
         finally:
-            workbench.ask(["rm", "-rf", _HOME])
+            workbench.try_run(["rm", "-rf", home])
         _, _, names = self._installed(workbench, tool)
         workbench.link([f"{self.root(tool)}/bin/{name}" for name in names])
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        """Describe the crate from cargo's `.crates.toml`."""
         version, origin, names = self._installed(workbench, tool)
         commands = tuple(f"{workbench.bin_folder}/{name}" for name in names)
         return Package(version, commands, workbench.mask(origin))
 
     def _installed(self, workbench: Workbench, tool: Tool) -> tuple[str, str, list[str]]:
-        found = installed_in(workbench.do(["cat", f"{self.root(tool)}/.crates.toml"]), tool.name)
-        if found is None:
+        crates = workbench.run(["cat", f"{self.root(tool)}/.crates.toml"])
+        installed = parse_installed(crates, tool.name)
+        if installed is None:
             raise CommandFailedError(Failure.OTHER, "cargo does not list it as installed")
-        return found
+        return installed
 
 
-def installed_in(crates: str, name: str) -> tuple[str, str, list[str]] | None:
-    """Version, source and programs of a crate in cargo's `.crates.toml`."""
+def parse_installed(crates: str, name: str) -> tuple[str, str, list[str]] | None:
+    """Return version, source and programs of a crate in cargo's `.crates.toml`, or None."""
     line = rf'^"{re.escape(name)} (?P<version>\S+) \((?P<source>[^)]*)\)" = \[(?P<names>[^]]*)\]'
     match = re.search(line, crates, re.MULTILINE)
     if match is None:

@@ -1,4 +1,7 @@
-"""dnf, tdnf, yum and microdnf: Fedora, RHEL and its kin, Azure Linux. One family, one syntax."""
+"""dnf, tdnf, yum and microdnf, the package managers of Fedora, RHEL and Azure Linux.
+
+They share a syntax.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import re
 from typing import ClassVar
 
 from lisa_container.install.failures import Failure, Phrases
-from lisa_container.install.managers.base import Manager, Package, commands_among
+from lisa_container.install.managers.base import Manager, Package, find_commands
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import Workbench
 
@@ -34,57 +37,67 @@ class Dnf(Manager):
     options: tuple[str, ...] = ("--setopt=install_weak_deps=False",)
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
-        # rpm's own spelling; without a release it means any.
+        """Install the package with the manager's `install`."""
+        # rpm's notation. Without a release, it matches any release.
         package = f"{tool.name}-{tool.version}" if tool.version else tool.name
-        workbench.do([self.program, "-y", *self.options, "install", package], self.phrases)
+        workbench.run([self.program, "-y", *self.options, "install", package], self.phrases)
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        """Describe the package from the rpm database."""
         return describe_rpm(workbench, tool.name, self._origin(workbench, tool.name))
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
-        said = workbench.ask([self.program, "-q", "list", "--showduplicates", tool.name]).stdout
-        return versions_in(said, tool.name)
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the versions that the manager lists."""
+        output = workbench.try_run(
+            [self.program, "-q", "list", "--showduplicates", tool.name]
+        ).stdout
+        return parse_versions(output, tool.name)
 
     def clean(self, workbench: Workbench) -> None:
-        workbench.ask([self.program, "clean", "all"])
+        """Remove the manager's cache."""
+        workbench.try_run([self.program, "clean", "all"])
 
     def _origin(self, workbench: Workbench, package: str) -> str:
-        said = workbench.ask([self.program, "-q", "info", "--installed", package]).stdout
-        match = re.search(r"^From repo(?:sitory)?\s*:\s*(\S+)", said, re.MULTILINE)
+        output = workbench.try_run([self.program, "-q", "info", "--installed", package]).stdout
+        match = re.search(r"^From repo(?:sitory)?\s*:\s*(\S+)", output, re.MULTILINE)
         return match[1] if match else ""
 
 
 class Tdnf(Dnf):
-    """tdnf: Azure Linux and Photon. It knows no weak dependencies."""
+    """tdnf, of Azure Linux and Photon. It has no weak dependencies."""
 
     name = "tdnf"
     program = "tdnf"
     options = ()
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
-        return versions_in(workbench.ask(["tdnf", "-q", "list", tool.name]).stdout, tool.name)
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the versions that the manager lists."""
+        return parse_versions(
+            workbench.try_run(["tdnf", "-q", "list", tool.name]).stdout, tool.name
+        )
 
 
 class Yum(Dnf):
-    """yum 3, where it is not dnf by another name."""
+    """yum 3, if `yum` is not another name of dnf."""
 
     name = "yum"
     program = "yum"
     options = ()
 
     def _origin(self, workbench: Workbench, package: str) -> str:
-        said = workbench.ask(["yum", "-q", "info", "installed", package]).stdout
-        match = re.search(r"^From repo\s*:\s*(\S+)", said, re.MULTILINE)
+        output = workbench.try_run(["yum", "-q", "info", "installed", package]).stdout
+        match = re.search(r"^From repo\s*:\s*(\S+)", output, re.MULTILINE)
         return match[1] if match else ""
 
 
 class Microdnf(Dnf):
-    """microdnf: the minimal images of RHEL and its kin. It lists no versions."""
+    """microdnf, of minimal RHEL images. It cannot list versions."""
 
     name = "microdnf"
     program = "microdnf"
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return an empty list."""
         return []
 
     def _origin(self, workbench: Workbench, package: str) -> str:
@@ -92,24 +105,27 @@ class Microdnf(Dnf):
 
 
 def describe_rpm(workbench: Workbench, package: str, origin: str) -> Package:
-    """What rpm's database has of a package.
+    """Return the description of an installed package from the rpm database.
 
     Raises:
-        CommandFailedError: nothing; it is not installed under this name.
+        CommandFailedError: no package of this name is installed.
     """
-    said = workbench.do(["rpm", "-q", "--qf", _QUERY, package]).splitlines()[-1]
-    version, _, header = said.partition("\t")
-    files = workbench.do(["rpm", "-q", "--qf", "[%{FILENAMES}\\n]", package])
+    output = workbench.run(["rpm", "-q", "--qf", _QUERY, package])
+    version, _, header = output.rpartition("\n")[2].partition("\t")
+    files = workbench.run(["rpm", "-q", "--qf", "[%{FILENAMES}\\n]", package])
     checksum = f"sha256-header:{header}" if re.fullmatch("[0-9a-f]{64}", header) else ""
-    return Package(version, commands_among(files), origin, checksum)
+    return Package(version, find_commands(files), origin, checksum)
 
 
-def versions_in(listed: str, package: str) -> list[str]:
-    """The versions in what `list` prints: `name.arch  [epoch:]version-release  repository`."""
-    found = []
+def parse_versions(listed: str, package: str) -> list[str]:
+    """Return the versions in the output of `list`, newest first.
+
+    A line is `name.arch  [epoch:]version-release  repository`.
+    """
+    versions = []
     for line in listed.splitlines():
         words = line.split()
         if len(words) >= 2 and words[0].rpartition(".")[0] == package:
-            found.append(words[1])
-    # The oldest comes first there.
-    return list(dict.fromkeys(reversed(found)))
+            versions.append(words[1])
+    # The output lists the oldest first.
+    return list(dict.fromkeys(reversed(versions)))

@@ -1,4 +1,4 @@
-"""gem: a program from RubyGems, among the image's own gems."""
+"""gem, which installs a program from RubyGems among the image's own gems."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from lisa_container.install.managers.base import Manager, Needs, Package
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import CommandFailedError, Workbench
 
-# Where its programs went, and the file that was fetched.
-_LOOK = (
+# Prints the version, the folder of the programs, the downloaded file and the programs.
+_PROBE = (
     "spec = Gem::Specification.find_by_name(ARGV[0]); "
     'puts spec.version, Gem.bindir, spec.cache_file, spec.executables.join(" ")'
 )
 
 
 class Gem(Manager):
-    """gem install. Gems that are built need a compiler: name it in `Tool.packages`."""
+    """`gem install`. For gems that need a compiler, name one in `Tool.packages`."""
 
     name = "gem"
     program = "gem"
@@ -41,30 +41,33 @@ class Gem(Manager):
     }
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
+        """Install the gem with `gem install`."""
         version = ["--version", tool.version] if tool.version else []
         command = ["gem", "install", "--no-document", "--conservative", *version, tool.name]
-        workbench.do(command, self.phrases)
+        workbench.run(command, self.phrases)
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
-        lines = workbench.do(["ruby", "-e", _LOOK, tool.name]).splitlines()
+        """Describe the gem from its specification."""
+        lines = workbench.run(["ruby", "-e", _PROBE, tool.name]).splitlines()
         if len(lines) < 3:
             raise CommandFailedError(Failure.OTHER, "gem does not list it as installed")
         version, folder, fetched, names = (*lines, "")[:4]
         commands = tuple(f"{folder}/{name}" for name in names.split())
-        digest = workbench.ask(["sha256sum", fetched]).stdout.partition(" ")[0]
-        if not digest:  # a gem that came with the image
+        digest = workbench.try_run(["sha256sum", fetched]).stdout.partition(" ")[0]
+        if not digest:  # the image came with this gem
             return Package(version, commands)
-        sources = workbench.ask(["gem", "sources", "--list"]).stdout.splitlines()
+        sources = workbench.try_run(["gem", "sources", "--list"]).stdout.splitlines()
         urls = " ".join(line for line in sources if "://" in line)
         return Package(version, commands, workbench.mask(urls), f"sha256:{digest}")
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
-        # "--exact" takes the name as it is, where it would be a pattern.
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the versions in `gem list --remote`."""
+        # Without --exact, the name would be a pattern.
         command = ["gem", "list", "--remote", "--all", "--exact", tool.name]
-        return versions_in(workbench.ask(command).stdout, tool.name)
+        return parse_versions(workbench.try_run(command).stdout, tool.name)
 
 
-def versions_in(listed: str, name: str) -> list[str]:
-    """The versions that `gem list --all` prints: `name (2.0, 1.9 ruby java)`."""
+def parse_versions(listed: str, name: str) -> list[str]:
+    """Return the versions in the output of `gem list --all`: `name (2.0, 1.9 ruby java)`."""
     match = re.search(rf"^{re.escape(name)} \((.+)\)$", listed, re.MULTILINE)
-    return [part.split()[0] for part in match[1].split(", ")] if match else []
+    return [part.partition(" ")[0] for part in match[1].split(", ")] if match else []

@@ -1,4 +1,4 @@
-"""go install: a program built from a Go module."""
+"""go, which builds a program from a Go module."""
 
 from __future__ import annotations
 
@@ -10,12 +10,9 @@ from lisa_container.install.managers.base import LanguageManager, Needs, Package
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import Workbench
 
-# Go's own folders while it builds; read-only files are in it.
-_PATH = "/var/tmp/lisa_container_go"
-
 
 class Go(LanguageManager):
-    """go install, below /opt/lisa_container/go. The tool's name is the package's path."""
+    """`go install` below /opt/lisa_container/go. The tool's name is the package's path."""
 
     name = "go"
     program = "go"
@@ -38,35 +35,40 @@ class Go(LanguageManager):
     }
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
+        """Build and install the program with `go install`, and link it."""
         version = tool.version or "latest"
         if version[:1].isdigit():
             version = f"v{version}"
+        # Go's caches during the build. No other user of the container can write there.
+        caches = f"{self.root(tool)}/.go"
         environment = {
-            "GOPATH": _PATH,
-            "GOCACHE": f"{_PATH}/cache",
+            "GOPATH": caches,
+            "GOCACHE": f"{caches}/cache",
             "GOBIN": f"{self.root(tool)}/bin",
             "GOFLAGS": "-modcacherw",
-            "HOME": _PATH,
+            "HOME": caches,
         }
-        workbench.do(["mkdir", "-p", _PATH])
+        command = ["go", "install", "-v", f"{tool.name}@{version}"]
+        workbench.run(["mkdir", "-p", "-m", "700", caches])
         try:
-            workbench.do(["go", "install", f"{tool.name}@{version}"], self.phrases, environment)
+            workbench.run(command, self.phrases, environment)
         finally:
-            workbench.ask(["rm", "-rf", _PATH])
+            workbench.try_run(["rm", "-rf", caches])
         workbench.link(self._programs(workbench, tool))
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        """Describe the program from its embedded build information."""
         programs = self._programs(workbench, tool)
-        said = workbench.do(["go", "version", "-m", programs[0]], environment={"HOME": "/"})
-        version, module, checksum = module_in(said)
+        output = workbench.run(["go", "version", "-m", *programs[:1]], environment={"HOME": "/"})
+        version, module, checksum = parse_module(output)
         commands = tuple(f"{workbench.bin_folder}/{path.rpartition('/')[2]}" for path in programs)
         return Package(version, commands, module, checksum)
 
     def _programs(self, workbench: Workbench, tool: Tool) -> list[str]:
-        return workbench.do(["find", f"{self.root(tool)}/bin", "-type", "f"]).split()
+        return workbench.run(["find", f"{self.root(tool)}/bin", "-type", "f"]).split()
 
 
-def module_in(said: str) -> tuple[str, str, str]:
-    """Version, module and checksum in what `go version -m` prints of a program."""
-    match = re.search(r"^\s*mod\s+(\S+)\s+(\S+)(?:\s+(h1:\S+))?", said, re.MULTILINE)
+def parse_module(output: str) -> tuple[str, str, str]:
+    """Return version, module and checksum in the output of `go version -m`."""
+    match = re.search(r"^\s*mod\s+(\S+)\s+(\S+)(?:\s+(h1:\S+))?", output, re.MULTILINE)
     return (match[2].lstrip("v"), match[1], match[3] or "") if match else ("", "", "")

@@ -1,19 +1,19 @@
-"""npm: a program from the npm registry, in a folder of its own."""
+"""npm, which installs a program from the npm registry into its own folder."""
 
 from __future__ import annotations
 
-import json
 from pathlib import PurePosixPath
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lisa_container.install.failures import Failure, Phrases
 from lisa_container.install.managers.base import LanguageManager, Needs, Package
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import Workbench
+from lisa_container.parsing import find_value, parse_json
 
 
 class Npm(LanguageManager):
-    """npm install, below /opt/lisa_container/npm."""
+    """`npm install` into a folder below /opt/lisa_container/npm."""
 
     name = "npm"
     program = "npm"
@@ -34,52 +34,57 @@ class Npm(LanguageManager):
     }
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
+        """Install the package with `npm install`, and link its commands."""
         package = f"{tool.name}@{tool.version}" if tool.version else tool.name
         root = self.root(tool)
-        workbench.do(["mkdir", "-p", str(root)])
+        workbench.run(["mkdir", "-p", str(root)])
         command = ["npm", "install", "--prefix", str(root), "--no-fund", "--no-audit"]
-        # Its own log would be written beside ours, and its own retries take minutes.
+        # npm's log is not needed beside ours, and its retries take minutes. Its level prints a line
+        # for each fetched file.
         command += ["--no-update-notifier", "--logs-max=0", "--fetch-retries=0", "--no-progress"]
-        # In a tree of its own, its cache too.
+        command += ["--loglevel=http"]
+        # The cache is in the tool's folder, so that it is easy to remove.
         environment = {"npm_config_cache": f"{root}/.cache"}
-        workbench.do([*command, package], self.phrases, environment)
-        workbench.ask(["rm", "-rf", f"{root}/.cache"])
+        workbench.run([*command, package], self.phrases, environment)
+        workbench.try_run(["rm", "-rf", f"{root}/.cache"])
         workbench.link(
             [f"{root}/node_modules/.bin/{name}" for name in self._programs(workbench, tool)]
         )
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        """Describe the package from npm's lock file."""
         root = self.root(tool)
-        lock = workbench.do(["cat", f"{root}/node_modules/.package-lock.json"])
-        found = locked(lock, tool.name)
+        lock = workbench.run(["cat", f"{root}/node_modules/.package-lock.json"])
+        package = parse_json(lock, "packages", f"node_modules/{tool.name}")
         commands = tuple(
             f"{workbench.bin_folder}/{name}" for name in self._programs(workbench, tool)
         )
-        origin = workbench.mask(str(found.get("resolved", "")))
-        return Package(str(found["version"]), commands, origin, str(found.get("integrity", "")))
+        version, origin, checksum = (
+            str(find_value(package, key) or "") for key in ("version", "resolved", "integrity")
+        )
+        return Package(version, commands, workbench.mask(origin), checksum)
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
-        said = workbench.ask(["npm", "view", tool.name, "versions", "--json"])
-        return versions_in(said.stdout) if said.exit_code == 0 else []
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the versions in `npm view`."""
+        result = workbench.try_run(["npm", "view", tool.name, "versions", "--json"])
+        return parse_versions(result.stdout) if result.exit_code == 0 else []
 
     def _programs(self, workbench: Workbench, tool: Tool) -> list[str]:
         package = f"{self.root(tool)}/node_modules/{tool.name}/package.json"
-        return programs_in(workbench.do(["cat", package]), tool.name)
+        return parse_programs(workbench.run(["cat", package]), tool.name)
 
 
-def programs_in(package: str, name: str) -> list[str]:
-    """The commands that a package.json declares; a single one is called as the package."""
-    declared: Any = json.loads(package).get("bin", {})
-    names = declared if isinstance(declared, dict) else {name: declared}
+def parse_programs(package: str, name: str) -> list[str]:
+    """Return the commands that a package.json declares. A single one has the package's name."""
+    declared = parse_json(package, "bin") or {}
+    names = declared if isinstance(declared, dict) else [name]
     return [PurePosixPath(each).name for each in names]
 
 
-def locked(lock: str, name: str) -> dict[str, Any]:
-    """What npm's hidden lock file has of a package: version, resolved, integrity."""
-    return dict(json.loads(lock)["packages"][f"node_modules/{name}"])
+def parse_versions(output: str) -> list[str]:
+    """Return the versions in the output of `npm view`, newest first.
 
-
-def versions_in(said: str) -> list[str]:
-    """The versions that `npm view` prints, the newest first; a single one is no list there."""
-    found = json.loads(said)
-    return [str(each) for each in reversed(found)] if isinstance(found, list) else [str(found)]
+    npm prints a single version as a string, not as a list.
+    """
+    versions = parse_json(output) or []
+    return [str(each) for each in reversed(versions if isinstance(versions, list) else [versions])]

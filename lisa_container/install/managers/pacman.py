@@ -1,11 +1,11 @@
-"""pacman: Arch."""
+"""pacman, the package manager of Arch Linux."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from lisa_container.install.failures import Failure, Phrases
-from lisa_container.install.managers.base import Manager, Package, commands_among, matching
+from lisa_container.install.managers.base import Manager, Package, find_commands, match_version
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import CommandFailedError, Workbench
 
@@ -13,8 +13,10 @@ _QUIET = ("pacman", "--noconfirm", "--noprogressbar")
 
 
 class Pacman(Manager):
-    """pacman. A repository has one version of a package; another one cannot be asked for, so a
-    version that differs is refused before anything is installed."""
+    """pacman. A repository has only one version of a package.
+
+    So a different version is refused before anything is installed.
+    """
 
     name = "pacman"
     program = "pacman"
@@ -30,31 +32,38 @@ class Pacman(Manager):
     }
 
     def refresh(self, workbench: Workbench) -> None:
-        workbench.do([*_QUIET, "-Sy"], self.phrases)
+        """Fetch the index with `pacman -Sy`."""
+        workbench.run([*_QUIET, "-Sy"], self.phrases)
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
-        if tool.version and not matching(tool.version, self.versions(workbench, tool)):
+        """Install the package with `pacman -S`."""
+        if tool.version and not match_version(tool.version, self.list_versions(workbench, tool)):
             raise CommandFailedError(Failure.NOT_FOUND, "its repositories have another version")
-        workbench.do([*_QUIET, "-S", "--needed", tool.name], self.phrases)
+        workbench.run([*_QUIET, "-S", "--needed", tool.name], self.phrases)
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
-        version = workbench.do(["pacman", "-Q", tool.name]).split()[-1]
-        files = workbench.do(["pacman", "-Qlq", tool.name])
-        shown = fields_in(workbench.ask(["pacman", "-Si", tool.name]).stdout)
-        # It has checked a checksum, but does not show it.
-        return Package(version, commands_among(files), shown.get("Repository", ""))
+        """Describe the package from `pacman -Q` and `pacman -Si`."""
+        version = workbench.run(["pacman", "-Q", tool.name]).rpartition(" ")[2]
+        files = workbench.run(["pacman", "-Qlq", tool.name])
+        shown = parse_fields(workbench.try_run(["pacman", "-Si", tool.name]).stdout)
+        # pacman verified a checksum, but does not print it.
+        return Package(version, find_commands(files), shown.get("Repository", ""))
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
-        shown = fields_in(workbench.ask(["pacman", "-Si", tool.name]).stdout)
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the only version of the repository."""
+        shown = parse_fields(workbench.try_run(["pacman", "-Si", tool.name]).stdout)
         return [shown["Version"]] if "Version" in shown else []
 
     def clean(self, workbench: Workbench) -> None:
-        workbench.ask("rm -rf /var/cache/pacman/pkg/* /var/lib/pacman/sync/*")
+        """Remove downloaded packages and indexes."""
+        workbench.try_run("rm -rf /var/cache/pacman/pkg/* /var/lib/pacman/sync/*")
 
 
-def fields_in(shown: str) -> dict[str, str]:
-    """The fields that `pacman -Si` prints; the first package's where several repositories have
-    one of the name."""
+def parse_fields(shown: str) -> dict[str, str]:
+    """Return the fields in the output of `pacman -Si`.
+
+    If several repositories have the package, these are the fields of the first.
+    """
     first = shown.strip().partition("\n\n")[0]
     pairs = (line.partition(" : ") for line in first.splitlines())
     return {name.strip(): value.strip() for name, separator, value in pairs if separator}

@@ -1,15 +1,15 @@
-"""pipx: as pip, by the program made for it."""
+"""pipx, which installs Python programs into separate virtual environments."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from lisa_container.install.failures import Failure, Phrases
+from lisa_container.install.failures import Phrases
 from lisa_container.install.managers.base import LanguageManager, Needs, Package
-from lisa_container.install.managers.pip import PHRASES, requirement
+from lisa_container.install.managers.pip import PHRASES, format_requirement, parse_versions
 from lisa_container.install.tool import Tool
-from lisa_container.install.workbench import ROOT, CommandFailedError, Workbench
+from lisa_container.install.workbench import ROOT, Workbench
+from lisa_container.parsing import find_value, parse_json
 
 _HOME = str(ROOT / "pipx")
 
@@ -29,35 +29,28 @@ class Pipx(LanguageManager):
     phrases: ClassVar[Phrases] = PHRASES
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
+        """Install the package with `pipx install`."""
         command = ["pipx", "install", "--force", "--pip-args=--no-input --no-cache-dir"]
-        workbench.do([*command, requirement(tool)], self.phrases, _environment(workbench))
+        workbench.run([*command, format_requirement(tool)], self.phrases, _environment(workbench))
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
-        said = workbench.ask(["pipx", "list", "--json"], _environment(workbench)).stdout
-        package = main_package(said, tool.name)
-        if not package:
-            raise CommandFailedError(Failure.OTHER, "pipx does not list it")
-        commands = tuple(f"{workbench.bin_folder}/{name}" for name in package["apps"])
-        return Package(str(package["package_version"]), commands)
+        """Describe the package from `pipx list`."""
+        output = workbench.try_run(["pipx", "list", "--json"], _environment(workbench)).stdout
+        package = parse_json(output, "venvs", tool.name, "metadata", "main_package")
+        names = find_value(package, "apps")
+        names = names if isinstance(names, list) else []
+        commands = tuple(f"{workbench.bin_folder}/{name}" for name in names)
+        return Package(str(find_value(package, "package_version") or ""), commands)
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the versions in `pip index versions`."""
         python = f"{_HOME}/shared/bin/python"
-        said = workbench.ask([python, "-m", "pip", "index", "versions", tool.name]).stdout
-        lines = [line for line in said.splitlines() if line.startswith("Available versions: ")]
-        return lines[0].partition(": ")[2].split(", ") if lines else []
+        command = [python, "-m", "pip", "index", "versions", tool.name]
+        return parse_versions(workbench.try_run(command).stdout)
 
     def undo(self, workbench: Workbench, tool: Tool) -> None:
-        # Its own folder is among others, and it removes a failed one itself.
-        workbench.ask(["pipx", "uninstall", tool.name], _environment(workbench))
-
-
-def main_package(listed: str, name: str) -> dict[str, Any]:
-    """What `pipx list --json` has of a tool; empty where it has nothing."""
-    try:
-        venvs: dict[str, Any] = json.loads(listed)["venvs"]
-        return dict(venvs[name]["metadata"]["main_package"])
-    except (ValueError, KeyError):
-        return {}
+        """Uninstall the tool with pipx, which owns the tool's folder."""
+        workbench.try_run(["pipx", "uninstall", tool.name], _environment(workbench))
 
 
 def _environment(workbench: Workbench) -> dict[str, str]:

@@ -1,8 +1,7 @@
-"""A program from a release: an archive or the program itself, by URL or from this machine.
+"""Program from a release: an archive or the program itself, from a URL or a file of this machine.
 
-This machine fetches it, sees that the checksum is right and sends it into the container: the image
-needs no curl, no tar and no certificates for that, and the node no way out. The container gets only
-what is known to be right.
+This machine downloads the file, checks its checksum and copies it into the container. So the image
+needs no curl, tar or certificates, and the node no network. Only checked files reach the container.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import contextlib
 import logging
 import shutil
 import tarfile
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,75 +17,81 @@ from pathlib import Path
 import requests
 import urllib3.exceptions
 
-from lisa_container.install.digest import file_digest
+from lisa_container.forks import temporary_folder
+from lisa_container.images.digest import file_digest
 from lisa_container.install.failures import Failure
 from lisa_container.install.managers.base import LanguageManager, Package
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import CommandFailedError, Workbench
+from lisa_container.parsing import parse_int
 
 _CHUNK = 1 << 20
-# Seconds for the connection, and without any data.
+# Time limits in seconds: for the connection, and between two chunks of data.
 _TIMEOUT = (20, 60)
 
 
 class ChecksumError(CommandFailedError):
-    """The file is not the one that the checksum stands for."""
+    """The file does not have the expected checksum."""
 
-    def __init__(self, expected: str, found: str) -> None:
-        super().__init__(Failure.OTHER, f"its checksum is {found}, not {expected}")
+    def __init__(self, expected: str, actual: str) -> None:
+        """Build the message."""
+        super().__init__(Failure.OTHER, f"its checksum is {actual}, not {expected}")
 
 
 class Release(LanguageManager):
-    """Unpacks below /opt/lisa_container/release and links the command."""
+    """Unpack a release below /opt/lisa_container/release and link its command."""
 
     name = "release"
     program = "sh"
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
+        """Download and check the file, unpack it into the container, and link its command."""
         root = self.root(tool)
-        with tempfile.TemporaryDirectory() as name:
+        with temporary_folder("lisa_container_") as name:
             folder = Path(name)
-            file = _fetched(workbench, tool, folder)
+            file = _fetch(workbench, tool, folder)
             kind, digest = _check(workbench, tool, file)
             content = folder / "content"
             content.mkdir()
-            command = _unpacked(file, content, tool)
-            workbench.note(f"{kind}:{digest} is as expected; the command is {command} in it")
-            workbench.do(["rm", "-rf", str(root)])
-            workbench.do(["mkdir", "-p", str(root.parent)])
+            command = _unpack(file, content, tool)
+            workbench.note(f"{kind}:{digest} is the checksum; the command in it is {command}")
+            workbench.run(["rm", "-rf", str(root)])
+            workbench.run(["mkdir", "-p", str(root.parent)])
             workbench.executor.copy_to(content, root)
             (folder / "origin").write_text(f"{kind}:{digest}\n{command}\n")
             workbench.executor.copy_to(folder / "origin", root.with_name(f".{root.name}.origin"))
-        # The copy belongs to the container's user; a tool belongs to root.
-        workbench.do(["chown", "-R", "0:0", str(root)])
-        workbench.do(["chmod", "755", f"{root}/{command}"])
+        # The copy belongs to the container's user, but a tool must belong to root.
+        workbench.run(["chown", "-R", "0:0", str(root)])
+        workbench.run(["chmod", "755", f"{root}/{command}"])
         name = tool.command or tool.name
         if Path(command).name != name:
-            workbench.do(["ln", "-sf", command, f"{root}/{name}"])
+            workbench.run(["ln", "-sf", command, f"{root}/{name}"])
             command = name
         workbench.link([f"{root}/{command}"])
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
+        """Describe the release from its record in the container."""
         root = self.root(tool)
-        checksum = workbench.do(["cat", f"{root.parent}/.{root.name}.origin"]).split()[0]
+        checksum = workbench.run(["cat", f"{root.parent}/.{root.name}.origin"]).partition("\n")[0]
         command = f"{workbench.bin_folder}/{tool.command or tool.name}"
         origin = tool.url or Path(tool.file).resolve().as_uri()
-        return Package(tool.version, (command,), _shown(workbench, tool, origin), checksum)
+        return Package(tool.version, (command,), _mask_query(workbench, tool, origin), checksum)
 
     def undo(self, workbench: Workbench, tool: Tool) -> None:
+        """Remove the tool's folder and its record."""
         root = self.root(tool)
-        workbench.ask(["rm", "-rf", str(root), f"{root.parent}/.{root.name}.origin"])
+        workbench.try_run(["rm", "-rf", str(root), f"{root.parent}/.{root.name}.origin"])
 
 
-def _shown(workbench: Workbench, tool: Tool, text: str) -> str:
-    """A text without the secrets of the URL: what is behind its question mark often is one."""
+def _mask_query(workbench: Workbench, tool: Tool, text: str) -> str:
+    """Mask secrets in a text, including the URL's query, which often is a token."""
     query = tool.url.partition("?")[2]
     return workbench.mask(text.replace(query, "***") if query else text)
 
 
 @contextlib.contextmanager
-def _quiet(tool: Tool) -> Iterator[None]:
-    """urllib3 writes what is behind the question mark into its debug log."""
+def _hide_query(tool: Tool) -> Iterator[None]:
+    """Keep the URL's query, which may be a token, out of urllib3's debug log."""
     query = tool.url.partition("?")[2]
 
     def is_harmless(record: logging.LogRecord) -> bool:
@@ -101,44 +105,46 @@ def _quiet(tool: Tool) -> Iterator[None]:
         log.removeFilter(is_harmless)
 
 
-def _fetched(workbench: Workbench, tool: Tool, folder: Path) -> Path:
+def _fetch(workbench: Workbench, tool: Tool, folder: Path) -> Path:
     if tool.file:
         file = Path(tool.file)
         if not file.is_file():
             raise CommandFailedError(Failure.NOT_FOUND, f"this machine has no file '{file}'")
         return file
-    # The name tells the kind of archive; it may not lead out of the folder.
+    # The name determines the kind of archive. It has no '/', so it cannot leave the folder.
     name = tool.url.partition("?")[0].rpartition("/")[2] or "download"
     file = folder / f"fetched-{name}"
-    workbench.note(f"fetching {_shown(workbench, tool, tool.url)}")
+    workbench.note(f"fetching {_mask_query(workbench, tool, tool.url)}")
     try:
-        # As it is: the checksum is of what lies there, not of what a server makes of it.
+        # No content encoding, because the checksum is that of the stored file.
         headers = {"Accept-Encoding": "identity"}
         with (
-            _quiet(tool),
+            _hide_query(tool),
             requests.get(tool.url, stream=True, timeout=_TIMEOUT, headers=headers) as answer,
         ):
             if answer.status_code != 200:
                 raise CommandFailedError(
-                    _failure_of(answer.status_code),
+                    _classify_status(answer.status_code),
                     f"the server answered {answer.status_code} {answer.reason}",
                 )
             with file.open("wb") as target:
                 for chunk in answer.iter_content(_CHUNK):
                     target.write(chunk)
-            length = answer.headers.get("Content-Length", "")
-            if length.isdigit() and int(length) != file.stat().st_size:
+            length = parse_int(answer.headers.get("Content-Length", ""))
+            if length is not None and length != file.stat().st_size:
                 raise CommandFailedError(Failure.UNREACHABLE, "the connection broke on the way")
     except requests.exceptions.SSLError as error:
-        raise CommandFailedError(Failure.UNTRUSTED, _shown(workbench, tool, str(error))) from error
+        raise CommandFailedError(
+            Failure.UNTRUSTED, _mask_query(workbench, tool, str(error))
+        ) from error
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise CommandFailedError(
-            Failure.UNREACHABLE, _shown(workbench, tool, str(error))
+            Failure.UNREACHABLE, _mask_query(workbench, tool, str(error))
         ) from error
     return file
 
 
-def _failure_of(status: int) -> Failure:
+def _classify_status(status: int) -> Failure:
     if status in (401, 403, 407):
         return Failure.UNAUTHORIZED
     if status in (404, 410):
@@ -149,39 +155,39 @@ def _failure_of(status: int) -> Failure:
 def _check(workbench: Workbench, tool: Tool, file: Path) -> tuple[str, str]:
     kind, expected = tool.digest
     kind = kind or "sha256"
-    found = file_digest(file, kind)
-    if expected and found != expected:
-        raise ChecksumError(f"{kind}:{expected}", f"{kind}:{found}")
+    actual = file_digest(file, kind)
+    if expected and actual != expected:
+        raise ChecksumError(f"{kind}:{expected}", f"{kind}:{actual}")
     if not expected:
         workbench.note(f"no checksum was given for '{file}'")
-    return kind, found
+    return kind, actual
 
 
-def _unpacked(file: Path, folder: Path, tool: Tool) -> str:
-    """Put what is in a file into a folder; the command's path in there."""
+def _unpack(file: Path, folder: Path, tool: Tool) -> str:
+    """Unpack a file into a folder and return the command's path in it."""
     name = tool.command or tool.name
     if tarfile.is_tarfile(file):
         _untar(file, folder)
     elif zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            archive.extractall(folder)  # it strips '..' and leading slashes
+            archive.extractall(folder)  # extractall() removes '..' and leading slashes
     else:
         shutil.copyfile(file, folder / name)
         return name
-    found = sorted(
+    matches = sorted(
         (path for path in folder.rglob(name) if path.is_file()),
         key=lambda path: (path.parent.name != "bin", len(path.parts)),
     )
-    if not found:
-        there = sorted(
+    if not matches:
+        names = sorted(
             str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()
         )
         raise CommandFailedError(
             Failure.OTHER,
-            f"there is no file '{name}' in the archive. Name the program by command=…; in it are: "
-            f"{', '.join(there[:10])}{'…' if len(there) > 10 else ''}",
+            f"the archive has no file '{name}'. Name the program with command=…; it contains: "
+            f"{', '.join(names[:10])}{'…' if len(names) > 10 else ''}",
         )
-    return str(found[0].relative_to(folder))
+    return str(matches[0].relative_to(folder))
 
 
 def _untar(file: Path, folder: Path) -> None:
@@ -192,7 +198,9 @@ def _untar(file: Path, folder: Path) -> None:
         )
     try:
         with tarfile.open(file) as archive:
-            # It refuses what would be written outside, and devices.
+            # The filter refuses devices and paths outside of the folder.
             archive.extractall(folder, filter="data")
     except (tarfile.TarError, EOFError, OSError) as error:
-        raise CommandFailedError(Failure.OTHER, f"its archive is not sound: {error}") from error
+        raise CommandFailedError(
+            Failure.OTHER, f"the archive is damaged or unsafe: {error}"
+        ) from error

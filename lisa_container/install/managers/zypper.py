@@ -1,4 +1,4 @@
-"""zypper: openSUSE and SLES."""
+"""zypper, the package manager of openSUSE and SLES."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import ClassVar
 
 from lisa_container.install.failures import Failure, Phrases
-from lisa_container.install.managers.base import Manager, Package, matching
+from lisa_container.install.managers.base import Manager, Package, match_version
 from lisa_container.install.managers.dnf import describe_rpm
 from lisa_container.install.tool import Tool
 from lisa_container.install.workbench import Workbench
@@ -15,7 +15,7 @@ _QUIET = ("zypper", "--non-interactive")
 
 
 class Zypper(Manager):
-    """zypper. No key of a repository is accepted that the image does not trust already."""
+    """zypper. It accepts only repository keys that the image already trusts."""
 
     name = "zypper"
     program = "zypper"
@@ -30,31 +30,36 @@ class Zypper(Manager):
     }
 
     def refresh(self, workbench: Workbench) -> None:
-        workbench.do([*_QUIET, "refresh"], self.phrases)
+        """Fetch the indexes with `zypper refresh`."""
+        workbench.run([*_QUIET, "refresh"], self.phrases)
 
     def install(self, workbench: Workbench, tool: Tool) -> None:
+        """Install the package with `zypper install`."""
         package = tool.name
         if tool.version:
-            version = matching(tool.version, self.versions(workbench, tool)) or tool.version
-            package = f"{tool.name}={version}"
+            version = match_version(tool.version, self.list_versions(workbench, tool))
+            package = f"{tool.name}={version or tool.version}"
         command = [*_QUIET, "install", "--no-recommends", "--oldpackage", package]
-        workbench.do(command, self.phrases)
+        workbench.run(command, self.phrases)
 
     def describe(self, workbench: Workbench, tool: Tool) -> Package:
-        said = workbench.ask([*_QUIET, "info", tool.name]).stdout
-        match = re.search(r"^Repository\s*:\s*(.+?)\s*$", said, re.MULTILINE)
+        """Describe the package from the rpm database and `zypper info`."""
+        output = workbench.try_run([*_QUIET, "info", tool.name]).stdout
+        match = re.search(r"^Repository\s*:\s*(.+?)\s*$", output, re.MULTILINE)
         return describe_rpm(workbench, tool.name, match[1] if match else "")
 
-    def versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+    def list_versions(self, workbench: Workbench, tool: Tool) -> list[str]:
+        """Return the versions in `zypper search`."""
         command = [*_QUIET, "search", "--details", "--match-exact", "--type=package", tool.name]
-        return versions_in(workbench.ask(command).stdout, tool.name)
+        return parse_versions(workbench.try_run(command).stdout, tool.name)
 
     def clean(self, workbench: Workbench) -> None:
-        workbench.ask([*_QUIET, "clean", "--all"])
+        """Remove zypper's caches."""
+        workbench.try_run([*_QUIET, "clean", "--all"])
 
 
-def versions_in(table: str, package: str) -> list[str]:
-    """The versions in the table that `search --details` prints."""
+def parse_versions(table: str, package: str) -> list[str]:
+    """Return the versions in the table that `search --details` prints."""
     rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
-    found = [row[3] for row in rows if len(row) >= 6 and row[1] == package]
-    return list(dict.fromkeys(found))
+    versions = [row[3] for row in rows if len(row) >= 6 and row[1] == package]
+    return list(dict.fromkeys(versions))

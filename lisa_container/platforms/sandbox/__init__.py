@@ -1,9 +1,9 @@
-"""Throw-away nodes on this very machine, each a machine of its own as far as a test can see.
+"""Throw-away nodes on this machine. To a test, each node looks like a separate machine.
 
     with start_sandbox(2) as sandbox:
         print(sandbox.nodes[0].run("docker info").stdout)
 
-From a runbook it is the platform `type: sandbox`, see `lisa_platform`.
+In a runbook, use the platform `type: sandbox`; see `lisa_platform`.
 """
 
 from lisa_container.platforms.sandbox.config import DockerMode, SandboxConfig

@@ -1,8 +1,8 @@
-"""Command line of the sandbox, for a Makefile and for a person.
+"""Command line of the sandbox.
 
-    python -m lisa_container.platforms.sandbox check     # what this machine lacks; 1 if anything
-    python -m lisa_container.platforms.sandbox packages  # the Debian packages that it needs
-    python -m lisa_container.platforms.sandbox up -n 2   # two nodes, until Ctrl-C
+    python -m lisa_container.platforms.sandbox check     # list what is missing; 1 if anything is
+    python -m lisa_container.platforms.sandbox packages  # list the required Debian packages
+    python -m lisa_container.platforms.sandbox up -n 2   # run two nodes until Ctrl-C
 
 `check` and `packages` change nothing.
 """
@@ -22,17 +22,13 @@ from lisa_container.platforms.sandbox import REQUIRED_PACKAGES, Sandbox, Sandbox
 
 
 def main() -> int:
-    """Run one command.
-
-    Returns:
-        The exit code.
-    """
+    """Run one command and return its exit code."""
     parser = argparse.ArgumentParser(prog="python -m lisa_container.platforms.sandbox")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("check", help="tell what this machine lacks for a sandbox")
-    commands.add_parser("packages", help="tell the Debian packages that it needs")
-    up = commands.add_parser("up", help="start nodes and keep them until Ctrl-C")
-    up.add_argument("-n", "--nodes", type=int, default=1, help="how many")
+    commands.add_parser("check", help="list what this machine lacks for a sandbox")
+    commands.add_parser("packages", help="list the Debian packages that a sandbox needs")
+    up = commands.add_parser("up", help="start nodes and stop them on Ctrl-C")
+    up.add_argument("-n", "--nodes", type=int, default=1, help="number of nodes")
     up.add_argument("--docker", default="running", help="running, stopped or absent")
     arguments = parser.parse_args()
     if arguments.command == "check":
@@ -52,20 +48,20 @@ def _check() -> int:
 
 def _up(config: SandboxConfig) -> int:
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    # Ctrl-C and a polite kill end the pause; only then the nodes end.
+    # SIGINT and SIGTERM end sigwait(). The nodes end after that.
     signals = {signal.SIGINT, signal.SIGTERM}
     with Sandbox(config) as sandbox:
         signal.pthread_sigmask(signal.SIG_BLOCK, signals)
         for node in sandbox.nodes:
             print(shlex.join(node.ssh_command()))
             print(f"  as {node.password_username}, the password is {node.password}")
-        print("Ctrl-C ends them", flush=True)
+        print("press Ctrl-C to stop the nodes", flush=True)
         signal.sigwait(signals)
     return 0
 
 
 if __name__ == "__main__":
-    # Importing LISA has turned standard output into lines of its log, on standard error.
+    # Importing LISA redirects standard output to its log on standard error.
     uninit_logger()
     try:
         sys.exit(main())

@@ -1,6 +1,6 @@
-"""How this machine gets its packages: from where, and by which way.
+"""Package sources and connection settings of this machine's apt.
 
-The nodes get theirs the same way, and no address is written down in this project.
+The nodes get their packages from the same sources, so this project contains no mirror's address.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from lisa_container.platforms.sandbox.keeper.commands import KeeperError, run
 _ONE_LINE = re.compile(
     r"^deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<rest>.+)$"
 )
-# What says how to reach a mirror, and how much to trust its clock.
+# apt options for the connection to a mirror and for the tolerated clock difference.
 _CONNECTION = re.compile(
     r"^Acquire::(?:https?|ftp|Check-Valid-Until|Check-Date|Max-ValidTime|Retries|ForceIPv[46]|Languages)\b"
 )
-# The archives' own keyrings, by distribution. A vendor's repository is signed with something else.
+# Keyring of each distribution's archive. Other vendors sign their repositories with other keys.
 _KEYRINGS = {"debian": "debian-archive-keyring", "ubuntu": "ubuntu-archive-keyring"}
 _KEYRING_FOLDER = Path("/usr/share/keyrings")
 _OS_RELEASE = Path("/etc/os-release")
@@ -30,12 +30,12 @@ _POCKETS = ("", "-updates", "-security")
 
 @dataclass(frozen=True)
 class Source:
-    """One place for packages, of one release.
+    """Package source for one release.
 
     Attributes:
-        uri: of the archive.
-        suite: "bookworm", "bookworm-updates", …
-        components: "main", …
+        uri: URI of the archive.
+        suite: suite of the archive, such as "bookworm" or "bookworm-updates".
+        components: components of the archive, such as "main".
     """
 
     uri: str
@@ -45,12 +45,12 @@ class Source:
 
 @dataclass(frozen=True)
 class PackageSources:
-    """Where a rootfs's packages come from.
+    """Package sources of a root file system.
 
     Attributes:
         suite: the release.
-        lines: for sources.list.
-        options: of apt, as mmdebstrap takes them.
+        lines: lines for sources.list.
+        options: apt options in mmdebstrap's form.
     """
 
     suite: str
@@ -59,20 +59,20 @@ class PackageSources:
 
 
 def package_sources(suite: str = "", mirror: str = "") -> PackageSources:
-    """What to build a rootfs from.
+    """Return the package sources for a root file system.
 
     Args:
-        suite: the release; when empty, the machine's.
-        mirror: the only source; when empty, the machine's own sources of that release.
+        suite: the release; empty means the machine's release.
+        mirror: URL of the only source; empty means the machine's own sources of that release.
 
     Raises:
-        SandboxMachineError: this machine's configuration of apt does not tell.
+        SandboxMachineError: this machine's apt configuration has no matching source.
     """
     distribution, machine_suite = _machine()
     if not distribution and not (suite and mirror):
         raise SandboxMachineError(
-            "sandbox: this machine is neither Debian nor Ubuntu, so it does not tell where to get"
-            " packages from; give `suite` and `mirror`, or a `rootfs`"
+            "sandbox: this machine is neither Debian nor Ubuntu, so its package sources are"
+            " unknown; give `suite` and `mirror`, or a `rootfs`"
         )
     distribution = distribution or "debian"
     suite = suite or machine_suite
@@ -86,7 +86,7 @@ def package_sources(suite: str = "", mirror: str = "") -> PackageSources:
             f"sandbox: /etc/apt has no source for {distribution} {suite}; add one, or give `mirror`"
             " or `rootfs`"
         )
-    # Newer releases have it under another ending.
+    # Newer releases use another file extension.
     files = [_KEYRING_FOLDER / f"{_KEYRINGS[distribution]}.{ending}" for ending in ("gpg", "pgp")]
     signed = next((f"[signed-by={file}] " for file in files if file.exists()), "")
     lines = [f"deb {signed}{each.uri} {each.suite} {' '.join(each.components)}" for each in sources]
@@ -96,26 +96,26 @@ def package_sources(suite: str = "", mirror: str = "") -> PackageSources:
 def _of_release(
     sources: list[Source], distribution: str, suite: str, machine_suite: str
 ) -> list[Source]:
-    """The distribution's own sources of a release.
+    """Return the distribution's own sources of a release.
 
-    Another release than the machine's is taken from the machine's main archive.
+    A release other than the machine's comes from the machine's main archive.
     """
     wanted = [f"{machine_suite}{pocket}" for pocket in _POCKETS]
-    found = []
+    result = []
     for source in sources:
         components = tuple(c for c in source.components if c in _COMPONENTS[distribution])
         if source.suite in wanted and components:
             if suite == machine_suite:
-                found.append(Source(source.uri, source.suite, components))
+                result.append(Source(source.uri, source.suite, components))
             elif source.suite == machine_suite:
-                found.append(Source(source.uri, suite, components))
-    return found
+                result.append(Source(source.uri, suite, components))
+    return result
 
 
 def _machine() -> tuple[str, str]:
-    """The machine's distribution and release: ("debian", "bookworm"); empty where unknown.
+    """Return the machine's distribution and release: ("debian", "bookworm"); empty if unknown.
 
-    That of a derivative is the one it is made of and takes its packages from.
+    For a derivative, this is the distribution that it is based on.
     """
     values = {}
     for line in _OS_RELEASE.read_text(encoding="utf-8").splitlines():
@@ -128,29 +128,29 @@ def _machine() -> tuple[str, str]:
 
 
 def _sources() -> list[Source]:
-    """Everything below /etc/apt that apt takes binary packages from."""
+    """Return all sources of binary packages below /etc/apt."""
     folder = Path("/etc/apt/sources.list.d")
     files = [Path("/etc/apt/sources.list"), *sorted(folder.glob("*.list"))]
-    found = [source for file in files for source in one_line_sources(_text(file))]
+    result = [source for file in files for source in one_line_sources(_text(file))]
     for file in sorted(folder.glob("*.sources")):
-        found += deb822_sources(_text(file))
-    return found
+        result += deb822_sources(_text(file))
+    return result
 
 
 def one_line_sources(text: str) -> list[Source]:
-    """Read the one-line form of sources.list(5), without those signed with a key of their own."""
-    found = []
+    """Parse the one-line format of sources.list(5), without sources that have their own key."""
+    result = []
     for line in text.splitlines():
         match = _ONE_LINE.match(line.partition("#")[0].strip())
         if match and _is_archive_key(_option(match["options"] or "", "signed-by")):
-            uri = _resolved(match["uri"])
-            found.append(Source(uri, match["suite"], tuple(match["rest"].split())))
-    return found
+            uri = _resolve_mirror(match["uri"])
+            result.append(Source(uri, match["suite"], tuple(match["rest"].split())))
+    return result
 
 
 def deb822_sources(text: str) -> list[Source]:
-    """Read the deb822 form of sources.list(5), without those signed with a key of their own."""
-    found = []
+    """Parse the deb822 format of sources.list(5), without sources that have their own key."""
+    result = []
     for stanza in re.split(r"\n\s*\n", text):
         fields: dict[str, str] = {}
         name = ""
@@ -172,8 +172,8 @@ def deb822_sources(text: str) -> list[Source]:
         components = tuple(fields.get("components", "").split())
         for uri in fields.get("uris", "").split():
             suites = fields.get("suites", "").split()
-            found += [Source(_resolved(uri), suite, components) for suite in suites]
-    return found
+            result += [Source(_resolve_mirror(uri), suite, components) for suite in suites]
+    return result
 
 
 def _is_archive_key(signed_by: str) -> bool:
@@ -181,8 +181,11 @@ def _is_archive_key(signed_by: str) -> bool:
     return not signed_by or Path(signed_by).stem in _KEYRINGS.values()
 
 
-def _resolved(uri: str) -> str:
-    """A mirror that a file of this machine names, as on cloud images: nodes lack that file."""
+def _resolve_mirror(uri: str) -> str:
+    """Replace a `mirror+file:` URI, as cloud images have it, by the mirror in that file.
+
+    The nodes do not have the file.
+    """
     scheme, _, path = uri.partition("+file:")
     if scheme != "mirror":
         return uri
@@ -203,7 +206,7 @@ def _text(file: Path) -> str:
 
 
 def _options() -> list[str]:
-    """The machine's settings for reaching a mirror: proxies, certificates, clocks."""
+    """Return the machine's apt options for mirrors: proxies, certificates, clock checks."""
     try:
         dump: str | None = run("apt-config", "dump")
     except KeeperError:

@@ -1,4 +1,4 @@
-"""What a user asks for when asking for a sandbox."""
+"""Config of a sandbox."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from pathlib import Path
 
 from lisa_container.config.checks import illegal
 
-# More is no sandbox but a mistake; the subnet would hold some two hundred.
+# A larger number is probably a mistake. The subnet has room for about 200.
 MAX_NODES = 64
 
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?")
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]+")
 _SUITE = re.compile(r"[a-z][a-z0-9.-]*")
-# They separate options of an overlay mount.
+# These characters separate the options of an overlay mount.
 _NOT_IN_PATHS = re.compile(r"[,:\\\s]")
 
 
@@ -35,29 +35,28 @@ class DockerMode(str, Enum):
 
 @dataclass(frozen=True)
 class SandboxConfig:
-    """A sandbox. Values are checked when it is created.
+    """Config of a sandbox. Construction checks all values.
 
     Attributes:
-        count: how many nodes, 1 to 64.
-        rootfs: a folder or a tarball with the nodes' root file system; when empty, one is made from
-            Debian packages. Yours needs a shell, sshd, sudo, useradd, and dockerd unless `docker`
-            is not running.
-        suite: the distribution's release, "bookworm" say; when empty, the machine's own.
-        mirror: where the packages come from; when empty, from where the machine has its own.
-        packages: names of further packages to install.
-        docker: Docker Engine on the nodes; True means RUNNING, False means STOPPED.
+        count: number of nodes, 1 to 64.
+        rootfs: folder or tarball with the nodes' root file system; empty makes one from Debian
+            packages. Your own needs a shell, sshd, sudo and useradd, and for a running Docker also
+            dockerd and iptables.
+        suite: release of the distribution, such as "bookworm"; empty means the machine's.
+        mirror: URL of the package mirror; empty means the machine's own package sources.
+        packages: names of additional packages to install.
+        docker: state of Docker Engine on the nodes; True means RUNNING, False means STOPPED.
         docker_group: whether the users may use Docker without sudo.
-        user: name of the user who logs in by key and has sudo without a password.
-        password_user: name of the user who logs in by key or password, and needs the password for
-            sudo.
-        name: what the nodes' host names start with; a number follows.
-        cache_dir: where the rootfs and the nodes' files are kept, on a real file system; when
-            empty, $XDG_CACHE_HOME/lisa_container, or /var/cache/lisa_container without that
-            variable.
-        ready_seconds: how long the nodes may take to be ready.
+        user: user who logs in with a key and has sudo without a password.
+        password_user: user who logs in with a key or a password, and needs the password for sudo.
+        name: prefix of the nodes' host names; a number follows.
+        cache_dir: folder for the root file system and the nodes' files, on a real file system;
+            empty means $XDG_CACHE_HOME/lisa_container, or /var/cache/lisa_container if that
+            variable is not set.
+        ready_seconds: time limit for the nodes to become ready, in seconds.
 
     Raises:
-        ConfigError: a value is wrong; the message names it and what is legal.
+        ConfigError: a value is illegal. The message names it and what is legal.
     """
 
     count: int = 1
@@ -74,6 +73,7 @@ class SandboxConfig:
     ready_seconds: float = 30
 
     def __post_init__(self) -> None:
+        """Check and normalise all fields."""
         _check("count", self.count, 1 <= self.count <= MAX_NODES, f"a number from 1 to {MAX_NODES}")
         object.__setattr__(self, "docker", _docker_mode(self.docker))
         object.__setattr__(self, "packages", tuple(self.packages))
@@ -102,7 +102,7 @@ class SandboxConfig:
 
     @property
     def docker_mode(self) -> DockerMode:
-        """`docker`, whatever way it was given."""
+        """The value of `docker` as an enum."""
         assert isinstance(self.docker, DockerMode)
         return self.docker
 
@@ -111,7 +111,7 @@ def _docker_mode(value: DockerMode | bool | str) -> DockerMode:
     if isinstance(value, bool):
         return DockerMode.RUNNING if value else DockerMode.STOPPED
     text = str(getattr(value, "value", value)).lower()
-    # A runbook's variable arrives as text.
+    # A runbook variable is always a string.
     named = {"true": DockerMode.RUNNING, "false": DockerMode.STOPPED}
     named.update({mode.value: mode for mode in DockerMode})
     _check("docker", value, text in named, f"true, false, {', '.join(m.value for m in DockerMode)}")

@@ -1,4 +1,4 @@
-"""The LISA platform `type: sandbox`: every environment gets nodes made for it on this machine."""
+"""LISA platform `type: sandbox`, which creates nodes for each environment on this machine."""
 
 from __future__ import annotations
 
@@ -18,10 +18,13 @@ from lisa.secret import add_secret
 from lisa.sut_orchestrator.ready import ReadyPlatform
 from lisa.util import NotMeetRequirementException, constants
 from lisa.util.logger import Logger
+from lisa.util.shell import SshShell
 from marshmallow import ValidationError
 
 from lisa_container.config.checks import illegal
+from lisa_container.engine.reach import require_login
 from lisa_container.errors import ConfigError, SandboxError
+from lisa_container.masking import Plain
 from lisa_container.platforms.sandbox.config import MAX_NODES, SandboxConfig
 from lisa_container.platforms.sandbox.machine import cores_and_memory, require
 from lisa_container.platforms.sandbox.sandbox import Sandbox, SandboxNode
@@ -38,28 +41,31 @@ SANDBOX = "sandbox"
 
 @dataclass
 class SandboxContext:
-    """What a LISA environment knows about its sandbox."""
+    """Sandbox of a LISA environment."""
 
     sandbox: Sandbox | None = None
 
 
 class SandboxPlatform(Platform):
-    """Throw-away nodes on this machine, as many as an environment asks for, reached over SSH.
+    """Platform with throw-away nodes on this machine, reached over SSH.
 
-    They end with the runner, however it ends, so `keep_environment` keeps them no longer than that.
+    The nodes end with the runner, even if it is killed. `keep_environment` keeps them until then.
     """
 
     def __init__(self, runbook: schema.Platform) -> None:
+        """Begin without sandboxes."""
         super().__init__(runbook)
         self._lock = threading.Lock()
         self._sandboxes: list[Sandbox] = []
 
     @classmethod
     def type_name(cls) -> str:
+        """Return the platform's `type` in a runbook."""
         return SANDBOX
 
     @classmethod
     def supported_features(cls) -> list[type[Feature]]:
+        """Return the features of LISA's `ready` platform."""
         return ReadyPlatform.supported_features()
 
     def _initialize(self, *args: Any, **kwargs: Any) -> None:
@@ -70,27 +76,29 @@ class SandboxPlatform(Platform):
         except ValidationError as error:
             legal = ", ".join(each.name for each in fields(SandboxPlatformSchema))
             raise ConfigError(
-                f"sandbox: the runbook's platform says {error.messages}; legal fields are {legal}"
+                f"sandbox: the runbook's platform has errors: {error.messages}; legal fields are"
+                f" {legal}"
             ) from error
         if runbook.login not in LOGINS:
             raise illegal("sandbox.login", runbook.login, ", ".join(LOGINS))
         self._login = runbook.login
-        # Now, and not when the first environment is deployed: a wrong value stops the run at once.
+        # Check now, so that an illegal value stops the run before the first environment.
         self._config(count=1)
         require(self._config(count=1))
         if self.runbook.keep_environment != constants.ENVIRONMENT_KEEP_NO:
             self._log.warning(
-                f"keep_environment is '{self.runbook.keep_environment}', but sandbox nodes end with"
-                " this run in any case: they can be looked at only while it lasts. For nodes that"
-                " stay, start `python -m lisa_container.platforms.sandbox up` and use the ready"
-                " platform."
+                Plain(
+                    f"keep_environment is '{self.runbook.keep_environment}', but sandbox nodes"
+                    " always end with this run. For nodes that stay, start"
+                    " `python -m lisa_container.platforms.sandbox up` and use the ready platform."
+                )
             )
 
     def _prepare_environment(self, environment: Environment, log: Logger) -> bool:
         requirements = environment.runbook.nodes_requirement or []
         if len(requirements) > MAX_NODES:
             raise NotMeetRequirementException(
-                f"{len(requirements)} nodes asked for, a sandbox has at most {MAX_NODES}"
+                f"{len(requirements)} nodes requested, but a sandbox has at most {MAX_NODES}"
             )
         capability = self._capability()
         chosen = []
@@ -101,7 +109,7 @@ class SandboxPlatform(Platform):
                     f"a sandbox node cannot meet the requirement: {check.reasons}"
                 )
             value = requirement.choose_value(capability)
-            # Choosing takes a count of none for "any".
+            # choose_value() reads a disk count of 0 as "any".
             value.disk = copy.deepcopy(capability.disk)
             chosen.append(value)
         if requirements:
@@ -133,9 +141,9 @@ class SandboxPlatform(Platform):
 
     def _cleanup(self) -> None:
         with self._lock:
-            left = list(self._sandboxes)
-        for sandbox in left:
-            self._log.info("the run ends, and with it the nodes that keep_environment kept so far")
+            remaining = list(self._sandboxes)
+        for sandbox in remaining:
+            self._log.info("the run ends: stopping the nodes that keep_environment kept")
             self._stop(sandbox)
 
     def _get_environment_information(self, environment: Environment) -> dict[str, str]:
@@ -154,14 +162,14 @@ class SandboxPlatform(Platform):
         )
         values = asdict(runbook)
         del values["login"]
-        # As LISA does with files named in a runbook.
+        # Relative paths start at the runbook's folder, as everywhere in LISA.
         for name in ("rootfs", "cache_dir"):
             if values[name]:
                 values[name] = str(Path(constants.RUNBOOK_PATH, values[name]))
         return SandboxConfig(count=count, user=self.runbook.admin_username, **values)
 
     def _capability(self) -> schema.NodeSpace:
-        """What one node has: all the machine has, and no device of its own."""
+        """Return the capability of a node: the machine's cores and memory, no own devices."""
         cores, memory_mib = cores_and_memory()
         capability = schema.NodeSpace(
             node_count=1, core_count=cores, memory_mb=memory_mib, gpu_count=0
@@ -194,12 +202,14 @@ class SandboxPlatform(Platform):
             password=made.password if by_password else "",
             private_key_file="" if by_password else str(made.private_key_file),
         )
+        # LISA would wait for minutes.
+        require_login(cast(SshShell, node.shell))
 
 
 def _save_logs(sandbox: Sandbox, folder: Path) -> None:
-    """Keep what the nodes said, for whoever looks into a failed case."""
+    """Save the nodes' logs, for the analysis of failed cases."""
     for node in sandbox.nodes:
-        # A test may have left the node in any state; its logs are not worth failing for.
+        # A test may have broken the node. Missing logs must not fail the run.
         with suppress(OSError, SandboxError):
             (folder / f"{node.name}-console.log").write_text(node.console, encoding="utf-8")
             engine = node.run("cat /var/log/docker.log", check=False, timeout=10)

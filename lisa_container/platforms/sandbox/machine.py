@@ -1,4 +1,4 @@
-"""Whether this machine can have a sandbox, and what mends it where it cannot."""
+"""Check whether this machine can run a sandbox, and suggest how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from lisa_container.platforms.sandbox.keeper import cgroups
 from lisa_container.platforms.sandbox.keeper.commands import KeeperError, environment, run
 from lisa_container.platforms.sandbox.keeper.network import RANGE, masquerade
 
-# The Debian packages that a machine must have, by a program of each.
+# Debian packages that a machine must have, by a program in each.
 REQUIRED_PACKAGES = {
     "ip": "iproute2",
     "mmdebstrap": "mmdebstrap",
@@ -30,17 +30,17 @@ REQUIRED_PACKAGES = {
     "tar": "tar",
     "unshare": "util-linux",
 }
-# Asked for only when a rootfs has to be made of packages.
+# Needed only to make a root file system from packages.
 _FOR_MAKING = "mmdebstrap"
 _FREE_BYTES = 3 * 1024**3
 
-# Each is tried in namespaces of its own and leaves nothing behind.
+# Name, command, stdin and remedy of each trial. Trials run in new namespaces and leave no traces.
 _KERNEL_TRIALS = (
     (
         "namespaces",
         ("true",),
         "",
-        "run on a machine, or in a container, that may make them: `docker run --privileged`",
+        "use a machine or container that may create them: `docker run --privileged`",
     ),
     (
         "virtual Ethernet and bridges",
@@ -73,57 +73,58 @@ class Problem:
     """Something that this machine lacks.
 
     Attributes:
-        what: is missing.
-        mend: what mends it, a command where there is one.
+        what: description of the problem.
+        remedy: how to fix it; a command if there is one.
     """
 
     what: str
-    mend: str
+    remedy: str
 
     def __str__(self) -> str:
-        return f"{self.what}; {self.mend}"
+        """Return the problem and its remedy."""
+        return f"{self.what}; {self.remedy}"
 
 
 def preflight(config: SandboxConfig | None = None) -> list[Problem]:
-    """Look whether a sandbox is possible, changing nothing.
+    """Check whether a sandbox is possible. Changes nothing on the machine.
 
     Args:
-        config: the sandbox in question; the default one when None.
+        config: config of the sandbox; None means the defaults.
 
     Returns:
-        What stands in its way, all at once; empty when nothing does.
+        All problems; empty if the machine is fit.
     """
     config = config or SandboxConfig()
     if not sys.platform.startswith("linux"):
         return [Problem(f"a sandbox needs Linux, this is {sys.platform}", "use a Linux machine")]
     if os.geteuid() != 0:
-        # Without root nothing else can be tried.
+        # Without root, the other checks cannot run.
         return [Problem("a sandbox needs root for its namespaces", "start this with `sudo`")]
-    problems = [*_missing_packages(config), *_missing_sources(config)]
+    problems = [*_check_packages(config), *_check_sources(config)]
     if not problems:
-        problems += _missing_kernel_features()
-        problems += _unfit_folder(rootfs.cache_folder(config))
+        problems += _check_kernel()
+        problems += _check_folder(rootfs.cache_folder(config))
     return problems
 
 
 def require(config: SandboxConfig) -> None:
-    """Raise what `preflight` finds.
+    """Raise an error if the machine cannot run the sandbox.
 
     Raises:
-        SandboxMachineError: with all of it.
+        SandboxMachineError: `preflight` found problems; the message lists all.
     """
     problems = preflight(config)
     if problems:
         listed = "".join(f"\n- {problem}" for problem in problems)
-        raise SandboxMachineError(f"sandbox: this machine cannot have one as it is:{listed}")
+        raise SandboxMachineError(f"sandbox: this machine cannot run a sandbox:{listed}")
 
 
-def _missing_packages(config: SandboxConfig) -> Iterator[Problem]:
+def _check_packages(config: SandboxConfig) -> Iterator[Problem]:
     path = environment()["PATH"]
     absent = [name for name in REQUIRED_PACKAGES if not shutil.which(name, path=path)]
     if _FOR_MAKING in absent:
         with suppress(SandboxMachineError):
-            # Nothing has to be made of packages: no need of it.
+            # An existing root file system needs no mmdebstrap.
             if config.rootfs or rootfs.is_ready(config):
                 absent.remove(_FOR_MAKING)
     if absent:
@@ -131,25 +132,25 @@ def _missing_packages(config: SandboxConfig) -> Iterator[Problem]:
         yield Problem(f"{', '.join(absent)} not found", f"`apt-get install -y {packages}`")
 
 
-def _missing_sources(config: SandboxConfig) -> Iterator[Problem]:
-    """Whether it is known where the packages of a rootfs come from."""
+def _check_sources(config: SandboxConfig) -> Iterator[Problem]:
+    """Check that the package sources of a root file system are known."""
     if not config.rootfs:
         try:
             package_sources(config.suite, config.mirror)
         except SandboxMachineError as error:
-            what, _, mend = str(error).removeprefix("sandbox: ").partition("; ")
-            yield Problem(what, mend)
+            what, _, remedy = str(error).removeprefix("sandbox: ").partition("; ")
+            yield Problem(what, remedy)
 
 
 @cache
-def _missing_kernel_features() -> tuple[Problem, ...]:
-    """What the kernel lacks; looked for once, for that does not change."""
+def _check_kernel() -> tuple[Problem, ...]:
+    """Check the kernel's features, once per process."""
     problems = []
-    for what, command, stdin, mend in _KERNEL_TRIALS:
+    for what, command, stdin, remedy in _KERNEL_TRIALS:
         try:
             run("unshare", *_NEW_NAMESPACES, *command, stdin=stdin)
         except KeeperError as error:
-            problems.append(Problem(f"the kernel gives no {what} ({error})", mend))
+            problems.append(Problem(f"the kernel gives no {what} ({error})", remedy))
             break
     try:
         cgroups.hierarchies()
@@ -158,17 +159,17 @@ def _missing_kernel_features() -> tuple[Problem, ...]:
     return tuple(problems)
 
 
-def _unfit_folder(folder: Path) -> Iterator[Problem]:
-    """Whether the nodes' files can be in a folder: its file system must carry an overlay."""
+def _check_folder(folder: Path) -> Iterator[Problem]:
+    """Check that a folder's file system has free space and supports an overlay on top of it."""
     existing = next(parent for parent in (folder, *folder.parents) if parent.is_dir())
     free = shutil.disk_usage(existing).free
     if free < _FREE_BYTES:
         yield Problem(
             f"only {free // 1024**2} MiB free at {existing}, {_FREE_BYTES // 1024**2} are needed",
-            "make room, or set cache_dir to a folder with more",
+            "free some space, or set cache_dir to a folder with more",
         )
         return
-    # Tried, for there is no other way to know.
+    # Only a trial can tell.
     try:
         run("unshare", "--mount", "/bin/sh", "-c", _OVERLAY_TRIAL, str(existing))
     except KeeperError as error:
@@ -179,6 +180,6 @@ def _unfit_folder(folder: Path) -> Iterator[Problem]:
 
 
 def cores_and_memory() -> tuple[int, int]:
-    """How many processor cores and how many MiB of memory a node has: as many as the machine."""
+    """Return the machine's number of cores and its memory in MiB; each node has the same."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return len(os.sched_getaffinity(0)), memory // 1024**2

@@ -1,7 +1,7 @@
-"""The nodes' common root file system: made or unpacked once, then kept.
+"""Root file system that all nodes share, made or unpacked once and then kept in the cache.
 
-Kept below a key of everything that goes into it, so a change of any of that makes a new one. To
-make one anew, for newer packages say, remove its folder.
+The folder's name contains a hash of all inputs, so a changed input makes a new root file system. To
+get newer packages, remove the folder.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from pathlib import Path
 from typing import Callable
 
 from lisa_container.errors import SandboxError, SandboxMachineError
+from lisa_container.escaping import quote_output
 from lisa_container.platforms.sandbox.apt import PackageSources, package_sources
 from lisa_container.platforms.sandbox.config import DockerMode, SandboxConfig
 from lisa_container.platforms.sandbox.keeper.commands import environment
 
 Report = Callable[[str], None]
 
-# To be raised when what this module does to a rootfs changes.
+# Increase this when the way to make a root file system changes.
 _VERSION = "1"
 _PACKAGES = (
-    # what makes it a node
+    # for a node
     "openssh-server",
     "sudo",
     "iproute2",
@@ -38,22 +39,22 @@ _PACKAGES = (
     "kmod",
     "e2fsprogs",
     "iputils-ping",
-    # what tests reach for
+    # for tests
     "ca-certificates",
     "curl",
     "busybox-static",
-    # for making images on the node, where none can be pulled
+    # for building images on the node without a registry
     "debootstrap",
     "mmdebstrap",
 )
-# A pattern of apt's: the client is a package of its own since Debian 13, and none before.
+# An apt pattern, because docker-cli is a separate package only since Debian 13.
 _DOCKER_PACKAGES = ("docker.io", "?exact-name(docker-cli)")
-# Nobody reads them here; leaving them out saves a tenth of the time.
-_UNREAD = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
-# Each node has its own.
+# Documentation is not needed on a node; leaving it out saves 10 % of the time.
+_EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
+# Files that each node gets for itself.
 _NOT_SHARED = ("etc/ssh/ssh_host_*", "etc/machine-id", "var/lib/dbus/machine-id", "etc/resolv.conf")
 _BUILD_SECONDS = 1200
-# What a rootfs needs, by the package that has it.
+# Programs that a root file system must have, with the Debian package of each.
 _NEEDED = {
     "sh": "dash",
     "umount": "mount",
@@ -68,7 +69,7 @@ _BIN_FOLDERS = ("usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin", "sbin"
 
 
 def cache_folder(config: SandboxConfig) -> Path:
-    """Where the rootfs and the nodes' files are kept."""
+    """Return the folder for root file systems and the nodes' files."""
     if config.cache_dir:
         return Path(config.cache_dir).absolute()
     home = os.environ.get("XDG_CACHE_HOME", "")
@@ -76,39 +77,39 @@ def cache_folder(config: SandboxConfig) -> Path:
 
 
 def is_ready(config: SandboxConfig) -> bool:
-    """Whether the rootfs is there already, so that nothing has to be made or unpacked."""
+    """Return whether the root file system exists, so that nothing has to be made or unpacked."""
     if config.rootfs:
         return Path(config.rootfs).is_dir() or _unpacked_folder(config).is_dir()
     return _made_folder(config, package_sources(config.suite, config.mirror)).is_dir()
 
 
 def provide(config: SandboxConfig, report: Report) -> Path:
-    """Make the rootfs, unless it is there.
+    """Make the root file system unless it exists.
 
     Args:
-        config: says which.
-        report: told about the progress, line by line.
+        config: config of the sandbox.
+        report: function that gets the progress, line by line.
 
     Returns:
-        Its folder, which must not be written to.
+        The folder of the root file system. Do not write to it.
 
     Raises:
-        SandboxError: it could not be made, or lacks something.
+        SandboxError: the root file system could not be made, or lacks a program.
     """
     if config.rootfs:
         given = Path(config.rootfs).absolute()
         folder = given if given.is_dir() else _unpacked_folder(config)
         if folder != given:
-            with _missing(folder, report) as temporary:
+            with _create_once(folder, report) as temporary:
                 if temporary:
                     report(f"unpacking {given}")
                     _unpack(given, temporary)
     else:
         sources = package_sources(config.suite, config.mirror)
         folder = _made_folder(config, sources)
-        with _missing(folder, report) as temporary:
+        with _create_once(folder, report) as temporary:
             if temporary:
-                report(f"making a root file system of {sources.suite}, once; this takes some 20 s")
+                report(f"making a root file system of {sources.suite} once; this takes about 20 s")
                 _make(config, sources, temporary, report)
     _check(folder, config)
     return folder
@@ -120,7 +121,7 @@ def _packages(config: SandboxConfig) -> list[str]:
 
 
 def _made_folder(config: SandboxConfig, sources: PackageSources) -> Path:
-    parts = (_VERSION, sources.suite, sources.lines, sources.options, _packages(config), _UNREAD)
+    parts = (_VERSION, sources.suite, sources.lines, sources.options, _packages(config), _EXCLUDED)
     return cache_folder(config) / "rootfs" / f"{sources.suite}-{_key(parts)}"
 
 
@@ -136,29 +137,29 @@ def _key(parts: object) -> str:
 
 
 @contextmanager
-def _missing(folder: Path, report: Report) -> Iterator[Path | None]:
-    """Make a folder that others may want to make at the same time.
+def _create_once(folder: Path, report: Report) -> Iterator[Path | None]:
+    """Create a folder that other processes may want to create at the same time.
 
     Yields:
-        Where to make it; it gets its name when that has succeeded. None when it is there.
+        A temporary folder, which is renamed on success. None if the folder exists.
     """
     if folder.is_dir():
         yield None
         return
     folder.parent.parent.mkdir(parents=True, exist_ok=True)
-    # There are programs in it that give root; they are for nobody on this machine.
+    # Mode 700, because the root file system has setuid programs that other users must not run.
     folder.parent.mkdir(mode=0o700, exist_ok=True)
     with folder.with_name(f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            report(f"waiting for another process that makes {folder}")
+            report(f"waiting for another process to make {folder}")
             fcntl.flock(lock, fcntl.LOCK_EX)
         if folder.is_dir():
             yield None
             return
         temporary = folder.with_name(f"{folder.name}.unfinished")
-        # Of somebody who was killed over it.
+        # A killed process may have left it.
         _remove(temporary)
         try:
             yield temporary
@@ -180,20 +181,20 @@ def _make(config: SandboxConfig, sources: PackageSources, folder: Path, report: 
         "--mode=root",
         "--variant=apt",
         "--format=directory",
-        # One by one: a list is split differently when there is a pattern in it.
+        # One option each, because mmdebstrap splits a list with a pattern differently.
         *(f"--include={package}" for package in _packages(config)),
         *(f"--aptopt={option}" for option in options),
         "--dpkgopt=force-unsafe-io",
-        *(f"--dpkgopt=path-exclude={path}" for path in _UNREAD),
+        *(f"--dpkgopt=path-exclude={path}" for path in _EXCLUDED),
         f"--customize-hook={hooks}",
         sources.suite,
         str(folder),
         "-",
     ]
     # In a pid namespace that ends with this thread, so that apt and dpkg do not outlive the runner.
-    with_us = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]
-    command = [*with_us, "--kill-child", *command]
-    said: list[str] = []
+    in_namespace = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]
+    command = [*in_namespace, "--kill-child", *command]
+    output: list[str] = []
     with subprocess.Popen(
         command,
         stdin=subprocess.PIPE,
@@ -208,14 +209,14 @@ def _make(config: SandboxConfig, sources: PackageSources, folder: Path, report: 
             process.stdin.write("".join(f"{line}\n" for line in sources.lines))
             process.stdin.close()
         for line in process.stderr:
-            said.append(line.rstrip())
+            output.append(line.rstrip())
             if line.startswith("I: "):
                 report(line[3:].rstrip())
     if process.returncode != 0:
         raise SandboxError(
-            f"sandbox: mmdebstrap could not make a root file system of {sources.suite}, it failed"
-            f" with {process.returncode}. Check that this machine can install packages:"
-            " `apt-get update`. The end of what it said:\n" + "\n".join(said[-15:])
+            f"sandbox: mmdebstrap could not make a root file system of {sources.suite}:"
+            f" {quote_output(chr(10).join(output[-15:]))}\nIt failed with {process.returncode}."
+            " Check that this machine can install packages: `apt-get update`."
         )
 
 
@@ -232,8 +233,8 @@ def _unpack(tarball: Path, folder: Path) -> None:
         check=False,
     )
     if done.returncode != 0:
-        said = done.stderr.strip()[-500:]
-        raise SandboxError(f"sandbox: {tarball} could not be unpacked: {said}")
+        message = quote_output(done.stderr, 500)
+        raise SandboxError(f"sandbox: {tarball} could not be unpacked: {message}")
 
 
 def _check(folder: Path, config: SandboxConfig) -> None:
@@ -245,10 +246,10 @@ def _check(folder: Path, config: SandboxConfig) -> None:
         packages = " ".join(sorted({needed[name] for name in missing}))
         raise SandboxMachineError(
             f"sandbox: the root file system {folder} has no {', '.join(missing)};"
-            f" install in it what Debian calls: {packages}"
+            f" install these Debian packages in it, or their equivalents: {packages}"
         )
 
 
 def _has(folder: Path, program: str) -> bool:
-    # lexists: an absolute symbolic link points somewhere else from here.
+    # lexists, because an absolute symbolic link points elsewhere when seen from here.
     return any(os.path.lexists(folder / place / program) for place in _BIN_FOLDERS)

@@ -1,4 +1,4 @@
-"""A sandbox from Python: nodes for a `with` block, no LISA needed."""
+"""Python interface of a sandbox: nodes for a `with` block, without LISA."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from types import TracebackType
 from typing import Any
 
 from lisa_container.errors import SandboxError
+from lisa_container.forks import Owner
+from lisa_container.masking import Plain
 from lisa_container.platforms.sandbox import rootfs
 from lisa_container.platforms.sandbox.config import DockerMode, SandboxConfig
 from lisa_container.platforms.sandbox.keeper.commands import environment
@@ -45,14 +47,16 @@ class SandboxNode:
     """A running node.
 
     Attributes:
-        name: its host name; the other nodes know it.
-        address: its IPv4 address, reachable from this machine and from the other nodes.
-        username: who logs in by key and has sudo without a password; root logs in by the same key.
-        password_username: who logs in by key or password, and needs the password for sudo.
-        password: his.
-        private_key_file: the key for all three.
-        pid: of its init, as this machine sees it; `/proc/<pid>/root` is the node's file system.
-        port: of sshd.
+        name: host name, which the other nodes can resolve.
+        address: IPv4 address, reachable from this machine and from the other nodes.
+        username: user who logs in with the key and has sudo without a password. root accepts the
+            same key.
+        password_username: user who logs in with the key or the password, and needs the password for
+            sudo.
+        password: password of `password_username`.
+        private_key_file: private key for all three users.
+        pid: pid of the node's init on this machine; `/proc/<pid>/root` is the node's file system.
+        port: port of sshd.
     """
 
     name: str
@@ -68,7 +72,7 @@ class SandboxNode:
 
     @property
     def console(self) -> str:
-        """What the node's boot and its daemons said so far."""
+        """Output of the node's boot and daemons so far."""
         return self._console.read_text(encoding="utf-8", errors="replace")
 
     def run(
@@ -79,24 +83,24 @@ class SandboxNode:
         stdin: str = "",
         timeout: float | None = 60,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command on the node as root, past sshd and its logins.
+        r"""Run a command on the node as root, without SSH.
 
-        For setting the stage of a test, and for looking at a node whose network is broken.
+        Use this to prepare a test, or to inspect a node whose network is broken.
 
         Args:
-            command: a shell's command line, or a program and its arguments.
-            check: whether a failure raises.
-            stdin: what it reads.
-            timeout: in seconds; it is killed after that.
+            command: a command line for the shell, or a program and its arguments.
+            check: whether a nonzero exit code raises an error.
+            stdin: input of the command.
+            timeout: time limit in seconds; then the command is killed.
 
         Returns:
-            Its exit code and output.
+            Exit code and output of the command.
 
         Raises:
-            SandboxError: it failed, or took too long.
+            SandboxError: the command failed or exceeded its time limit.
 
         >>> node.run("cat /etc/hostname").stdout
-        'node0\\n'
+        'node0\n'
         """
         words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
         try:
@@ -123,19 +127,29 @@ class SandboxNode:
         return done
 
     def kill(self) -> None:
-        """End the node at once, as if its power was cut. It does not come back."""
-        os.kill(self.pid, signal.SIGKILL)
+        """Kill the node at once, like a power failure. The node does not come back."""
+        with suppress(ProcessLookupError):
+            process = os.pidfd_open(self.pid)
+            try:
+                # If the node has ended already, another process may have its pid.
+                command = Path(f"/proc/{self.pid}/cmdline").read_bytes()
+                if b"/run/sandbox/init" in command:
+                    signal.pidfd_send_signal(process, signal.SIGKILL)
+            except FileNotFoundError:
+                pass
+            finally:
+                os.close(process)
 
     def ssh_command(self, username: str = "") -> list[str]:
-        """The command line that logs in, for a person or a subprocess; append a command at will.
+        """Return an SSH command line for the node. You may append a remote command.
 
         Args:
-            username: who logs in; `username` when empty.
+            username: user who logs in; empty means `self.username`.
         """
         options = {
             "IdentityFile": str(self.private_key_file),
             "IdentitiesOnly": "yes",
-            # The node's address is used again by other nodes with other keys.
+            # Later nodes reuse the address with another host key.
             "StrictHostKeyChecking": "no",
             "UserKnownHostsFile": "/dev/null",
             "LogLevel": "ERROR",
@@ -144,9 +158,9 @@ class SandboxNode:
         return ["ssh", *words, "-p", str(self.port), f"{username or self.username}@{self.address}"]
 
     def _entering(self, words: list[str]) -> list[str]:
-        # Into the node's cgroups first: nsenter enters only their namespace.
+        # Join the node's cgroups first, because nsenter enters only their namespace.
         join = 'for file in $0; do echo $$ >"$file/cgroup.procs"; done; exec "$@"'
-        # Not the root of its mount namespace: that is the machine's where this process has another.
+        # --root and --wd take the node's root. The root of its mount namespace may differ from it.
         enter = ["nsenter", "--target", str(self.pid), "--all", "--root", "--wd"]
         enter += ["env", "--ignore-environment"]
         variables = [f"{name}={value}" for name, value in _NODE_ENVIRONMENT.items()]
@@ -156,13 +170,13 @@ class SandboxNode:
 class Sandbox:
     """Throw-away nodes on this machine, for a `with` block or between `start` and `stop`.
 
-    They end with this process, however it ends. Any number of sandboxes can exist at a time, in one
-    process or in many. It is no security boundary: root on a node can do to this machine what root
-    can.
+    The nodes end with this process, even if it is killed. Any number of sandboxes can exist at the
+    same time, in one process or in many. A sandbox is no security boundary: root on a node has the
+    power of root on this machine.
 
     Args:
-        config: what is asked for.
-        logger: told about the progress.
+        config: config of the sandbox; None means the defaults.
+        logger: logger for progress messages.
 
     Attributes:
         nodes: the running nodes; empty before `start` and after `stop`.
@@ -176,13 +190,16 @@ class Sandbox:
         config: SandboxConfig | None = None,
         logger: logging.Logger | logging.LoggerAdapter[Any] | None = None,
     ) -> None:
+        """Create nothing yet; `start` does."""
         self.nodes: list[SandboxNode] = []
         self._config = config or SandboxConfig()
         self._log = logger or _log
         self._lock = threading.Lock()
+        self._owner = Owner()
         self._keeper: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Sandbox:
+        """Start the nodes."""
         return self.start()
 
     def __exit__(
@@ -191,14 +208,15 @@ class Sandbox:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        """Stop the nodes."""
         self.stop()
 
     def start(self) -> Sandbox:
-        """Make the nodes and return when all are ready. Does nothing when they are.
+        """Start the nodes and return when all are ready. Do nothing if they run already.
 
         Raises:
             SandboxMachineError: this machine lacks something.
-            SandboxError: the nodes did not get ready; nothing of them is left.
+            SandboxError: the nodes did not become ready; they were removed.
         """
         with self._lock:
             if self._keeper:
@@ -209,19 +227,21 @@ class Sandbox:
             try:
                 self.nodes = self._start_keeper(folder)
             except BaseException:
-                # LISA ends a thread by any exception at any place; nothing may be left then either.
+                # LISA may raise an exception in this thread at any place. Nothing may be left then.
                 self._stop_keeper()
                 raise
             addresses = ", ".join(f"{node.name} {node.address}" for node in self.nodes)
-            self._log.info(f"sandbox: {addresses}; throw-away, and no security boundary")
+            self._log.info(Plain(f"sandbox: {addresses}; throw-away nodes, no security boundary"))
         return self
 
     def stop(self) -> None:
-        """End the nodes and leave the machine as it was. Does nothing when that is done already.
+        """Stop the nodes and restore the machine. Do nothing if that is done already.
 
         Raises:
-            SandboxError: something could not be undone; the next sandbox tries again.
+            SandboxError: something could not be restored; the next sandbox tries again.
         """
+        if self._owner.is_parent:
+            return
         with self._lock:
             self._stop_keeper()
 
@@ -246,15 +266,15 @@ class Sandbox:
             stdout=subprocess.PIPE,
             text=True,
             cwd="/",
-            # Ctrl-C is for the runner; the keeper ends when the runner has.
+            # Ctrl-C must reach only the runner. The keeper ends after the runner.
             start_new_session=True,
         )
         assert self._keeper.stdin and self._keeper.stdout
-        # A keeper that could not start says so on the other pipe.
+        # If the keeper could not start, the other pipe has its error message.
         with suppress(BrokenPipeError):
             self._keeper.stdin.write(f"{spec.to_json()}\n")
             self._keeper.stdin.flush()
-        reply = _message(self._keeper.stdout.readline())
+        reply = _parse_message(self._keeper.stdout.readline())
         if "error" in reply:
             raise SandboxError(f"sandbox: {reply['error']}")
         return [
@@ -289,10 +309,10 @@ class Sandbox:
             ) from error
         with keeper.stdout:
             lines = keeper.stdout.readlines()
-        problem = _message(lines[-1] if lines else "").get("error")
+        problem = _parse_message(lines[-1] if lines else "").get("error")
         if problem:
             raise SandboxError(
-                f"sandbox: not all could be undone, the next sandbox will try again: {problem}"
+                f"sandbox: clean-up failed, the next sandbox will try again: {problem}"
             )
 
 
@@ -300,14 +320,14 @@ def start_sandbox(count: int = 1, **options: Any) -> Sandbox:
     """Start a sandbox.
 
     Args:
-        count: how many nodes.
-        options: the other attributes of `SandboxConfig`.
+        count: number of nodes.
+        **options: the other attributes of `SandboxConfig`.
 
     Returns:
-        It, running; to be stopped by its `stop`, or by a `with`.
+        The running sandbox. Stop it with `stop`, or use it in a `with` block.
 
     Raises:
-        ConfigError: an option is wrong.
+        ConfigError: an option is illegal.
         SandboxError: see `Sandbox.start`.
 
     >>> with start_sandbox(2, docker=False) as sandbox:
@@ -316,13 +336,13 @@ def start_sandbox(count: int = 1, **options: Any) -> Sandbox:
     return Sandbox(SandboxConfig(count=count, **options)).start()
 
 
-def _message(line: str) -> dict[str, Any]:
-    """What the keeper says in a line; it says nothing when it was killed."""
+def _parse_message(line: str) -> dict[str, Any]:
+    """Parse a line from the keeper. An empty line means that the keeper was killed."""
     message: dict[str, Any] = json.loads(line) if line else {"error": "the keeper was killed"}
     return message
 
 
-# Those that nobody has stopped yet, for the end of the process.
+# Running sandboxes, to be stopped at the end of the process.
 _running: weakref.WeakSet[Sandbox] = weakref.WeakSet()
 
 
@@ -332,5 +352,5 @@ def _stop_all() -> None:
         try:
             sandbox.stop()
         except SandboxError as error:
-            # The others are to be stopped, too.
-            _log.warning(str(error))
+            # Continue with the other sandboxes.
+            _log.warning(Plain(str(error)))

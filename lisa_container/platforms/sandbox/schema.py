@@ -1,6 +1,6 @@
-"""What a runbook may say about the platform `type: sandbox`.
+"""Runbook schema of the platform `type: sandbox`.
 
-In a module of its own without postponed annotations: dataclasses-json needs the types themselves.
+This module has no postponed annotations, because dataclasses-json needs the types themselves.
 """
 
 from dataclasses import dataclass, field
@@ -17,13 +17,13 @@ LOGINS = (LOGIN_USER, LOGIN_PASSWORD_USER, LOGIN_ROOT)
 @dataclass_json()
 @dataclass
 class SandboxPlatformSchema:
-    """What stands under `platform: - type: sandbox`, `sandbox:`.
+    """Fields below `sandbox:` of a platform with `type: sandbox`.
 
-    The user's name is the platform's own `admin_username`; the rest is as in `SandboxConfig`.
+    The user's name is the platform's `admin_username`. `SandboxConfig` explains the other fields.
 
     Attributes:
-        login: as whom LISA logs in: "user" (by key, sudo without a password), "password_user" (by
-            password, for which sudo asks too), or "root" (by key).
+        login: user that LISA logs in as: "user" (key, sudo without a password), "password_user"
+            (password, also for sudo), or "root" (key).
     """
 
     rootfs: str = ""

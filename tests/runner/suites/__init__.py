@@ -1,1 +1,1 @@
-"""Suites that the tests run by `lisa -r`. Each case says what it sees; the tests compare."""
+"""Suites that the tests run by `lisa -r`. The cases log what they see; the tests compare it."""

@@ -1,4 +1,4 @@
-"""A case that knows nothing of containers, for a guest whose image is built."""
+"""Case without containers of its own, for a guest whose image is built."""
 
 from __future__ import annotations
 

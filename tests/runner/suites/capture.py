@@ -1,11 +1,12 @@
-"""Cases whose artifacts a test looks at."""
+"""Cases whose artifacts a test checks."""
 
 from __future__ import annotations
 
 import time
 from typing import Any
 
-from lisa import Node, TestCaseMetadata, TestSuite, TestSuiteMetadata
+from lisa import Node, TestCaseMetadata, TestSuite, TestSuiteMetadata, notifier, schema
+from lisa.messages import MessageBase, TestResultMessage
 from lisa.util import SkippedException
 
 from lisa_container import (
@@ -14,7 +15,7 @@ from lisa_container import (
     ContainerTestSuite,
     container_test,
 )
-from lisa_container.capture.evidence import NoiseRule
+from lisa_container.evidence import NoiseRule
 
 BUSYBOX = "lisa_container/busybox"
 
@@ -104,3 +105,24 @@ class Stock(TestSuite):
     def stock_closed(self, node: Node) -> None:
         node.close()
         node.execute("echo after", shell=True)
+
+
+class SlowNotifier(notifier.Notifier):
+    """Notifier that delays LISA's reports of cases: a case has begun before its begin is heard."""
+
+    @classmethod
+    def type_name(cls) -> str:
+        return "slow"
+
+    @classmethod
+    def type_schema(cls) -> type[schema.TypedSchema]:
+        return schema.Notifier
+
+    def _subscribed_message_type(self) -> list[type[MessageBase]]:
+        return [TestResultMessage]
+
+    def _modify_message(self, message: MessageBase) -> None:
+        time.sleep(0.2)
+
+    def _received_message(self, message: MessageBase) -> None:
+        pass

@@ -1,4 +1,4 @@
-"""A case whose image, tool and commands differ from run to run."""
+"""Case with another image, tool and commands in each run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which cases share a container, and what a case can name."""
+"""Cases that share a container, and the parameters that a case may have."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from assertpy import assert_that
 from lisa import (
+    Environment,
     Logger,
     Node,
     TestCaseMetadata,
@@ -37,7 +38,7 @@ class Shared(ContainerTestSuite):
         return ContainerTestConfig(image=BUSYBOX, environment={"FROM": "suite"})
 
     def before_case(self, log: Logger, **kwargs: Any) -> None:
-        # Without super(): a user need not know of ours.
+        # Without super(): a user need not call the method of the base class.
         self.before = kwargs.get("container")
 
     @TestCaseMetadata(description="first", priority=0)
@@ -111,14 +112,18 @@ class Plain(TestSuite):
         assert_that(node.execute("cat /host/etc/hostname").stdout).is_equal_to(
             host.execute("cat /etc/hostname").stdout
         )
-        # A process list and a root of its own.
+        # The container has its own process list and root.
         assert_that(node.execute("ls /proc", shell=True).stdout.split()).does_not_contain(
             str(host.execute("pidof dockerd", sudo=True).stdout.split()[0])
         )
 
     @container_test(BUSYBOX)
     @TestCaseMetadata(description="above LISA's", priority=0)
-    def plain_above(self, node: Node, log: Logger, case_name: str) -> None:
+    def plain_above(
+        self, node: Node, log: Logger, case_name: str, environment: Environment
+    ) -> None:
+        assert_that(list(environment.nodes.list())).is_equal_to([node])
+        assert_that(environment.default_node).is_same_as(node)
         log.info(f"{case_name} in {node.execute('hostname').stdout}")
 
     @TestCaseMetadata(description="it need not name the node", priority=0)
@@ -149,6 +154,19 @@ class TwoNodes(ContainerTestSuite):
         assert_that(container).is_same_as(containers[0])
         (_, first_end), (second_start, _) = sorted(self.spans)[:2]
         assert_that(second_start).is_less_than(first_end)
+
+    @TestCaseMetadata(
+        description="all nodes of the environment are containers",
+        requirement=simple_requirement(min_count=2),
+    )
+    @container_test
+    def two_nodes_inside(self, node: Node, host: Node, environment: Environment) -> None:
+        nodes = list(environment.nodes.list())
+        assert_that(environment.default_node).is_same_as(node)
+        names = {each.execute("hostname").stdout for each in nodes}
+        assert_that(names).is_length(2).does_not_contain(host.execute("hostname").stdout)
+        assert_that([each.parent for each in nodes]).contains(host).is_length(2)
+        assert_that(nodes[0].parent).is_not_same_as(nodes[1].parent)
 
 
 @TestSuiteMetadata(area="tests", category="functional", description="Cases that do not pass.")

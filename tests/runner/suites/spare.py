@@ -1,4 +1,4 @@
-"""A container for each case: who makes it, and when."""
+"""Cases with a container each, to test who starts it and when."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BUSYBOX = "lisa_container/busybox"
 
 
 def others(node: Node, container: ContainerExecutor) -> list[str]:
-    """The ids of the containers on the node beside the case's own."""
+    """Return the ids of the other containers on the node."""
     present = [item["Id"] for item in node.tools[DockerAdvanced].list(all=True)]
     assert_that(present).contains(container.id)
     return [each for each in present if each != container.id]

@@ -1,4 +1,4 @@
-"""Start of the keeper process: `python -I <this file>`, fed with one line, see `service`."""
+"""Entry point of the keeper: `python -I <this file>`, with one line on stdin; see `service`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 if __name__ == "__main__":
-    # Stand-ins for the packages above this one: importing those imports LISA, which takes seconds.
+    # Empty parent packages, because the real ones import LISA, which takes seconds.
     names = ("lisa_container", "platforms", "sandbox", "keeper")
     for depth in range(1, len(names)):
         package = ModuleType(".".join(names[:depth]))

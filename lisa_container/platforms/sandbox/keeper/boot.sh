@@ -1,11 +1,11 @@
 #!/bin/sh
-# First process of a node. It is in the node's namespaces already, but still sees the machine's files: it
-# mounts the node's root, makes it its own, and becomes the node's init.
+# First process of a node. It runs in the node's namespaces, but still sees the machine's files. It mounts
+# the node's root file system, changes its root to it, and becomes the node's init.
 #
-# In the environment: NODE (the node's folder: upper, work, docker, root, run), ROOTFS, ADDRESS (with
-# prefix length), GATEWAY, HOST_NAME, CGROUPS (lines "folder:options"; the options of version 2 are empty).
-# On stdout it tells its pid as the machine sees it; then it waits for a line on stdin, by which time the
-# node has its network interface.
+# Environment: NODE (the node's folder: upper, work, docker, root, run), ROOTFS, ADDRESS (with prefix
+# length), GATEWAY, HOST_NAME, CGROUPS (lines "folder:options"; version 2 has empty options).
+# It prints its pid on the machine to stdout. Then it waits for a line on stdin, which comes when the node
+# has its network interface.
 set -eu
 
 read -r pid _ </proc/self/stat
@@ -15,12 +15,12 @@ exec >&2 </dev/null
 
 root=$NODE/root
 
-# Nothing on a node outlives it, so nothing needs to be flushed to disk; old kernels cannot be told so.
+# "volatile" saves flushing to disk, because no file outlives the node. Old kernels do not have it.
 layers="lowerdir=$ROOTFS,upperdir=$NODE/upper,workdir=$NODE/work"
 mount -t overlay -o "$layers,volatile" node "$root" 2>/dev/null ||
 	mount -t overlay -o "$layers" node "$root"
 
-# Not a devtmpfs: there is only one of it, the machine's.
+# Not a devtmpfs, because a node would share the machine's.
 mkdir -p "$root/dev" "$root/proc" "$root/sys" "$root/run" "$root/tmp" "$root/var/lib/docker"
 mount -t tmpfs -o mode=755,nosuid dev "$root/dev"
 for device in null zero full random urandom tty fuse kvm kmsg loop-control; do
@@ -43,7 +43,7 @@ ln -s /proc/self/fd "$root/dev/fd"
 ln -s fd/0 "$root/dev/stdin"
 ln -s fd/1 "$root/dev/stdout"
 ln -s fd/2 "$root/dev/stderr"
-# What is written to the console must not appear on the machine's.
+# Output to the console must not appear on the machine's console.
 ln -s null "$root/dev/console"
 
 mount -t tmpfs -o mode=755,nosuid,nodev run "$root/run"
@@ -51,11 +51,11 @@ mkdir -m 1777 "$root/run/lock"
 mkdir -m 700 "$root/run/sandbox"
 cp "$NODE"/run/* "$root/run/sandbox"
 
-# dockerd's data is on a real file system: overlay2 does not work on top of an overlay.
+# dockerd's data is on a real file system, because overlay2 does not work on an overlay.
 mount --bind "$NODE/docker" "$root/var/lib/docker"
 
-# /proc and /sys belong to the whole machine, except what is about the network. A test that turns a knob
-# there (or writes to sysrq-trigger) would turn the machine's.
+# /proc and /sys belong to the whole machine, except the network settings. They are read-only, so that a
+# test cannot change the machine's settings or write to sysrq-trigger.
 read_only() {
 	mount --bind "$1" "$1"
 	mount -o remount,bind,ro "$1"
@@ -71,13 +71,13 @@ writable "$root/proc/sys/net"
 mount -t sysfs -o nosuid,nodev,noexec sysfs "$root/sys"
 mount -o remount,bind,ro "$root/sys"
 writable "$root/sys/devices/virtual/net"
-# The kernel lets a user namespace mount /proc and /sys only where it sees a whole one: for containers
-# without root. systemd-nspawn does the same.
+# Rootless containers: the kernel lets a user namespace mount /proc and /sys only if it sees a complete
+# one. systemd-nspawn does the same.
 mkdir "$root/run/sandbox/proc" "$root/run/sandbox/sys"
 mount -t proc -o nosuid,nodev,noexec proc "$root/run/sandbox/proc"
 mount -t sysfs -o nosuid,nodev,noexec sysfs "$root/run/sandbox/sys"
 
-# In its cgroup namespace, so the node sees its own subtree as the whole.
+# Mounted in the node's cgroup namespace, so the node sees only its own subtree.
 cgroup=$root/sys/fs/cgroup
 case "$CGROUPS" in
 :) ;;
@@ -90,7 +90,7 @@ while IFS=: read -r folder options; do
 		continue
 	fi
 	mount -t cgroup2 -o nosuid,nodev,noexec cgroup "$cgroup/$folder"
-	# Version 2 hands controllers only to the children of a cgroup that has no processes of its own.
+	# Version 2 enables controllers only for the children of a cgroup without processes.
 	mkdir "$cgroup/$folder/init"
 	echo $$ >"$cgroup/$folder/init/cgroup.procs"
 	for controller in $(cat "$cgroup/$folder/cgroup.controllers"); do
@@ -114,7 +114,7 @@ pivot_root . run/sandbox/machine
 cd /
 umount -l /run/sandbox/machine
 rmdir /run/sandbox/machine
-# As systemd does: without it, what the node mounts later would not show in a container that has its root.
+# Like systemd: otherwise later mounts of the node would not appear in a container that mounts its root.
 mount --make-rshared /
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8 \
 	/bin/sh /run/sandbox/init.sh

@@ -1,4 +1,4 @@
-"""A node's own subtree in every cgroup hierarchy of the machine: version 1, version 2, or both."""
+"""Subtree of a node in every cgroup hierarchy of the machine: version 1, version 2, or both."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from pathlib import Path
 
 from .commands import KeeperError
 
-# What a version 1 mount's options may say besides the names of its controllers.
+# Mount options of version 1 that are not names of controllers.
 _NOT_CONTROLLERS = {"rw", "ro", "xattr", "clone_children", "cpuset_v2_mode", "noprefix"}
-# A killed process leaves its cgroup some time after its parent has heard of its death.
+# A killed process leaves its cgroup a little later than its parent learns of its death.
 _REMOVAL_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Hierarchy:
-    """One cgroup hierarchy.
+    """Cgroup hierarchy.
 
     Attributes:
-        mount: where the machine has it mounted.
-        options: what to mount it with: "cpu,cpuacct" or "name=systemd"; empty for version 2.
+        mount: mount point on the machine.
+        options: mount options, such as "cpu,cpuacct" or "name=systemd"; empty for version 2.
     """
 
     mount: Path
@@ -30,27 +30,27 @@ class Hierarchy:
 
     @property
     def is_v2(self) -> bool:
-        """Whether it is the unified hierarchy."""
+        """Whether this is the unified hierarchy of version 2."""
         return not self.options
 
     @property
     def folder(self) -> str:
-        """Where a node mounts it below /sys/fs/cgroup: "memory"; "" for /sys/fs/cgroup itself."""
+        """Mount point on a node, relative to /sys/fs/cgroup; empty for /sys/fs/cgroup itself."""
         return "" if self.mount == Path("/sys/fs/cgroup") else self.mount.name
 
     @property
     def leaf(self) -> str:
-        """Where below a node's cgroup its processes are: version 2 allows none in that itself."""
+        """Child of the node's cgroup that holds its processes. Version 2 requires such a child."""
         return "init" if self.is_v2 else ""
 
 
 def hierarchies() -> list[Hierarchy]:
-    """The hierarchies of this machine, each once.
+    """Return the hierarchies of this machine without repetition.
 
     Raises:
-        KeeperError: there are none.
+        KeeperError: no hierarchy is mounted.
     """
-    found: dict[str, Hierarchy] = {}
+    result: dict[str, Hierarchy] = {}
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
         mount, _, source = line.partition(" - ")
         kind, _, options = source.split(" ")[:3]
@@ -60,19 +60,19 @@ def hierarchies() -> list[Hierarchy]:
         if kind == "cgroup":
             names = [name for name in options.split(",") if name not in _NOT_CONTROLLERS]
             wanted = ",".join(name for name in names if not name.startswith("release_agent="))
-        found.setdefault(wanted, Hierarchy(Path(mount.split(" ")[4]), wanted))
-    if not found:
+        result.setdefault(wanted, Hierarchy(Path(mount.split(" ")[4]), wanted))
+    if not result:
         raise KeeperError(
             "no cgroup hierarchy is mounted on this machine; mount one:"
             " `mount -t cgroup2 none /sys/fs/cgroup`"
         )
-    return list(found.values())
+    return list(result.values())
 
 
 def missing_controllers(hierarchy: Hierarchy) -> list[str]:
-    """Version 2's controllers that the machine does not hand to its top-level cgroups.
+    """Return the version 2 controllers that are not enabled for the machine's top-level cgroups.
 
-    None beside version 1: engines take them from there, then.
+    The result is empty if version 1 is mounted too, because engines use its controllers then.
     """
     if not hierarchy.is_v2 or hierarchy.folder:
         return []
@@ -82,11 +82,11 @@ def missing_controllers(hierarchy: Hierarchy) -> list[str]:
 
 
 def create(hierarchy: Hierarchy, name: str) -> Path:
-    """Make a top-level cgroup and return its folder."""
+    """Create a top-level cgroup and return its folder."""
     folder = hierarchy.mount / name
     folder.mkdir(exist_ok=True)
     if "cpuset" in hierarchy.options.split(","):
-        # Version 1 starts a cpuset empty, and refuses processes until it has both.
+        # A new cpuset of version 1 is empty and accepts no process until both files are set.
         for file in ("cpuset.cpus", "cpuset.mems"):
             value = (hierarchy.mount / file).read_text(encoding="ascii")
             (folder / file).write_text(value, encoding="ascii")
@@ -94,11 +94,11 @@ def create(hierarchy: Hierarchy, name: str) -> Path:
 
 
 def own(hierarchy: Hierarchy) -> Path:
-    """The folder of the cgroup that this process is in."""
+    """Return the folder of this process's cgroup."""
     path = ""
     for line in Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines():
         _, options, path_here = line.split(":", 2)
-        # Outside of what its cgroup namespace shows: then the top.
+        # A path with "/.." is outside of this process's cgroup namespace; use the top instead.
         if options == hierarchy.options and not path_here.startswith("/.."):
             path = path_here.lstrip("/")
     return hierarchy.mount / path
@@ -109,24 +109,24 @@ def enter(folder: Path, pid: int = 0) -> None:
 
     Args:
         folder: the cgroup.
-        pid: the process; 0 is the calling one.
+        pid: the process; 0 means the calling one.
     """
     (folder / "cgroup.procs").write_text(str(pid), encoding="ascii")
 
 
 def remove_all(prefix: str) -> None:
-    """Remove every top-level cgroup whose name starts with a prefix, and what is below it.
+    """Remove every top-level cgroup with a name prefix, and all cgroups below it.
 
     Args:
-        prefix: of the name; all processes in them must be killed already.
+        prefix: start of the names. All processes in these cgroups must have been killed.
 
     Raises:
-        KeeperError: one is still in use after ten seconds.
+        KeeperError: a cgroup is still in use after ten seconds.
     """
     deadline = time.monotonic() + _REMOVAL_SECONDS
     for hierarchy in hierarchies():
         for top in hierarchy.mount.glob(f"{prefix}*"):
-            # Deepest first: only a cgroup without children can be removed.
+            # Deepest first, because only a cgroup without children can be removed.
             for folder, _, _ in os.walk(top, topdown=False):
                 _remove(Path(folder), deadline)
 
@@ -140,11 +140,11 @@ def _remove(folder: Path, deadline: float) -> None:
             return
         except OSError as error:
             if time.monotonic() > deadline:
-                left = ""
+                processes = ""
                 with suppress(OSError):
-                    left = (folder / "cgroup.procs").read_text(encoding="ascii").strip()
+                    processes = (folder / "cgroup.procs").read_text(encoding="ascii").strip()
                 raise KeeperError(
                     f"the cgroup {folder} could not be removed: {error.strerror}"
-                    f" (processes in it: {left.split() or 'none'})"
+                    f" (processes in it: {processes.split() or 'none'})"
                 ) from error
             time.sleep(0.02)

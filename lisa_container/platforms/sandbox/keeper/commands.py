@@ -1,4 +1,4 @@
-"""Running a command of the machine."""
+"""Run a command of the machine."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin",
 
 
 class KeeperError(Exception):
-    """Something the keeper could not do; the message is meant for the user."""
+    """Failure of the keeper, with a message for the user."""
 
 
 def environment() -> dict[str, str]:
-    """For commands of the machine: plain messages, and every system folder searched."""
+    """Return the environment for commands: locale C, and all system folders in PATH."""
     path = os.environ.get("PATH", "").split(os.pathsep)
     path += [folder for folder in _SYSTEM_FOLDERS if folder not in path]
     return {**os.environ, "PATH": os.pathsep.join(filter(None, path)), "LC_ALL": "C"}
 
 
 def run(*command: str, stdin: str | None = None, timeout: float = 30) -> str:
-    """Run a command and return what it printed.
+    """Run a command and return its stdout.
 
     Args:
-        command: the program and its arguments, no shell in between.
-        stdin: what the command reads; nothing when None.
-        timeout: in seconds.
+        *command: the program and its arguments; no shell is used.
+        stdin: input of the command; None means empty.
+        timeout: time limit in seconds.
 
     Raises:
-        KeeperError: it failed, took too long, or is not there.
+        KeeperError: the command failed, exceeded its time limit, or is not installed.
     """
     shown = shlex.join(command)
     try:
@@ -49,6 +49,6 @@ def run(*command: str, stdin: str | None = None, timeout: float = 30) -> str:
     except subprocess.TimeoutExpired as error:
         raise KeeperError(f"`{shown}` did not end within {timeout:g} s") from error
     if done.returncode != 0:
-        said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
-        raise KeeperError(f"`{shown}` failed with {done.returncode}: {' / '.join(said[-5:])}")
+        output = (done.stderr.strip() or done.stdout.strip() or "it printed nothing").splitlines()
+        raise KeeperError(f"`{shown}` failed with {done.returncode}: {' / '.join(output[-5:])}")
     return done.stdout

@@ -1,7 +1,7 @@
-"""What a node's root file system gets on top of the common one.
+"""Files of a node on top of the shared root file system.
 
-Written into the overlay's upper folder before it is mounted, so a node boots with its own name and
-keys and no command has to run for it.
+They are written to the overlay's upper folder before it is mounted, so a node boots with its own
+name and keys without running a command.
 """
 
 from __future__ import annotations
@@ -17,24 +17,23 @@ from pathlib import Path
 
 from .spec import Spec
 
-# First value wins in sshd_config, so these are put in front of what the rootfs has.
+# The first value wins in sshd_config, so these lines go before those of the root file system.
 _SSHD_CONFIG = """\
-# Of the sandbox. Without this, every login waits for a DNS server to say nothing.
+# From the sandbox. Without this, every login waits for a DNS timeout.
 UseDNS no
-# One kind of host key; it is made when the node boots.
+# The only kind of host key; the node makes it during boot.
 HostKey /etc/ssh/ssh_host_ed25519_key
 PermitRootLogin prohibit-password
 PasswordAuthentication yes
 
 """
-# Keeps /etc/init.d/docker from mounting the cgroup hierarchies that the machine has not.
+# Keeps /etc/init.d/docker from mounting cgroup hierarchies that the machine does not have.
 _FSTAB = "cgroup /sys/fs/cgroup tmpfs noauto 0 0\n"
-# Read by every init script at its start. Docker's raises limits, and gives up where it may not: on
-# a machine that is itself confined, without CAP_SYS_RESOURCE. And it gives up on `restart` where
-# nothing runs, for want of its pid file. Not in /etc/default/docker: there it would be in the way
-# of installing Docker on a node without it.
+# Every init script reads this file first. Docker's init script fails if it may not raise limits (on
+# a machine without CAP_SYS_RESOURCE), and if it finds no pid file on `restart`. The code is not in
+# /etc/default/docker, where it would disturb the installation of Docker on a node without it.
 _INIT_HOOK = """\
-# Of the sandbox: raise limits where the machine allows it, and start the daemon in any case.
+# From the sandbox: ignore limits that cannot be raised, and let `restart` start a stopped daemon.
 ulimit() { command ulimit "$@" 2>/dev/null || :; }
 if [ "$1" = restart ] && [ "${DOCKER_SSD_PIDFILE:-}" ] && [ ! -e "$DOCKER_SSD_PIDFILE" ]; then
 	touch "$DOCKER_SSD_PIDFILE"
@@ -50,14 +49,14 @@ _LOOPBACK = ("127.", "::1", "localhost")
 
 @dataclass(frozen=True)
 class Identity:
-    """What is a node's own.
+    """Values that differ between nodes.
 
     Attributes:
-        name: its host name.
-        address: its own address.
-        mtu: of its interface, in bytes.
-        authorized_key: the public key that root and both users accept.
-        neighbours: address by name, of all nodes including itself.
+        name: host name.
+        address: IPv4 address.
+        mtu: MTU of the interface, in bytes.
+        authorized_key: public key that root and both users accept.
+        neighbours: addresses of all nodes by name, including this node.
     """
 
     name: str
@@ -68,35 +67,36 @@ class Identity:
 
 
 class Upper:
-    """The upper folder of an overlay: files put here hide those of the lower one.
+    """Upper folder of an overlay. Its files hide those of the lower folder.
 
     Args:
         folder: the upper folder.
-        lower: the common root file system.
+        lower: the shared root file system.
     """
 
     def __init__(self, folder: Path, lower: Path) -> None:
+        """Change no file yet."""
         self._folder = folder
         self._lower = lower
 
     def read(self, path: str) -> str:
-        """What the lower file says; nothing when it is not there."""
+        """Return the text of a file in the lower folder, or an empty string."""
         with suppress(OSError):
             return (self._lower / path).read_text(encoding="utf-8", errors="replace")
         return ""
 
     def has(self, path: str) -> bool:
-        """Whether the lower one has this file or folder."""
+        """Return whether the lower folder has this file or folder."""
         return os.path.lexists(self._lower / path)
 
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Put a file, and its folders as the lower one has them."""
+        """Write a file. Create its folders with the owner and mode of the lower ones."""
         file = self._place(path)
         file.write_text(text, encoding="utf-8")
         file.chmod(mode)
 
     def copy(self, path: str, source: Path) -> None:
-        """Put a copy of a file of the machine."""
+        """Copy a file of the machine into the upper folder."""
         shutil.copyfile(source, self._place(path))
 
     def _place(self, path: str) -> Path:
@@ -105,7 +105,7 @@ class Upper:
             folder, lower = folder / part, lower / part
             if not folder.exists():
                 folder.mkdir(mode=0o755)
-                # The merged folder looks like the upper one; it has to look like the lower one.
+                # The overlay shows the upper folder's owner and mode, so copy them from the lower.
                 with suppress(FileNotFoundError):
                     status = lower.stat()
                     os.chown(folder, status.st_uid, status.st_gid)
@@ -114,7 +114,7 @@ class Upper:
 
 
 def populate(upper: Upper, spec: Spec, identity: Identity) -> None:
-    """Write a node's own files."""
+    """Write all files of a node."""
     upper.write("etc/hostname", f"{identity.name}\n")
     upper.write("etc/hosts", _hosts(identity))
     upper.write("etc/resolv.conf", _resolver())
@@ -126,7 +126,7 @@ def populate(upper: Upper, spec: Spec, identity: Identity) -> None:
     upper.write("etc/fstab", upper.read("etc/fstab") + _FSTAB)
     if upper.has("usr/lib/lsb"):
         upper.write(_INIT_HOOK_FILE, _INIT_HOOK)
-    _trust_as_the_machine(upper)
+    _copy_certificates(upper)
     proxies = _proxies()
     if proxies:
         lines = "".join(f"{name}={shlex.quote(value)}\n" for name, value in proxies.items())
@@ -134,7 +134,7 @@ def populate(upper: Upper, spec: Spec, identity: Identity) -> None:
 
 
 def init_settings(spec: Spec, identity: Identity) -> str:
-    """What init.sh has to know, as shell assignments."""
+    """Return the settings for init.sh as shell assignments."""
     values = {
         "USER_NAME": spec.user,
         "PASSWORD_USER_NAME": spec.password_user,
@@ -147,14 +147,14 @@ def init_settings(spec: Spec, identity: Identity) -> str:
 
 
 def _hosts(identity: Identity) -> str:
-    # Without its own name here, each sudo on the node waits 20 s for DNS.
+    # Without the node's own name, each sudo on the node waits 20 s for DNS.
     lines = ["127.0.0.1 localhost", "::1 localhost ip6-localhost ip6-loopback"]
     lines += [f"{address} {name}" for name, address in identity.neighbours.items()]
     return "\n".join(lines) + "\n"
 
 
 def _resolver() -> str:
-    """The machine's DNS servers, as far as they can be reached from somewhere else than itself."""
+    """Return the machine's resolv.conf without DNS servers on loopback addresses."""
     text = ""
     for file in _RESOLVER_FILES:
         with suppress(OSError):
@@ -176,14 +176,14 @@ def _sudoers(spec: Spec) -> str:
 
 
 def _engine_config(upper: Upper, identity: Identity) -> str:
-    # Here and not on dockerd's command line, so that it holds whoever starts the engine, and how.
+    # In the config file and not on dockerd's command line, so that it applies to every start.
     text = upper.read("etc/docker/daemon.json")
     config = {"mtu": identity.mtu, **(json.loads(text) if text.strip() else {})}
     return json.dumps(config, indent=2) + "\n"
 
 
-def _trust_as_the_machine(upper: Upper) -> None:
-    """Let the node trust whom the machine trusts, say a proxy with an authority of its own."""
+def _copy_certificates(upper: Upper) -> None:
+    """Copy the machine's CA certificates, which may include one of a proxy."""
     bundle = Path("/") / _CA_BUNDLE
     if bundle.is_file() and upper.has(_CA_BUNDLE):
         upper.copy(_CA_BUNDLE, bundle)
@@ -192,7 +192,7 @@ def _trust_as_the_machine(upper: Upper) -> None:
 
 
 def _proxies() -> dict[str, str]:
-    """The runner's proxy settings, except those that only the machine itself can use."""
+    """Return the runner's proxy settings, except proxies on loopback addresses."""
     proxies = {}
     for name in _PROXIES:
         value = os.environ.get(name) or os.environ.get(name.upper(), "")

@@ -1,10 +1,9 @@
-"""The machine's own FORWARD chain, where it is closed.
+"""Rules in the machine's own FORWARD chain if that chain drops packets.
 
-Netfilter drops a packet when any table says so; accepting it in a table of our own does not help.
-Docker sets the policy of FORWARD to DROP, so beside a running Docker a sandbox has no way out
-unless that very chain lets it. Only there two rules are added, which carry the sandbox's id and go
-with it. A chain that lets everything pass is not touched; nor is a table created that was not
-there.
+Netfilter drops a packet if any table does, so accepting it in a table of ours does not help. Docker
+sets the policy of FORWARD to DROP. A sandbox beside a running Docker can reach the outside only if
+that chain accepts its packets. So two rules are added to the chain; they carry the sandbox's id and
+are removed with it. A chain that accepts everything is not changed, and no table is created.
 """
 
 from __future__ import annotations
@@ -15,17 +14,17 @@ from pathlib import Path
 
 from .commands import KeeperError, run
 
-# Both kinds can be in use on one machine, each with a FORWARD chain of its own.
+# Both kinds can be in use on one machine, each with its own FORWARD chain.
 _NFT = "iptables-nft"
 _LEGACY = "iptables-legacy"
 
 
 def allow(interface: str, comment: str) -> None:
-    """Let what comes from an interface, and what goes to it, pass every closed FORWARD chain.
+    """Accept packets from and to an interface in every FORWARD chain that drops packets.
 
     Args:
         interface: the sandbox's interface on the machine.
-        comment: what to recognise the rules by, see `disallow`.
+        comment: comment of the rules, by which `disallow` finds them.
     """
     mark = ("-m", "comment", "--comment", comment, "-j", "ACCEPT")
     for command in _present():
@@ -36,7 +35,7 @@ def allow(interface: str, comment: str) -> None:
 
 
 def disallow(comment: str) -> None:
-    """Remove the rules that `allow` added under this comment; there may be none."""
+    """Remove the rules that `allow` added with this comment, if any."""
     for command in _present():
         for rule in _listing(command):
             words = shlex.split(rule)
@@ -45,7 +44,7 @@ def disallow(comment: str) -> None:
 
 
 def _present() -> list[str]:
-    """The kinds of iptables that have a filter table; asking iptables itself might create one."""
+    """Return the iptables commands with a filter table, without creating one by asking iptables."""
     present = []
     with suppress(KeeperError):
         run("nft", "list", "chain", "ip", "filter", "FORWARD")

@@ -1,12 +1,12 @@
 #!/bin/sh
-# pid 1 of a node, with the node's own root: makes its users, starts its daemons, and buries the dead.
+# pid 1 of a node. Creates the users, starts the daemons, and reaps orphaned processes.
 set -u
 
 cd /run/sandbox || exit 1
 . ./settings
 rm settings
 
-# First, because it takes longest. By its init script where there is one: `service docker` then knows of it.
+# First, because it takes longest. The init script is preferred, so that `service docker` works.
 start_docker() {
 	if [ -x /etc/init.d/docker ]; then
 		/etc/init.d/docker start
@@ -32,7 +32,7 @@ unset PASSWORD
 rm -f /etc/ssh/ssh_host_*
 ssh-keygen -q -t ed25519 -N '' -f /etc/ssh/ssh_host_ed25519_key
 mkdir -p -m 755 /run/sshd
-# Since version 9.8 it shuts the machine out for a while after a wrong login; tests do log in wrongly.
+# Since version 9.8, sshd blocks the machine for a while after a failed login, which some tests cause.
 if "$(command -v sshd)" -t -o PerSourcePenalties=no 2>/dev/null; then
 	sed -i '1i PerSourcePenalties no' /etc/ssh/sshd_config
 fi
@@ -43,10 +43,10 @@ start_sshd() {
 		"$(command -v sshd)"
 	fi
 }
-# A node without it is of no use: say so at once.
+# A node without sshd is of no use, so fail at once.
 start_sshd || exit 1
 
-# Orphans become children of pid 1; the shell's wait buries them.
+# Orphans become children of pid 1; the shell's `wait` reaps them.
 while :; do
 	sleep 86400 &
 	wait

@@ -1,4 +1,4 @@
-"""The few system calls that Python 3.9 has no name for."""
+"""System calls that Python 3.9 does not have."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _checked(result: int, call: str) -> None:
 
 
 def die_with_parent() -> None:
-    """Let the kernel kill this process when the thread that started it ends, however it ends."""
+    """Let the kernel kill this process when the thread that started it ends."""
     _checked(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0), "prctl")
 
 
@@ -29,27 +29,27 @@ def leave_network() -> tuple[int, int]:
     """Move this process to a new, empty network namespace.
 
     Returns:
-        Descriptors of the namespace left and of the new one.
+        File descriptors of the old and the new namespace.
     """
-    left = _network()
+    old = _network()
     _checked(_libc.unshare(_CLONE_NEWNET), "unshare")
-    return left, _network()
+    return old, _network()
 
 
 @contextmanager
 def network_of(namespace: int) -> Iterator[None]:
-    """Be in another network namespace for a moment; sockets and commands started here belong to it.
+    """Enter another network namespace for a `with` block. Its sockets and commands belong to it.
 
     Args:
-        namespace: a descriptor of it.
+        namespace: file descriptor of the namespace.
     """
-    here = _network()
+    previous = _network()
     try:
         _checked(_libc.setns(namespace, _CLONE_NEWNET), "setns")
         yield
     finally:
-        _checked(_libc.setns(here, _CLONE_NEWNET), "setns")
-        os.close(here)
+        _checked(_libc.setns(previous, _CLONE_NEWNET), "setns")
+        os.close(previous)
 
 
 def _network() -> int:

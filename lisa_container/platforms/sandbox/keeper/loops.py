@@ -1,6 +1,7 @@
-"""Loop devices that a node left behind: they are the machine's, and outlive whoever attached them.
+"""Loop devices that a node attached with `losetup` and left behind.
 
-(One that `mount -o loop` attached goes with its mount, so with the node; this is about `losetup`.)
+Loop devices belong to the machine and outlive the node. A device of `mount -o loop` is detached
+with its mount, so with the node.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ def detach(folder: Path) -> None:
     """Detach every loop device whose file is below a folder.
 
     Args:
-        folder: where to look; nobody uses what is in it any more.
+        folder: folder whose files are no longer in use.
     """
     attached = _attached()
     if not attached:
@@ -35,21 +36,21 @@ def detach(folder: Path) -> None:
 
 
 def _attached() -> dict[tuple[int, str], Path]:
-    """The loop devices in use, by their files' inodes and names.
+    """Return the loop devices in use, by inode and name of their backing files.
 
-    Not by the file system too: for a file in an overlay that is the overlay's, which is gone. The
-    inode is that of the file below.
+    The file system is not part of the key: for a file in an overlay, it would be the overlay, which
+    is gone. The inode is that of the underlying file.
     """
-    found = {}
+    result = {}
     for block in Path("/sys/block").glob("loop*/loop"):
         device = Path("/dev", block.parent.name)
-        # It may be detached by now.
+        # The device may have been detached in the meantime.
         with suppress(OSError), device.open("rb") as file:
             name = (block / "backing_file").read_text(encoding="utf-8").rstrip("\n")
             status = fcntl.ioctl(file, _GET_STATUS64, bytes(_STATUS64_SIZE))
             _, inode = struct.unpack_from("QQ", status)
-            found[inode, Path(name).name] = device
-    return found
+            result[inode, Path(name).name] = device
+    return result
 
 
 def _clear(device: Path) -> None:

@@ -1,16 +1,15 @@
-"""The switch between a sandbox's nodes, and their way out.
+"""Switch between a sandbox's nodes, and their uplink.
 
-The switch is a bridge in a network namespace of its own, the keeper's. Each node has one port of
-it; so has the machine: a veth whose end on the machine's side holds the subnet's first address and
-is the nodes' gateway.
+The switch is a bridge in the keeper's network namespace. Each node has a port, and so has the
+machine: the machine's end of that veth has the first address of the subnet and is the gateway.
 
     node0 eth0 ----+
-                   +---- switch ---- lcsb<n> on the machine ---- (masquerade) ---- the world
+                   +---- switch ---- lcsb<n> on the machine ---- (masquerade) ---- outside
     node1 eth0 ----+
 
-Why a namespace for a bridge: frames between nodes do not pass the machine's firewall (with
-br_netfilter they would, and Docker's FORWARD policy would drop them), and when the keeper dies,
-however it dies, the kernel removes the switch and every veth with it.
+The bridge has its own namespace for two reasons. Frames between nodes do not pass the machine's
+firewall (with br_netfilter they would, and Docker's FORWARD policy would drop them). And when the
+keeper dies, the kernel removes the switch and every veth.
 """
 
 from __future__ import annotations
@@ -26,33 +25,32 @@ from . import forwarding
 from .commands import KeeperError, run
 from .kernel import leave_network, network_of
 
-# RFC 2544's range for test networks: no provider routes it, Docker and the clouds do not hand it
-# out.
+# Range for test networks (RFC 2544). Providers do not route it; Docker and clouds do not assign it.
 RANGE = ipaddress.IPv4Network("198.18.0.0/15")
 _PREFIX = 24
 _SWITCH = "switch"
-# What an Ethernet carries, for a machine without a way out.
+# MTU of Ethernet, for a machine without a default route.
 _DEFAULT_MTU = 1500
-# .1 is the machine; the first node is easy to tell from it.
+# .1 is the machine. The first node is .10, which is easy to tell apart.
 _FIRST_NODE = 10
 
 Subnet = ipaddress.IPv4Network
 
 
 class Network:
-    """A sandbox's network. The calls in order: `create`, `connect`, `plug`, `remove`.
+    """Network of a sandbox. Call `create`, `connect`, `plug` and `remove` in this order.
 
-    Creating the object moves the calling process into the switch's network namespace.
+    Constructing the object moves the calling process into the switch's network namespace.
 
     Args:
-        sandbox_id: names the firewall's table.
+        sandbox_id: id of the sandbox, part of the firewall table's name.
 
     Attributes:
-        machine: descriptor of the machine's network namespace.
+        machine: file descriptor of the machine's network namespace.
         interface: the sandbox's interface on the machine.
-        subnet: the nodes' subnet.
-        mtu: of the machine's way out, in bytes; the nodes have the same.
-        uplinks: the machine's interfaces that lead out.
+        subnet: subnet of the nodes.
+        mtu: MTU of the machine's uplinks and of the nodes, in bytes.
+        uplinks: interfaces of the machine's default routes.
     """
 
     interface: str
@@ -61,35 +59,36 @@ class Network:
     uplinks: list[str]
 
     def __init__(self, sandbox_id: str) -> None:
+        """Create nothing yet."""
         self._table = f"lisa_container_{sandbox_id}"
         self._taken = False
         self.machine, self._switch = leave_network()
 
     def create(self) -> None:
-        """Take a subnet that nobody uses, and make the switch.
+        """Take an unused subnet and create the switch.
 
         Raises:
-            KeeperError: no subnet is left.
+            KeeperError: no subnet is free.
         """
         with network_of(self.machine):
-            self.uplinks, self.mtu = _ways_out()
+            self.uplinks, self.mtu = _find_uplinks()
             self._take_subnet()
         run("ip", "-batch", "-", stdin=self._switch_commands())
 
     @property
     def gateway(self) -> str:
-        """The machine's address as the nodes see it."""
+        """Address of the machine in the nodes' subnet."""
         return str(self.subnet[1])
 
     def address(self, index: int) -> str:
-        """The address of a node, by its number from 0."""
+        """Return the address of a node by its number, from 0."""
         return str(self.subnet[_FIRST_NODE + index])
 
     def connect(self, forwarding_files: list[Path]) -> None:
-        """Open the way out.
+        """Connect the nodes to the outside.
 
         Args:
-            forwarding_files: the kernel's switches for forwarding, of this interface and the
+            forwarding_files: kernel files that enable forwarding on this interface and on the
                 uplinks.
         """
         with network_of(self.machine):
@@ -100,10 +99,10 @@ class Network:
             forwarding.allow(self.interface, self._table)
 
     def plug(self, nodes: dict[int, int]) -> None:
-        """Give every node its port; in the node it is called eth0.
+        """Create a port for every node. Its name in the node is eth0.
 
         Args:
-            nodes: pid of a process in the node's network namespace, by the node's number.
+            nodes: pid of a process in each node's network namespace, by the node's number.
         """
         mtu = f"mtu {self.mtu}"
         lines = []
@@ -116,18 +115,18 @@ class Network:
         run("ip", "-batch", "-", stdin="\n".join(lines))
 
     def remove(self) -> None:
-        """Take away the machine's end. The switch and the nodes' ends go with their namespaces."""
+        """Remove the machine's interface. The others disappear with their namespaces."""
         if self._taken:
             with network_of(self.machine), suppress(KeeperError):
                 run("ip", "link", "delete", self.interface)
 
     def _take_subnet(self) -> None:
-        # Two keepers may want the same subnet at the same time: the interface's name says which one
-        # it is, and the kernel gives a name only once.
+        # Two keepers may try the same subnet at the same time. The interface's name contains the
+        # subnet's number, and the kernel allows each name only once.
         switch = f"/proc/{os.getpid()}/fd/{self._switch}"
         routed = _routed()
         subnets = list(enumerate(RANGE.subnets(new_prefix=_PREFIX)))
-        # In any order: nobody should take a new node for one that has just ended.
+        # In random order, so that a new node rarely has the address of one that just ended.
         random.shuffle(subnets)
         for index, subnet in subnets:
             if any(subnet.overlaps(other) for other in routed):
@@ -160,7 +159,7 @@ class Network:
     def _machine_commands(self) -> str:
         return "\n".join(
             (
-                # The nodes are tests' playthings: the machine is to believe no router among them.
+                # A test may run a router on a node. The machine must not accept its advertisements.
                 f"link set {self.interface} addrgenmode none",
                 f"addr add {self.gateway}/{_PREFIX} dev {self.interface}",
                 f"link set {self.interface} up",
@@ -169,12 +168,12 @@ class Network:
 
 
 def masquerade(table: str, subnet: Subnet, interface: str) -> str:
-    """The firewall's table that lets the nodes out under the machine's own address.
+    """Return an nftables table that lets the nodes out with the machine's address.
 
     Args:
-        table: its name.
-        subnet: the nodes'.
-        interface: the sandbox's on the machine.
+        table: name of the table.
+        subnet: subnet of the nodes.
+        interface: the sandbox's interface on the machine.
     """
     return (
         f"table ip {table} {{\n"
@@ -187,12 +186,12 @@ def masquerade(table: str, subnet: Subnet, interface: str) -> str:
 
 
 def forwarding_file(interface: str) -> Path:
-    """The kernel's switch for forwarding what arrives at one interface."""
+    """Return the kernel file that enables forwarding of packets from an interface."""
     return Path("/proc/sys/net/ipv4/conf") / interface / "forwarding"
 
 
 def remove_rules(sandbox_id: str) -> None:
-    """Remove a sandbox's firewall rules, in the current network namespace; there may be none."""
+    """Remove a sandbox's firewall rules, if any, from the current network namespace."""
     table = f"lisa_container_{sandbox_id}"
     with suppress(KeeperError):
         run("nft", "list", "table", "ip", table)
@@ -200,8 +199,8 @@ def remove_rules(sandbox_id: str) -> None:
     forwarding.disallow(table)
 
 
-def _ways_out() -> tuple[list[str], int]:
-    """The interfaces of the machine's default routes, and the smallest MTU among them."""
+def _find_uplinks() -> tuple[list[str], int]:
+    """Return the interfaces of the machine's default routes, and the smallest MTU among them."""
     routes = json.loads(run("ip", "-4", "-json", "route", "show", "default") or "[]")
     names = sorted({route["dev"] for route in routes if "dev" in route})
     links = json.loads(run("ip", "-json", "link", "show"))
@@ -210,7 +209,7 @@ def _ways_out() -> tuple[list[str], int]:
 
 
 def _routed() -> list[Subnet]:
-    """What the machine has a route or an address for; the default route is not meant."""
+    """Return the subnets that the machine has routes or addresses for, except the default route."""
     routes = json.loads(run("ip", "-4", "-json", "route", "show", "table", "all") or "[]")
     taken = []
     for route in routes:

@@ -1,4 +1,4 @@
-"""One node: its folders, its namespaces, whether it is ready, its end."""
+"""Node of a sandbox: its folders, namespaces, readiness and end."""
 
 from __future__ import annotations
 
@@ -21,50 +21,53 @@ from .spec import Spec
 
 _BOOT = Path(__file__).with_name("boot.sh")
 _INIT = Path(__file__).with_name("init.sh")
-# What boot.sh expects in a node's folder.
+# Subfolders that boot.sh expects in a node's folder.
 _FOLDERS = ("upper", "work", "docker", "root", "run")
 _SSH_PORT = 22
 _POLL_SECONDS = 0.02
-# How much of the console is worth showing when a node does not come up.
+# Lines of the console to show when a node does not boot.
 _CONSOLE_LINES = 15
 _NAMESPACES = ("--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup")
 
 
 class Node:
-    """A node of the sandbox. The calls in order: `launch`, `go`, `wait_ready`, `kill`.
+    """Node of a sandbox. Call `launch`, `go`, `wait_ready` and `kill` in this order.
 
     Args:
-        spec: of the sandbox.
-        folder: for this node's files, on a real file system.
+        spec: request for the sandbox.
+        folder: folder for this node's files, on a real file system.
         identity: the node's name, address and key.
-        network: to which it belongs.
+        network: network of the sandbox.
 
     Attributes:
-        pid: of the node's init as the machine sees it.
-        folder: its files.
-        name: its host name.
-        address: its address.
+        pid: pid of the node's init on the machine.
+        folder: folder of the node's files.
+        name: host name.
+        address: IPv4 address.
     """
 
     def __init__(self, spec: Spec, folder: Path, identity: Identity, network: Network) -> None:
+        """Create nothing yet."""
         self._spec = spec
         self._identity = identity
         self._network = network
         self._hierarchies = cgroups.hierarchies()
         self._process: subprocess.Popen[bytes] | None = None
         self.pid = 0
+        # Descriptor of the init, since another process may get the pid of a node that has ended.
+        self._init: int | None = None
         self.folder = folder
         self.name = identity.name
         self.address = identity.address
 
     @property
     def console(self) -> Path:
-        """What the node's boot and its init said."""
+        """File with the output of the node's boot and init."""
         return self.folder / "console.log"
 
     @property
     def cgroup_folders(self) -> list[Path]:
-        """The cgroups of its init, one per hierarchy."""
+        """Cgroups of the node's init, one per hierarchy."""
         return [each.mount / self._cgroup / each.leaf for each in self._hierarchies]
 
     def launch(self) -> None:
@@ -77,7 +80,7 @@ class Node:
         settings.chmod(0o600)
         (self.folder / "run" / "init.sh").write_bytes(_INIT.read_bytes())
 
-        # Before the namespaces: a cgroup namespace's root is the cgroup one is in when making it.
+        # Before the namespaces, because a new cgroup namespace has the current cgroup as its root.
         subtree = [cgroups.create(each, self._cgroup) for each in self._hierarchies]
 
         def prepare() -> None:
@@ -100,27 +103,28 @@ class Node:
         if not line.strip():
             raise self._failure("could not be started")
         self.pid = int(line)
-        # `unshare` stays as the parent of the node's init. Version 2 hands no controllers to a
-        # subtree with a process in its root.
+        self._init = os.pidfd_open(self.pid)
+        # `unshare` stays alive as the parent of the node's init, so move it out of the node's
+        # cgroup: version 2 enables no controllers for a subtree with a process in its root.
         for each in self._hierarchies:
             if each.is_v2:
                 cgroups.enter(cgroups.own(each), self._process.pid)
 
     def go(self) -> None:
-        """Let it boot; its network interface is there."""
+        """Let the node boot. Its network interface must exist."""
         assert self._process and self._process.stdin
         with suppress(BrokenPipeError):
             self._process.stdin.write(b"go\n")
             self._process.stdin.close()
 
     def wait_ready(self, interrupted: Callable[[], bool]) -> None:
-        """Wait for sshd, and for the Docker Engine where it is started.
+        """Wait for sshd, and for Docker Engine if the node starts it.
 
         Args:
-            interrupted: tells whether there is no more reason to wait.
+            interrupted: function that returns whether to stop waiting.
 
         Raises:
-            KeeperError: it was not ready in time, or ended.
+            KeeperError: the node ended or was not ready in time.
         """
         deadline = time.monotonic() + self._spec.ready_seconds
         checks = [("sshd", self._sshd_answers)]
@@ -129,7 +133,7 @@ class Node:
         for daemon, answers in checks:
             while not answers():
                 if interrupted():
-                    raise KeeperError(f"node {self.name}: not waited for any more")
+                    raise KeeperError(f"node {self.name}: the wait was interrupted")
                 if self.exit_code() is not None:
                     raise self._failure("ended while booting")
                 if time.monotonic() > deadline:
@@ -138,18 +142,18 @@ class Node:
                 time.sleep(_POLL_SECONDS)
 
     def exit_code(self) -> int | None:
-        """How the node's init ended; None while it runs."""
+        """Return the exit code of the node's init, or None while it runs."""
         return self._process.poll() if self._process else None
 
     def kill(self) -> None:
-        """End the node at once, with every process in it; return when all are dead."""
+        """Kill the node with every process in it, and return when all are dead."""
         if not self._process:
             return
-        # The death of a pid namespace's init kills everything in it, and is reported to its parent
-        # only when all of that is gone. Killing the parent first would not let us wait.
+        # Killing the init of a pid namespace kills all its processes. The parent learns of it only
+        # when all are gone, so kill the init and wait for its parent.
         with suppress(ProcessLookupError):
-            if self.pid:
-                os.kill(self.pid, signal.SIGKILL)
+            if self._init is not None:
+                signal.pidfd_send_signal(self._init, signal.SIGKILL)
             else:
                 self._process.kill()
         self._process.wait()
@@ -169,8 +173,8 @@ class Node:
         }
 
     def _sshd_answers(self) -> bool:
-        # From the node itself first: what is sent to it before its interface is up is lost, and the
-        # machine asks for its address again only after a second.
+        # First from inside the node: a packet sent before its interface is up is lost, and the
+        # machine repeats its ARP request only after a second.
         with suppress(OSError), Path(f"/proc/{self.pid}/ns/net").open("rb") as namespace:
             return _is_sshd("127.0.0.1", namespace.fileno()) and _is_sshd(
                 self.address, self._network.machine
@@ -195,8 +199,8 @@ class Node:
         docker_log = self.folder / "upper" / "var" / "log" / "docker.log"
         if docker_log.exists():
             text += docker_log.read_text(encoding="utf-8", errors="replace")
-        said = "\n".join(text.splitlines()[-_CONSOLE_LINES:]) or "(it said nothing)"
-        return KeeperError(f"node {self.name}: {what}. The end of what it said:\n{said}")
+        output = "\n".join(text.splitlines()[-_CONSOLE_LINES:]) or "(no output)"
+        return KeeperError(f"node {self.name}: {what}. The end of its output:\n{output}")
 
 
 def _is_sshd(address: str, namespace: int) -> bool:

@@ -1,9 +1,8 @@
-"""The keeper's loop: build the sandbox, tell the runner, wait for its end, undo everything.
+"""Main loop of the keeper: create the sandbox, report to the runner, wait for its end, clean up.
 
-The runner writes one line of JSON, a `Spec`, and reads one: `{"key": "…", "nodes": […]}` or
-`{"error": "…"}`. From then on the sandbox lives until the runner closes the pipe or ends. Then
-everything is undone, and a last line says `{"stopped": true}`, or with `"error"` what could not be
-undone.
+The runner writes a `Spec` as one line of JSON and reads one line: `{"key": "…", "nodes": […]}` or
+`{"error": "…"}`. The sandbox lives until the runner closes the pipe or ends. Then the keeper cleans
+up and writes a last line, `{"stopped": true}`, with an `"error"` if something could not be removed.
 """
 
 from __future__ import annotations
@@ -29,18 +28,19 @@ from .spec import Spec
 
 
 class _TerminationError(Exception):
-    """Somebody ends the keeper politely."""
+    """The keeper received SIGTERM."""
 
 
 class Keeper:
-    """One sandbox, from its making to its undoing.
+    """Owner of one sandbox, from creation to clean-up.
 
     Args:
-        spec: what to make.
-        runner: pidfd of the process whose end ends it.
+        spec: request for the sandbox.
+        runner: pidfd of the process whose end ends the sandbox.
     """
 
     def __init__(self, spec: Spec, runner: int) -> None:
+        """Create nothing yet."""
         self._spec = spec
         self._runner = runner
         self._record = state.Record(spec.id, str(Path(spec.data_root, spec.id)))
@@ -49,16 +49,16 @@ class Keeper:
         self._nodes: list[Node] = []
 
     def start(self) -> dict[str, Any]:
-        """Make the sandbox.
+        """Create the sandbox.
 
         Returns:
-            What the runner has to know.
+            The reply for the runner.
 
         Raises:
-            KeeperError: it could not be made; `undo` is to be called all the same.
+            KeeperError: the sandbox could not be created. Call `undo` in this case too.
         """
         with suppress(KeeperError):
-            # Somebody else's leftovers are no reason to fail; they are tried again next time.
+            # Leftovers of other sandboxes are no reason to fail. The next start tries again.
             state.sweep(Path(self._spec.data_root))
         self._claim = state.claim(self._record)
         self._network = network = Network(self._spec.id)
@@ -66,7 +66,7 @@ class Keeper:
         key = self._make_key(self._claim.folder)
         self._nodes = self._make_nodes(network, key.with_suffix(".pub").read_text(encoding="ascii"))
         with network_of(network.machine):
-            self._note_settings(network)
+            self._change_settings(network)
         network.connect([forwarding_file(name) for name in (*network.uplinks, network.interface)])
         for node in self._nodes:
             node.launch()
@@ -88,14 +88,14 @@ class Keeper:
         return {"key": str(key), "nodes": nodes}
 
     def wait(self) -> None:
-        """Return when the runner has closed the pipe, or ended."""
+        """Return when the runner has closed the pipe or has ended."""
         self._is_over(timeout=None)
 
     def undo(self) -> None:
-        """Leave the machine as it was.
+        """Remove the sandbox and restore the machine.
 
         Raises:
-            KeeperError: something could not be undone; the next start of a sandbox tries again.
+            KeeperError: something could not be removed. The next start of a sandbox tries again.
         """
         for node in self._nodes:
             node.kill()
@@ -109,7 +109,7 @@ class Keeper:
                 state.undo(self._claim, self._record)
 
     def _make_key(self, folder: Path) -> Path:
-        """Make the key pair for all nodes, where only root can read it."""
+        """Create the key pair for all nodes in a folder that only root can read."""
         key = folder / "id_ed25519"
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "sandbox", "-f", str(key))
         return key
@@ -127,40 +127,36 @@ class Keeper:
             for name, address in addresses.items()
         ]
 
-    def _note_settings(self, network: Network) -> None:
-        """Note the settings of the machine that will be changed, and change those for cgroups."""
+    def _change_settings(self, network: Network) -> None:
+        """Save the machine settings that will change, and enable the missing cgroup controllers."""
         wanted = {}
         for name in network.uplinks:
             file = forwarding_file(name)
             if file.read_text(encoding="ascii").strip() == "0":
                 wanted[file] = "0"
-        handed: dict[Path, list[str]] = {}
+        enabled: dict[Path, list[str]] = {}
         for hierarchy in cgroups.hierarchies():
             missing = cgroups.missing_controllers(hierarchy)
             if missing:
                 file = hierarchy.mount / "cgroup.subtree_control"
-                handed[file] = missing
+                enabled[file] = missing
                 wanted[file] = " ".join(f"-{name}" for name in missing)
         if wanted:
-            state.change_settings(wanted)
-        for file, missing in handed.items():
+            state.save_settings(wanted)
+        for file, missing in enabled.items():
             for name in missing:
-                # Not every controller can be handed on everywhere; a node does without it, then.
+                # Some controllers cannot be enabled everywhere. Nodes do without them then.
                 with suppress(OSError):
                     file.write_text(f"+{name}", encoding="ascii")
 
     def _is_over(self, timeout: float | None = 0) -> bool:
-        # After its one line, the runner writes nothing more: what can be read is the end.
+        # The runner writes only one line, so a readable pipe means its end.
         return bool(select.select([sys.stdin, self._runner], [], [], timeout)[0])
 
 
 def main() -> int:
-    """Be the keeper.
-
-    Returns:
-        The exit code.
-    """
-    # Handlers, not SIG_IGN: what is ignored stays ignored in everything that runs on the nodes.
+    """Run the keeper and return its exit code."""
+    # Handlers instead of SIG_IGN, because the nodes' processes would inherit SIG_IGN.
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
         signal.signal(number, lambda *_: None)
     signal.signal(signal.SIGTERM, _terminate)
@@ -173,24 +169,24 @@ def main() -> int:
     keeper = Keeper(spec, runner)
     reply: dict[str, Any] = {"stopped": True}
     try:
-        _tell(keeper.start())
+        _send(keeper.start())
         keeper.wait()
     except _TerminationError:
         pass
     except KeeperError as error:
-        _tell({"error": str(error)})
+        _send({"error": str(error)})
     except Exception as error:
-        # A mistake of ours: whatever it is, the runner hears of it, and everything is undone.
+        # A bug in the keeper: report it to the runner and clean up.
         traceback.print_exc()
-        _tell({"error": f"{type(error).__name__}: {error}"})
+        _send({"error": f"{type(error).__name__}: {error}"})
     finally:
-        # A second polite request must not interrupt the undoing.
+        # A second SIGTERM must not interrupt the clean-up.
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         try:
             keeper.undo()
         except (KeeperError, OSError) as error:
             reply["error"] = str(error)
-        _tell(reply)
+        _send(reply)
     return 0
 
 
@@ -198,7 +194,7 @@ def _terminate(number: int, frame: FrameType | None) -> None:
     raise _TerminationError
 
 
-def _tell(message: dict[str, Any]) -> None:
-    # The runner may be gone; then nobody listens, and that is fine.
+def _send(message: dict[str, Any]) -> None:
+    # The runner may have ended and closed the pipe.
     with suppress(OSError):
         print(json.dumps(message), flush=True)

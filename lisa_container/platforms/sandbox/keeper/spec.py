@@ -1,4 +1,4 @@
-"""What the runner asks the keeper for: one line of JSON."""
+"""Request of the runner to the keeper: one line of JSON."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Spec:
-    """A sandbox as the keeper sees it; everything is checked and decided already.
+    """Request for a sandbox. The runner has checked all values.
 
     Attributes:
-        id: names everything that the sandbox makes on the machine; letters and digits.
+        id: id of the sandbox, part of every name on the machine; letters and digits.
         runner: pid of the process whose end ends the sandbox.
-        rootfs: folder with the common root file system; it is only read.
-        data_root: folder on a real file system, for the nodes' files.
-        nodes: the nodes' host names.
-        user: name of the user with sudo; logs in by key.
-        password_user: name of the user who needs a password for sudo; logs in by key and password.
-        password: his.
-        docker: whether dockerd is started and waited for.
+        rootfs: folder with the shared root file system, which is only read.
+        data_root: folder for the nodes' files, on a real file system.
+        nodes: host names of the nodes.
+        user: user who logs in with a key and has sudo without a password.
+        password_user: user who logs in with a key or password, and needs the password for sudo.
+        password: password of `password_user`.
+        docker: whether to start dockerd and wait for it.
         docker_group: whether both users may use Docker without sudo.
-        ready_seconds: how long a node may take to be ready.
+        ready_seconds: time limit for a node to become ready, in seconds.
     """
 
     id: str
@@ -37,10 +37,10 @@ class Spec:
     ready_seconds: float
 
     def to_json(self) -> str:
-        """One line, see `from_json`."""
+        """Return the request as one line of JSON."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, line: str) -> Spec:
-        """The counterpart of `to_json`."""
+        """Return the request from a line that `to_json` returned."""
         return cls(**json.loads(line))

@@ -1,8 +1,8 @@
-"""Which sandboxes are on this machine, and what the dead ones left behind.
+"""Sandboxes on this machine, and clean-up after killed keepers.
 
-Every sandbox has a folder below `ROOT`, locked as long as its keeper lives. A folder without a lock
-belongs to a keeper that was killed; whoever comes next undoes what is left of it. All names on the
-machine derive from the sandbox's id, so that the id is all one needs to know for that.
+Every sandbox has a folder below `ROOT`, which its keeper locks for its lifetime. A folder without a
+lock belongs to a killed keeper, and the next keeper cleans up after it. All names on the machine
+contain the sandbox's id, so the id is enough for the clean-up.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from typing import Callable
 from . import cgroups, loops, network
 from .commands import KeeperError, run
 
-# One place per machine, whatever cache folders its sandboxes use, and gone after a reboot.
+# One folder per machine, whichever cache folders the sandboxes use. A reboot empties it.
 ROOT = Path("/run/lisa_container")
 _RECORD = "sandbox.json"
 _SETTINGS = "settings.json"
-# A node may have been given gigabytes of images.
+# A node may hold gigabytes of images.
 _REMOVAL_SECONDS = 240
 
 
 @dataclass(frozen=True)
 class Record:
-    """What is to be known for undoing a sandbox.
+    """Data for the clean-up of a sandbox.
 
     Attributes:
-        id: names everything that it makes on the machine.
+        id: id of the sandbox, part of every name on the machine.
         data: folder with the nodes' files, on a real file system.
     """
 
@@ -44,19 +44,20 @@ class Record:
 
 
 class Claim:
-    """A sandbox's folder below `ROOT` and that for its data, locked by this process.
+    """Folder of a sandbox below `ROOT` and its data folder, both locked by this process.
 
     Args:
-        folder: the former.
-        locks: descriptors that hold the locks.
+        folder: the folder below `ROOT`.
+        *locks: file descriptors that hold the locks.
     """
 
     def __init__(self, folder: Path, *locks: int) -> None:
+        """Take over locks that are held."""
         self.folder = folder
         self._locks = locks
 
     def release(self) -> None:
-        """Remove the folder, and with it the sandbox's last trace."""
+        """Remove the folder below `ROOT`, the last trace of the sandbox."""
         shutil.rmtree(self.folder, ignore_errors=True)
         for lock in self._locks:
             os.close(lock)
@@ -64,13 +65,13 @@ class Claim:
 
 @contextmanager
 def machine_lock() -> Iterator[None]:
-    """One keeper at a time on this machine."""
+    """Hold the lock that only one keeper on this machine can have."""
     while True:
         ROOT.mkdir(mode=0o711, exist_ok=True)
         with suppress(FileNotFoundError):
             lock = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(lock, fcntl.LOCK_EX)
-            # The last one out removes the folder. A lock on a removed folder guards nothing.
+            # The last holder removes the folder, and a lock on a removed folder protects nothing.
             with suppress(FileNotFoundError):
                 if ROOT.stat().st_ino == os.fstat(lock).st_ino:
                     break
@@ -84,52 +85,52 @@ def machine_lock() -> Iterator[None]:
 
 
 def claim(record: Record) -> Claim:
-    """Enter a new sandbox and make the folder for its data.
+    """Register a new sandbox and create its data folder.
 
     Raises:
-        KeeperError: there is one with this id.
+        KeeperError: a sandbox with this id exists.
     """
     with machine_lock():
         folder = ROOT / record.id
         lock = _make_locked(folder)
         (folder / _RECORD).write_text(json.dumps(asdict(record)), encoding="utf-8")
     data = Path(record.data)
-    # There are programs in it that give root; they are for nobody on this machine.
+    # Mode 700, because the data has setuid programs that other users must not run.
     data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with _locked(data.parent):
         return Claim(folder, lock, _make_locked(data))
 
 
 def sweep(data_root: Path) -> None:
-    """Undo what killed keepers left on this machine.
+    """Clean up after killed keepers on this machine.
 
     Args:
-        data_root: a folder for the data of sandboxes. What is in it without a lock goes, too: the
-            machine was rebooted, or it is shared with a machine that ended.
+        data_root: folder for the data of sandboxes. Unlocked folders in it are removed too; they
+            remain after a reboot, or from another machine that shared the folder and ended.
 
     Raises:
-        KeeperError: something could not be undone; the next sweep tries again.
+        KeeperError: something could not be removed. The next sweep tries again.
     """
     with machine_lock():
         dead = [(Claim(folder, lock), _record(folder)) for folder, lock in _unlocked(ROOT)]
     for claimed, record in dead:
         undo(claimed, record)
     if data_root.is_dir():
-        # `ROOT` does not tell who uses these: containers may share a cache, and each has its own.
+        # `ROOT` may not list their owners: containers can share a cache, but each has its own ROOT.
         with _locked(data_root):
-            left = _unlocked(data_root)
-        for folder, lock in left:
+            remaining = _unlocked(data_root)
+        for folder, lock in remaining:
             _remove_tree(folder)
             os.close(lock)
 
 
 def undo(claimed: Claim, record: Record) -> None:
-    """Undo what a sandbox made on the machine; its processes must be dead. Can be repeated.
+    """Remove everything that a sandbox created on the machine. Its processes must be dead.
 
-    To be called in the machine's network namespace.
+    Call this in the machine's network namespace. It can be repeated.
 
     Raises:
-        KeeperError: something could not be undone. The rest was; a sweep can try again.
+        KeeperError: something could not be removed; the rest was. A sweep can try again.
     """
     problems = []
     steps: tuple[Callable[[], None], ...] = (
@@ -151,18 +152,18 @@ def undo(claimed: Claim, record: Record) -> None:
             _restore_settings()
 
 
-def change_settings(wanted: dict[Path, str]) -> None:
-    """Note settings that are about to be changed; the last sandbox to end restores them.
+def save_settings(wanted: dict[Path, str]) -> None:
+    """Save settings that are about to change. The last sandbox to end restores them.
 
     Args:
-        wanted: what restores each, by the file it is written to.
+        wanted: the value that restores each setting, by its file.
     """
     with machine_lock():
         file = ROOT / _SETTINGS
-        noted = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-        # What a former sandbox noted is the older, so the true value.
-        noted = {**{str(path): value for path, value in wanted.items()}, **noted}
-        file.write_text(json.dumps(noted), encoding="utf-8")
+        saved = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+        # An earlier sandbox saved the original value, so its entries win.
+        saved = {**{str(path): value for path, value in wanted.items()}, **saved}
+        file.write_text(json.dumps(saved), encoding="utf-8")
 
 
 def _restore_settings() -> None:
@@ -172,7 +173,7 @@ def _restore_settings() -> None:
             try:
                 Path(path).write_text(value, encoding="ascii")
             except OSError as error:
-                # The interface may be gone by now, or the controller be in use by somebody else.
+                # The interface may be gone, or another program may use the controller.
                 if error.errno not in (errno.ENOENT, errno.EBUSY):
                     raise
         file.unlink()
@@ -181,23 +182,23 @@ def _restore_settings() -> None:
 def _record(folder: Path) -> Record:
     with suppress(OSError, ValueError, TypeError):
         return Record(**json.loads((folder / _RECORD).read_text(encoding="utf-8")))
-    # Killed between making the folder and filling it: nothing else was made by then.
+    # The keeper was killed before it wrote the record, so it created nothing else.
     return Record(id=folder.name, data=str(folder))
 
 
 def _make_locked(folder: Path) -> int:
-    """Make a folder and lock it; the one above it is locked, so nobody comes in between."""
+    """Create and lock a folder. The caller holds the lock of the parent folder."""
     try:
         folder.mkdir(mode=0o700)
     except FileExistsError as error:
-        raise KeeperError(f"there is a sandbox {folder.name} on this machine already") from error
+        raise KeeperError(f"a sandbox {folder.name} exists on this machine already") from error
     lock = _try_lock(folder)
-    assert lock is not None, "nobody else knows this folder yet"
+    assert lock is not None, "no other process knows this folder yet"
     return lock
 
 
 def _unlocked(root: Path) -> list[tuple[Path, int]]:
-    """The folders whose keepers have died, each with its lock, now ours."""
+    """Lock the folders whose keepers have died; return each with its lock."""
     folders = [folder for folder in root.iterdir() if folder.is_dir()]
     locks = [(folder, _try_lock(folder)) for folder in folders]
     return [(folder, lock) for folder, lock in locks if lock is not None]
@@ -225,5 +226,5 @@ def _try_lock(folder: Path) -> int | None:
 
 def _remove_tree(folder: Path) -> None:
     if folder.exists():
-        # Never across a mount: whatever is mounted there is not ours to empty.
+        # Never across a mount, which may belong to another owner.
         run("rm", "-rf", "--one-file-system", "--", str(folder), timeout=_REMOVAL_SECONDS)

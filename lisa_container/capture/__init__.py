@@ -1,1 +1,0 @@
-"""What commands and cases leave behind, kept and compared."""

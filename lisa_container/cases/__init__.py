@@ -1,0 +1,1 @@
+"""Life of a test case: its containers, its records, its end."""

@@ -1,0 +1,231 @@
+"""Arguments of each command, declared without slow imports, so that --help is quick."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+from typing import Any, Callable
+
+PASSWORD_VARIABLE = "LISA_CONTAINER_PASSWORD"
+"""Environment variable that may hold the password of the node's user."""
+
+RUNS = 20
+"""Number of runs that `history` lists by default."""
+
+_TARGET = (
+    "'user@host[:port]', or 'local' for this machine; or else give --runbook. "
+    f"The user's password, where one is needed, is taken from {PASSWORD_VARIABLE} or asked for "
+    "(--ask-password)"
+)
+_LOG = "runtime/log"
+_RUN = "a run's id, its beginning, 'last', or 'last-1' for the one before it"
+
+
+def declare(commands: Any) -> None:
+    """Declare all commands.
+
+    Args:
+        commands: the subparsers of the command line.
+    """
+    _declare_ps(commands)
+    _declare_reap(commands)
+    _declare_enter(commands)
+    _declare_history(commands)
+    _declare_plan(commands)
+    _declare_docs(commands)
+    _declare_completion(commands)
+
+
+def _job(module: str, function: str) -> Callable[[argparse.Namespace], int]:
+    """Return a function that imports a module of this package and calls its function."""
+
+    def run(arguments: argparse.Namespace) -> int:
+        found = importlib.import_module(f"lisa_container.cli.{module}")
+        # Importing LISA redirects standard output to its log.
+        importlib.import_module("lisa.util.logger").uninit_logger()
+        return int(getattr(found, function)(arguments))
+
+    return run
+
+
+def _complete(arguments: argparse.Namespace) -> int:
+    module = importlib.import_module("lisa_container.cli.completion")
+    return int(module.run(arguments))
+
+
+def _show_docs(arguments: argparse.Namespace) -> int:
+    module = importlib.import_module("lisa_container.cli.docs")
+    return int(module.run(arguments))
+
+
+def _declare_ps(commands: Any) -> None:
+    parser = commands.add_parser("ps", help="list containers, networks, volumes and images of runs")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+    _add_node_arguments(parser)
+    parser.set_defaults(run=_job("ps", "run"))
+
+
+def _declare_reap(commands: Any) -> None:
+    parser = commands.add_parser("reap", help="remove what belongs to no living run")
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="only print what would be removed"
+    )
+    parser.add_argument("--kept", action="store_true", help="also what was kept on purpose")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only this container, network, volume or image: its name, its id or the beginning of "
+        "it, as in 'ps --json'. May be given several times",
+    )
+    parser.add_argument(
+        "--caches",
+        action="store_true",
+        help="also images that were made on the node and serve all runs: tools, builds, busybox",
+    )
+    _add_node_arguments(parser)
+    parser.set_defaults(run=_job("reap", "run"))
+
+
+def _declare_enter(commands: Any) -> None:
+    parser = commands.add_parser("enter", help="open a shell in a container that a run kept")
+    parser.add_argument("name", metavar="CONTAINER|CASE", help="name of the container or its case")
+    _add_log_argument(parser, Path(_LOG))
+    parser.set_defaults(run=_job("enter", "run"))
+
+
+def _declare_completion(commands: Any) -> None:
+    words = (
+        "print a script that has a shell complete this command (lisa-container docs command_line)"
+    )
+    parser = commands.add_parser("completion", help=words, description=words)
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+    parser.set_defaults(run=_complete)
+
+
+def _declare_docs(commands: Any) -> None:
+    words = "show a page of the documentation, or the list of pages"
+    parser = commands.add_parser("docs", help=words, description=words)
+    parser.add_argument("page", nargs="?", default="", metavar="PAGE", help="such as 'config'")
+    parser.set_defaults(run=_show_docs)
+
+
+def _declare_plan(commands: Any) -> None:
+    parser = commands.add_parser(
+        "plan", help="check or run plans of commands (lisa-container docs plans)"
+    )
+    actions = parser.add_subparsers(dest="action", required=True)
+    check = actions.add_parser(
+        "check", help="print all mistakes in files; exit code 1 if there is one"
+    )
+    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a plan, in YAML")
+    check.add_argument("--json", action="store_true", help="as JSON")
+    check.set_defaults(run=_job("plan", "run_check"))
+    run = actions.add_parser("run", help="run a plan on nodes; exit code 1 if a step fails")
+    run.add_argument("file", type=Path, metavar="FILE", help="a plan, in YAML")
+    run.add_argument(
+        "--artifacts", type=Path, metavar="FOLDER", help="copy the plan's artifacts below it"
+    )
+    _add_log_argument(run, Path(_LOG))
+    run.add_argument(
+        "--start-engine",
+        action="store_true",
+        help="start or install a container engine on this machine too ('local'), if none answers",
+    )
+    _add_node_arguments(run)
+    run.set_defaults(run=_job("plan", "run_one"))
+
+
+def _declare_history(commands: Any) -> None:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        "history", help="list runs, follow a case over them, compare two"
+    )
+    parser.set_defaults(run=_job("history", "show_runs"))
+    _add_history_arguments(parser, is_outer=True)
+    questions = parser.add_subparsers(dest="question", metavar="QUESTION")
+    for name, words, function in (
+        ("runs", "list the last runs (the default)", "show_runs"),
+        ("run", "show one run: its cases, containers, tools, files", "show_run"),
+        ("case", "follow a case, or a sub-test, over the runs", "show_case"),
+        ("diff", "show the differences of two runs", "show_difference"),
+        ("prune", "remove the folders of old runs, with all files in them", "prune"),
+    ):
+        question = questions.add_parser(name, help=words, description=words)
+        _add_history_arguments(question, is_outer=False)
+        question.set_defaults(run=_job("history", function))
+        if name == "run":
+            question.add_argument("name", nargs="?", default="last", metavar="RUN", help=_RUN)
+            question.add_argument("--files", action="store_true", help="also each file it kept")
+        elif name == "case":
+            question.add_argument("name", metavar="CASE", help="its name")
+        elif name == "diff":
+            question.add_argument("before", nargs="?", default="last-1", metavar="RUN", help=_RUN)
+            question.add_argument("after", nargs="?", metavar="RUN", help="as RUN; default: last")
+        elif name == "prune":
+            question.add_argument(
+                "--older-than",
+                required=True,
+                metavar="AGE",
+                help="age of a run since its end, such as 12h, 30d or 8w",
+            )
+            question.add_argument(
+                "--dry-run", action="store_true", help="only print what would be removed"
+            )
+
+
+def _add_history_arguments(parser: argparse.ArgumentParser, is_outer: bool) -> None:
+    # A value before the question must not be replaced by the question's default.
+    default: Any = None if is_outer else argparse.SUPPRESS
+    _add_log_argument(parser, Path(_LOG) if is_outer else default)
+    parser.add_argument(
+        "-n",
+        "--limit",
+        type=int,
+        default=RUNS if is_outer else default,
+        help=f"how many runs; default: {RUNS}",
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=False if is_outer else default, help="as JSON"
+    )
+    parser.add_argument(
+        "--rebuild",
+        action="store_true",
+        default=False if is_outer else default,
+        help="make the index anew from the runs' files first",
+    )
+
+
+def _add_log_argument(parser: argparse.ArgumentParser, default: Any) -> None:
+    parser.add_argument(
+        "--log",
+        type=Path,
+        default=default,
+        metavar="FOLDER",
+        help=f"where LISA makes a folder for each run; default: {_LOG}",
+    )
+
+
+def _add_node_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name the nodes."""
+    parser.add_argument("target", nargs="?", default="", help=_TARGET)
+    parser.add_argument(
+        "-i", "--identity", type=Path, metavar="FILE", help="private key of the node's user"
+    )
+    parser.add_argument(
+        "--ask-password", action="store_true", help="ask for the password on the terminal"
+    )
+    parser.add_argument(
+        "-r", "--runbook", type=Path, metavar="FILE", help="take the nodes of a runbook"
+    )
+    parser.add_argument(
+        "-v",
+        "--variable",
+        dest="variables",
+        action="append",
+        default=[],
+        metavar="NAME:VALUE",
+        help="of the runbook, as for lisa",
+    )
+    parser.add_argument("-d", "--debug", action="store_true", help="show LISA's log")

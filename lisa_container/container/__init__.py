@@ -1,0 +1,1 @@
+"""Containers on a node: their life, commands and files."""

@@ -1,0 +1,54 @@
+"""Ctrl-C while LISA runs cases.
+
+LISA runs cases in threads, and the first Ctrl-C does nothing that they notice: from Python 3.11 on
+asyncio handles it in its event loop, which does not run meanwhile. Here the first Ctrl-C ends the
+commands that cases wait for, and LISA starts no further case and cleans up. A second Ctrl-C has its
+usual effect.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import Any, Callable
+
+from lisa_container.errors import InterruptedRunError
+
+_count = 0
+
+
+def now() -> int:
+    """Return a mark for `check`: the number of times that Ctrl-C was pressed."""
+    return _count
+
+
+def check(mark: int) -> None:
+    """Check whether Ctrl-C was pressed since a mark was taken.
+
+    Raises:
+        InterruptedRunError: Ctrl-C was pressed.
+    """
+    if _count != mark:
+        raise InterruptedRunError
+
+
+def install(on_interrupt: Callable[[], None]) -> None:
+    """Handle Ctrl-C before the present handler; Python allows this in the main thread only.
+
+    Args:
+        on_interrupt: Called at each Ctrl-C.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    previous: Any = signal.getsignal(signal.SIGINT)
+    if not callable(previous):
+        return  # SIGINT is ignored, as in a background job
+
+    def listen(number: int, frame: FrameType | None) -> None:
+        global _count
+        _count += 1
+        on_interrupt()
+        previous(number, frame)
+
+    signal.signal(signal.SIGINT, listen)

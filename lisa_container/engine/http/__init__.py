@@ -1,0 +1,1 @@
+"""HTTP to an engine: the Docker SDK's client over any stream, and raw (attach, exec) streams."""

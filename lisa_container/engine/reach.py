@@ -1,0 +1,141 @@
+"""Check within seconds whether a node can be logged in to. LISA itself waits for minutes.
+
+LISA waits 300 seconds, twice, for an address that does not answer and for a login that is refused,
+since its machines may be booting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+
+import paramiko
+from lisa import schema
+from lisa.node import Node, RemoteNode
+from lisa.util.shell import SshShell
+
+from lisa_container.engine.ssh import address_behind, answers, way_to
+from lisa_container.errors import UnreachableError
+from lisa_container.masking import expose
+
+PATIENCE = 10.0
+"""Seconds that a node has by default to accept the login."""
+
+# Seconds of rest before the next attempt, and for one step of the check.
+_REST = 1.0
+_STEP = 5.0
+
+
+def require_login(shell: SshShell, seconds: float = PATIENCE) -> None:
+    """Check that a node, and each jump box on the way to it, answers and accepts the login.
+
+    Args:
+        shell: LISA's shell of the node, which need not be connected.
+        seconds: time limit; above `PATIENCE` the check is repeated, for a node that still boots.
+
+    Raises:
+        UnreachableError: one of them does not answer, or refuses the login.
+    """
+    deadline = time.monotonic() + seconds
+    while True:
+        try:
+            return check_login(shell)
+        except UnreachableError:
+            if seconds <= PATIENCE or time.monotonic() + _REST > deadline:
+                raise
+        time.sleep(_REST)
+
+
+def check_login(shell: SshShell, seconds: float = PATIENCE) -> None:
+    """Log in once on each machine of the way, as LISA does, and out again.
+
+    LISA would try wrong credentials for five minutes.
+
+    Args:
+        shell: LISA's shell of the node, which need not be connected.
+        seconds: time limit; each step has at least five.
+
+    Raises:
+        UnreachableError: see `require_login`.
+    """
+    deadline = time.monotonic() + seconds
+    way = way_to(shell)
+    if not answers(shell, _STEP):
+        raise _no_answer(way[0])
+    with contextlib.ExitStack() as stack:
+        clients: list[paramiko.SSHClient] = []
+        for number, info in enumerate(way):
+            left = max(_STEP, deadline - time.monotonic())
+            stream = _dial_behind(clients[-1], way[number - 1], info, left) if clients else None
+            clients.append(stack.enter_context(_connect(info, stream, left)))
+
+
+def _connect(
+    info: schema.ConnectionInfo, stream: paramiko.Channel | None, seconds: float
+) -> paramiko.SSHClient:
+    expose(info.username, info.private_key_file)
+    client = paramiko.SSHClient()
+    client.set_missing_host_key_policy(paramiko.MissingHostKeyPolicy())  # as LISA does
+    try:
+        client.connect(
+            info.address,
+            info.port,
+            info.username,
+            info.password or None,
+            key_filename=info.private_key_file or None,
+            timeout=seconds,
+            banner_timeout=seconds,
+            auth_timeout=seconds,
+            sock=stream,
+        )
+    except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
+        client.close()
+        raise UnreachableError(
+            f"user '{info.username}' cannot log in at {info.address}:{info.port}: {error}. Check "
+            "the user, and the key or password"
+        ) from error
+    return client
+
+
+def _dial_behind(
+    client: paramiko.SSHClient,
+    box: schema.ConnectionInfo,
+    info: schema.ConnectionInfo,
+    seconds: float,
+) -> paramiko.Channel:
+    transport = client.get_transport()
+    assert transport is not None
+    try:
+        here = ("127.0.0.1", 0)
+        return transport.open_channel("direct-tcpip", address_behind(info), here, timeout=seconds)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        way = f" through the jump box {box.address}:{box.port} ({error})"
+        raise _no_answer(info, way) from error
+
+
+def _no_answer(info: schema.ConnectionInfo, way: str = "") -> UnreachableError:
+    address, port = address_behind(info) if way else (info.address, info.port)
+    return UnreachableError(
+        f"no answer from {address}:{port}{way}: check the address, the port, and that the node is "
+        "up"
+    )
+
+
+def node_of(runbook: schema.Node, platform: schema.Platform | None = None) -> Node:
+    """Return a LISA node of a runbook's entry, not connected yet.
+
+    Args:
+        runbook: the entry of the runbook.
+        platform: its user, password and key are the defaults, as with LISA's platform `ready`.
+
+    Raises:
+        LisaException: the entry has a mistake.
+    """
+    node = Node.create(-1, runbook, is_test_target=False, logger_name="node")
+    if isinstance(node, RemoteNode):
+        node.set_connection_info_by_runbook(
+            default_username=platform.admin_username if platform else "",
+            default_password=platform.admin_password if platform else "",
+            default_private_key_file=platform.admin_private_key_file if platform else "",
+        )
+    return node

@@ -1,0 +1,113 @@
+"""Errors that a user of lisa_container can meet, grouped by topic.
+
+Each message names the thing that failed, the cause and the next step, so that it can be read in a
+LISA result without the log beside it. All errors are a `lisa.util.LisaException`, as LISA's own.
+"""
+
+from __future__ import annotations
+
+from lisa_container.errors.base import (
+    ConfigError,
+    ContainerError,
+    FrozenConfigError,
+    PlanError,
+)
+from lisa_container.errors.containers import (
+    CommandNotStartedError,
+    CommandTimeoutError,
+    ContainerDiedError,
+    ContainerStartError,
+    CopyDeniedError,
+    CopyError,
+    CopyNotFoundError,
+    InterruptedRunError,
+    KillError,
+    LogLimitError,
+    NameTakenError,
+    NoShellError,
+    OutputLimitError,
+    WaitTimeoutError,
+)
+from lisa_container.errors.images import (
+    ArchiveLimitError,
+    ExtractDeniedError,
+    ImageArchiveError,
+    ImageBuildError,
+    ImageLoadError,
+    ImageNameTakenError,
+    ImageNotFoundError,
+    ImagePlatformError,
+    ImageRateLimitError,
+    ImageUnauthorizedError,
+    RegistryUnreachableError,
+    RegistryUntrustedError,
+    ShipError,
+    UnsafeArchiveError,
+)
+from lisa_container.errors.nodes import (
+    EngineError,
+    EngineMissingError,
+    EngineNotFoundError,
+    EngineTimeoutError,
+    NoSpaceError,
+    SandboxError,
+    SandboxMachineError,
+    SshLostError,
+    SudoError,
+    UnreachableError,
+)
+from lisa_container.errors.records import (
+    ArtifactIndexError,
+    SnapshotError,
+    SnapshotMismatchError,
+    SnapshotMissingError,
+)
+
+__all__ = [
+    "ArchiveLimitError",
+    "ArtifactIndexError",
+    "CommandNotStartedError",
+    "CommandTimeoutError",
+    "ConfigError",
+    "ContainerDiedError",
+    "ContainerError",
+    "ContainerStartError",
+    "CopyDeniedError",
+    "CopyError",
+    "CopyNotFoundError",
+    "EngineError",
+    "EngineMissingError",
+    "EngineNotFoundError",
+    "EngineTimeoutError",
+    "ExtractDeniedError",
+    "FrozenConfigError",
+    "ImageArchiveError",
+    "ImageBuildError",
+    "ImageLoadError",
+    "ImageNameTakenError",
+    "ImageNotFoundError",
+    "ImagePlatformError",
+    "ImageRateLimitError",
+    "ImageUnauthorizedError",
+    "InterruptedRunError",
+    "KillError",
+    "LogLimitError",
+    "NameTakenError",
+    "NoShellError",
+    "NoSpaceError",
+    "OutputLimitError",
+    "PlanError",
+    "RegistryUnreachableError",
+    "RegistryUntrustedError",
+    "SandboxError",
+    "SandboxMachineError",
+    "ShipError",
+    "SnapshotError",
+    "SnapshotMismatchError",
+    "SnapshotMissingError",
+    "SshLostError",
+    "SudoError",
+    "UnreachableError",
+    "UnsafeArchiveError",
+    "WaitTimeoutError",
+]

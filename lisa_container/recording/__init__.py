@@ -1,0 +1,1 @@
+"""Records of what happens in containers: commands, their output, facts of each container."""

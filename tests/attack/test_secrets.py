@@ -1,0 +1,92 @@
+"""Search all that a run leaves for secrets, and an image of a node's root for private keys."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.nodes import DOCKER_USER, add_user, connect_as, disconnect
+from tests.support.runs import run_lisa, runbook
+
+CASES = {
+    **dict.fromkeys(("leak_assertion", "leak_cause", "leak_lines", "leak_timeout"), "failed"),
+    **dict.fromkeys(("leak_update_envs", "leak_words", "leak_refused", "leak_tool"), "failed"),
+    **dict.fromkeys(("leak_node", "leak_node_failed"), "failed"),
+    "leak_skipped": "skipped",
+}
+
+
+def as_runbook(machine: SandboxNode, user: str) -> dict[str, Any]:
+    """Describe the node for a runbook, for one of the users that may reach the engine."""
+    if user == "docker":
+        add_user(machine, DOCKER_USER, "docker")
+    names = {"root": "root", "sudo": machine.username, "docker": DOCKER_USER}
+    return {
+        **{"type": "remote", "public_address": machine.address, "public_port": machine.port},
+        **{"username": names[user], "private_key_file": str(machine.private_key_file)},
+    }
+
+
+@pytest.mark.parametrize("user", ["root", "sudo", "docker"])
+def test_nothing_is_written(machine: SandboxNode, user: str, tmp_path: Path) -> None:
+    """No file of a run has a secret: LISA's log, JUnit, HTML, messages, records, evidence."""
+    book = runbook([as_runbook(machine, user)], "leak_.*")
+    book["notifier"] += [{"type": "html"}]
+    run = run_lisa(book, tmp_path)
+    assert run.statuses() == CASES, run.output
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    texts = {path: path.read_bytes().decode(errors="replace") for path in files}
+    leaks = {
+        f"{path.relative_to(tmp_path)}: {line[:300]}"
+        for path, text in texts.items()
+        for line in text.splitlines()
+        if "hunter2" in line
+    }
+    assert not leaks, "\n".join(sorted(leaks))
+    # What is no secret is there, and so are the messages around those that are.
+    log = run.output
+    assert "the kernel counts 1" in log and "Expected <***> to be equal to <kernel 1>" in log
+    assert "Expected <***> to be" in run.cases["leak_assertion"].message
+    assert "postgres://***@localhost/x" in run.cases["leak_cause"].message
+    assert "MY_TOKEN=*** sleep 9" in run.cases["leak_timeout"].message
+    assert "'false --password ***'" in run.cases["leak_node_failed"].message
+    expected = "Expected <***> to be equal to"
+    found = {path.name for path, text in texts.items() if expected in html.unescape(text)}
+    assert found >= {"lisa.junit.xml", "lisa.html", "messages.log", "results.jsonl"}
+
+
+KEY = (
+    "-----BEGIN {}PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0BAQEFAASC\n-----END {}PRIVATE KEY-----\n"
+)
+KEYS = {
+    "/etc/service/odd [name] *.conf": KEY.format("", ""),
+    "/etc/service/server": "# settings, and the key\n" + KEY.format("RSA ", "RSA "),
+    "/usr/local/etc/tunnel/id": KEY.format("OPENSSH ", "OPENSSH "),
+    "/var/lib/service/state": KEY.format("EC ", "EC "),
+    "/opt/service/key": KEY.format("ENCRYPTED ", "ENCRYPTED "),
+    "/srv/service/key.asc": "-----BEGIN PGP PRIVATE KEY BLOCK-----\n\nlQdGBGR\n",
+}
+NO_KEYS = ("/etc/service/odd n *.conf", "/etc/service/readme", "/etc/service/public.pem")
+
+
+def test_root_has_no_keys(machine: SandboxNode) -> None:
+    """Private keys are not in an image of the node's root, wherever a service keeps them."""
+    for path, text in KEYS.items():
+        machine.run(f'mkdir -p "$(dirname "{path}")" && cat >"{path}"', stdin=text)
+    for path in NO_KEYS:
+        machine.run(f'cat >"{path}"', stdin="It may begin with -----BEGIN PRIVATE KEY-----\n")
+    node = connect_as(machine, "root")  # tests/engine/test_root.py has a user with sudo
+    try:
+        with ContainerExecutor(node, ContainerTestConfig(image="lisa_container/root")) as container:
+            words = ["sh", "-c", 'for x; do [ ! -e "$x" ] || echo "$x"; done', "sh"]
+            assert container.run([*words, *KEYS]).stdout == ""
+            assert container.run([*words, *NO_KEYS]).stdout.splitlines() == list(NO_KEYS)
+            container.engine.api.remove_image("lisa_container/root", force=True)
+    finally:
+        disconnect(node)
+        machine.run("rm -rf /etc/service /usr/local/etc/tunnel /var/lib/service /opt/service")

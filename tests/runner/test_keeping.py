@@ -1,0 +1,177 @@
+"""Test kept containers: what is written of them, how they are entered, and that a run goes on."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from lisa import schema
+from lisa.node import Node
+
+from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.container.enter import write_script
+from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
+from tests.support.nodes import (
+    BUSYBOX,
+    as_runbook,
+    connect_as,
+    containers,
+    disconnect,
+    disconnect_all,
+)
+from tests.support.runs import Run, run_lisa, runbook
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[Sandbox]:
+    """Start a node whose user is named `lisa`."""
+    with start_sandbox(1, user="lisa") as running:
+        yield running
+        disconnect_all()
+
+
+def cli(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "lisa_container.cli", *words],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def keep(machine: SandboxNode, user: str, names: str, folder: Path, when: str = "failed") -> Run:
+    book = runbook([as_runbook(machine, user)], names)
+    book["notifier"].append({"type": "container_settings", "keep_containers": when})
+    return run_lisa(book, folder)
+
+
+@pytest.mark.parametrize("user", ["sudo", "root"])
+def test_names_are_as_they_are(machine: SandboxNode, user: str, tmp_path: Path) -> None:
+    """LISA masks the user's name, `lisa` or `root`, everywhere in its own log."""
+    run = keep(machine, user, "keeping_.*", tmp_path)
+    assert run.statuses() == {"keeping_failed": "failed", "keeping_later": "passed"}, run.output
+    (kept,) = containers(machine)
+    try:
+        (case,) = tmp_path.glob("log/*/*/tests/*keeping_failed")
+        record = json.loads((case / "case.json").read_text())
+        assert record["containers"] == [kept]
+        log, ours = case.parents[3], []
+        for pattern in ("containers/**/*", "tests/*/case.json", "tests/*/containers/**/*"):
+            ours += [path for path in case.parents[1].glob(pattern) if path.is_file()]
+        names = {path.name for path in ours}
+        assert names >= {"container.json", "case.json", "commands.jsonl", "enter.sh", "state.json"}
+        for path in ours:
+            assert "****" not in path.read_text(errors="replace"), path
+        assert "/root/lisa/x" in (case / "containers" / kept / "commands.jsonl").read_text()
+
+        shown = cli("history", "run", "--log", str(log)).stdout
+        assert kept in shown and "****" not in shown
+        found = json.loads(cli("history", "run", "--log", str(log), "--json").stdout)
+        commands = {x["name"]: x["commands"] for x in found["cases"]}
+        assert commands == {"keeping_failed": 2, "keeping_later": 1}
+
+        assert f"evidence of container '{kept}' (lisa_container/busybox)" in run.output
+        # The line to copy is not masked either; a terminal's user pastes it.
+        line = next(line for line in run.output.splitlines() if "enter: ssh" in line)
+        login = machine.username if user == "sudo" else "root"
+        assert f"{login}@{machine.address}" in line and f"exec -it {kept} sh" in line
+        assert str(machine.private_key_file) in line
+
+        for name in (kept, "keeping_failed"):
+            entered = cli("enter", name, "--log", str(log), stdin="cat /marker; exit 3\n")
+            assert (entered.stdout, entered.returncode) == ("/root/lisa/x\n", 3), entered.stderr
+        for name in ("keeping_later", "no_such"):
+            refused = cli("enter", name, "--log", str(log))
+            assert refused.returncode == 2 and kept in refused.stderr
+    finally:
+        machine.run(["docker", "rm", "-f", kept])
+
+
+def test_always(machine: SandboxNode, tmp_path: Path) -> None:
+    """A suite's container is kept after the ends of its cases, and found by their names."""
+    run = keep(machine, "sudo", "keeping_later", tmp_path, "always")
+    assert run.statuses() == {"keeping_later": "passed"}, run.output
+    (kept,) = containers(machine)
+    try:
+        entered = cli("enter", "keeping_later", "--log", str(tmp_path / "log"), stdin="exit 3\n")
+        assert entered.returncode == 3, entered.stderr
+    finally:
+        machine.run(["docker", "rm", "-f", kept])
+
+
+def test_setting_of_one_container(machine: SandboxNode, tmp_path: Path) -> None:
+    run = run_lisa(runbook([as_runbook(machine)], "(not_)?kept.*"), tmp_path)
+    assert set(run.statuses().values()) == {"failed"} and len(run.cases) == 3, run.output
+    kept, running = containers(machine), machine.run("docker ps --format '{{.Names}}'").stdout
+    machine.run(["docker", "rm", "-f", *kept])
+    (script,) = tmp_path.glob("log/*/*/tests/*/containers/*/enter.sh")
+    assert [script.parent.name] == running.split()
+    assert {*kept} - {script.parent.name} == {"shot", "too-slow"}, run.output
+    assert "'shot' (lisa_container/busybox) on" in run.output
+    assert "its command has ended, so it cannot be entered" in run.output
+
+
+def test_guest(machine: SandboxNode, tmp_path: Path) -> None:
+    """A guest serves all cases, and is kept at the end if one of them failed."""
+    book = runbook(
+        [as_runbook(machine)],
+        "guest_.*",
+        guest_enabled=True,
+        guests=[{"type": "container", "image": BUSYBOX, "keep_containers": "failed"}],
+    )
+    run = run_lisa(book, tmp_path)
+    assert run.statuses() == {"guest_failed": "failed", "guest_later": "passed"}, run.output
+    kept = containers(machine)
+    assert len(kept) == 1, run.output
+    machine.run(["docker", "rm", "-f", *kept])
+
+
+@pytest.fixture
+def through_itself(machine: SandboxNode) -> Node:
+    """Return the node, reached through two jump boxes, which are the same machine."""
+    node = connect_as(machine, "sudo")
+    info = {
+        "address": machine.address,
+        "port": machine.port,
+        "private_key_file": str(machine.private_key_file),
+    }
+    boxes = [
+        schema.ProxyConnectionInfo(username=user, private_address="127.0.0.1", **info)
+        for user in ("root", machine.username)
+    ]
+    node.close()
+    node._is_initialized = False
+    node.set_connection_info(  # type: ignore[attr-defined]
+        **info, username=machine.username, proxy_jump_boxes=boxes
+    )
+    return node
+
+
+def test_script_through_jump_boxes(through_itself: Node, tmp_path: Path) -> None:
+    with ContainerExecutor(through_itself, ContainerTestConfig(image=BUSYBOX)) as container:
+        write_script(container.engine, container.name, tmp_path / "a b%h" / "enter.sh")
+        entered = subprocess.run(
+            [tmp_path / "a b%h" / "enter.sh"],
+            input=b"hostname; exit 3\n",
+            capture_output=True,
+            timeout=60,
+            check=False,
+        )
+        assert entered.stdout.decode().strip() == container.id[:12], entered.stderr
+        assert entered.returncode == 3
+    disconnect(through_itself)
+
+
+def test_no_password_is_written(password_node: Node, machine: SandboxNode, tmp_path: Path) -> None:
+    with ContainerExecutor(password_node, ContainerTestConfig(image=BUSYBOX)) as container:
+        write_script(container.engine, container.name, tmp_path / "enter.sh")
+        text = (tmp_path / "enter.sh").read_text() + container.enter_command
+    assert machine.password not in text
+    assert f"{machine.password_username}@{machine.address}" in text
+    assert f"sudo docker -H unix:///var/run/docker.sock exec -it {container.name} sh" in text

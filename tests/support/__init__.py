@@ -1,0 +1,1 @@
+"""Helpers of several test files: nodes, containers, registries, runs, and checks of them."""

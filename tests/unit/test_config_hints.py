@@ -1,0 +1,99 @@
+"""Errors of ContainerTestConfig that say what to write instead."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import FrozenInstanceError
+from typing import Any, Callable
+
+import pytest
+
+from lisa_container.config import ContainerTestConfig
+from lisa_container.errors import ConfigError
+
+CONFIG = ContainerTestConfig(image="debian:12", volumes={"/srv": "/data"}, cap_add=["SYS_TIME"])
+
+
+def _assign(config: Any) -> None:
+    config.volumes["/host"] = "/"
+
+
+def _assign_default(config: Any) -> None:
+    config.environment["TOKEN"] = "not to be shown"
+
+
+def _update(config: Any) -> None:
+    config.tmpfs.update({"/run": ""})
+
+
+def _delete(config: Any) -> None:
+    del config.volumes["/srv"]
+
+
+def _join(config: Any) -> None:
+    config.volumes |= {"/host": "/"}
+
+
+def _append(config: Any) -> None:
+    config.cap_add.append("SYS_ADMIN")
+
+
+def _replace(config: Any) -> None:
+    config.cap_add[0] = "SYS_ADMIN"
+
+
+def _extend(config: Any) -> None:
+    config.devices += ["/dev/null"]
+
+
+def _set_field(config: Any) -> None:
+    config.image = "debian:13"
+
+
+@pytest.mark.parametrize(
+    ("change", "advice"),
+    [
+        (_assign, "volumes: .*config.merged(volumes={'/host': …})"),
+        (_assign_default, "environment: .*config.merged(environment={'TOKEN': …})"),
+        (_update, "tmpfs: .*config.merged(tmpfs={…})"),
+        (_delete, "volumes: .*config.merged(volumes={…})"),
+        (_join, "volumes: .*config.merged(volumes={…})"),
+        (_append, "cap_add: .*config.merged(cap_add=[…])"),
+        (_replace, "cap_add: .*config.merged(cap_add=[…])"),
+        (_extend, "devices: .*config.merged(devices=[…])"),
+        (_set_field, "image: .*config.merged(image=…)"),
+    ],
+)
+def test_a_config_cannot_be_changed(change: Callable[[Any], None], advice: str) -> None:
+    for config in (CONFIG, copy.deepcopy(CONFIG), pickle.loads(pickle.dumps(CONFIG))):
+        with pytest.raises(ConfigError) as caught:
+            change(config)
+        begin, _, end = advice.partition(".*")
+        message = str(caught.value)
+        assert message.startswith(f"{begin}a config cannot be changed.")
+        assert message.endswith(end)
+        assert "not to be shown" not in message
+        # As the errors of a frozen dataclass and of a mapping without assignment.
+        assert isinstance(caught.value, (FrozenInstanceError, TypeError))
+        assert config == CONFIG
+
+
+@pytest.mark.parametrize(
+    ("volumes", "advice"),
+    [
+        ({"/host": "/"}, "{'/': '/host'}"),
+        ({"/srv": "/x/.."}, "{'/': '/srv'}"),
+        ({"/host": {"bind": "/", "mode": "ro"}}, "{'/': '/host'}"),
+    ],
+)
+def test_sides_of_a_volume_that_are_swapped(volumes: Any, advice: str) -> None:
+    for make in (
+        lambda: ContainerTestConfig(volumes=volumes),
+        lambda: CONFIG.merged(volumes=volumes),
+    ):
+        with pytest.raises(ConfigError) as caught:
+            make()
+        message = str(caught.value)
+        assert message.startswith("volumes, of '/")
+        assert f"if they are swapped, write {advice}" in message

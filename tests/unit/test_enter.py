@@ -1,0 +1,75 @@
+"""Test which script `lisa-container enter` finds in a log folder, and which it runs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Callable
+
+import pytest
+
+RUN = "20260101/20260101-000000-000"
+
+
+def put(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture
+def scripts(tmp_path: Path) -> dict[str, Path]:
+    """Scripts of two kept containers of a run, by the containers' names."""
+    put(tmp_path / RUN / "containers/run.json", "{}")
+    for case, names in {"one": ["own"], "two": ["shared"], "three": ["own", "shared", []]}.items():
+        record = json.dumps({"name": case, "containers": names})
+        put(tmp_path / RUN / f"tests/1-{case}/case.json", record)
+    put(tmp_path / RUN / "tests/1-odd/case.json", '{"name": "two", "containers": 1}')
+    found = {
+        "own": tmp_path / RUN / "tests/1-one/containers/own/enter.sh",
+        "shared": tmp_path / RUN / "containers/shared/enter.sh",
+    }
+    return {name: put(path, "#!/bin/sh\nexec cat $0 -\n") for name, path in found.items()}
+
+
+def enter(log: Path, name: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "lisa_container.cli", "enter", name, "--log", str(log)]
+    return subprocess.run(words, input="typed", capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    ("name", "container"),
+    [("own", "own"), ("shared", "shared"), ("one", "own"), ("two", "shared")],
+)
+def test_found(name: str, container: str, scripts: dict[str, Path], tmp_path: Path) -> None:
+    """A container of a case, and one of the run that a case has used."""
+    done = enter(tmp_path, name)
+    assert (done.stdout, done.returncode) == (scripts[container].read_text() + "typed", 0), done
+
+
+def test_not_found(scripts: dict[str, Path], tmp_path: Path) -> None:
+    several, none = enter(tmp_path, "three"), enter(tmp_path, "four")
+    assert several.returncode == none.returncode == 2
+    assert "several kept containers; legal: one of shared, own" in several.stderr
+    assert "Kept containers there: shared, own" in none.stderr
+
+
+def link(path: Path) -> None:
+    path.rename(path.with_name("other"))
+    path.symlink_to("other")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [link, lambda path: os.link(path, path.with_name("other")), lambda path: path.chmod(0o775)],
+)
+def test_not_run(spoil: Callable[[Path], None], scripts: dict[str, Path], tmp_path: Path) -> None:
+    """Not what another user may have put there, who may write to the folder or to the file."""
+    spoil(scripts["own"])
+    done = enter(tmp_path, "own")
+    assert (done.stdout, done.returncode) == ("", 2)
+    assert f"'{scripts['own']}' is not run: it " in done.stderr
