@@ -22,7 +22,7 @@ from lisa_container.container.state import (
     was_out_of_memory,
 )
 from lisa_container.engine.client import Engine
-from lisa_container.engine.containerd import was_not_sent
+from lisa_container.engine.containerd import is_lost
 from lisa_container.engine.http.frames import STDERR, STDOUT, read_frames
 from lisa_container.engine.sockets import EngineFile
 from lisa_container.engine.waiting import bounded, wait_for
@@ -331,7 +331,7 @@ class Exec:
         hint = "The engine's documentation of 'exec' may tell more."
         if _NO_FOLDER in message:
             hint = f"Its working directory is '{self._request.cwd}': make that first."
-        elif was_not_sent(message):
+        elif is_lost(message):
             hint = "Docker has lost its containerd, and starts it again in some ten seconds."
         elif _NO_USER in message:
             hint = f"The image does not know the user '{self._request.user}'; a number will do."

@@ -32,6 +32,15 @@ def was_not_sent(message: str) -> bool:
     return "containerd" in message and _NOT_SENT in message.lower()
 
 
+def is_lost(message: str) -> bool:
+    """Return whether the engine failed because its containerd is gone.
+
+    Args:
+        message: the engine's error for a container or command that did not start.
+    """
+    return was_not_sent(message) or any(words in message.lower() for words in _BROKEN)
+
+
 class ContainerdWait:
     """Wait for an engine's containerd to return, with one time limit for all tries.
 
@@ -53,8 +62,8 @@ class ContainerdWait:
         Args:
             error: the error of the failed start.
         """
-        is_broken = any(words in str(error).lower() for words in _BROKEN)
-        if not was_not_sent(str(error)) and (self._only_unsent or not is_broken):
+        is_repeatable = was_not_sent if self._only_unsent else is_lost
+        if not is_repeatable(str(error)):
             return False
         now = time.monotonic()
         if not self._deadline:

@@ -65,8 +65,9 @@ class SessionPool:
         self._container = container
         self._idle: dict[_Kind, list[Session]] = {}
         self._lock = threading.Lock()
-        # Users without a resident shell. The empty name, the container's own user, stands for all.
-        self._unable: set[_Kind] = set()
+        # Users without a resident shell, and whether the container's `sh` can mark a string's
+        # processes. The empty name, the container's own user, stands for all.
+        self._unable: dict[_Kind, bool] = {}
         # Programs that a shell runs as the engine does, each with its folder and PATH.
         self._executable: set[tuple[str, str, str | None]] = set()
 
@@ -87,8 +88,9 @@ class SessionPool:
             ContainerDiedError, EngineError: See `Exec`.
         """
         began = time.monotonic()
+        kind = (request.user, request.terminal)
         while True:
-            session = self._take((request.user, request.terminal), request.start_timeout)
+            session = self._take(kind, request.start_timeout)
             if session is None:
                 break
             try:
@@ -104,7 +106,8 @@ class SessionPool:
                 session.close()
                 raise
             return SessionCommand(session, request, sinks, self._give, is_read, began)
-        return Exec(self._engine, self._container, request, sinks, has_mark=session is not None)
+        has_mark = session is not None or any(self._unable.get(key) for key in _all_users(kind))
+        return Exec(self._engine, self._container, request, sinks, has_mark=has_mark)
 
     def drop(self) -> None:
         """End the shells that wait for work, also if the container is gone."""
@@ -144,7 +147,7 @@ class SessionPool:
 
     def _take(self, kind: _Kind, timeout: float | None) -> Session | None:
         """Return a shell that is ready, or None if the container can have none."""
-        if not self._unable.isdisjoint((("", kind[1]), kind)):
+        if not self._unable.keys().isdisjoint(_all_users(kind)):
             return None
         deadline = time.monotonic() + (_ANSWER_WAIT if timeout is None else timeout)
         while True:
@@ -175,7 +178,7 @@ class SessionPool:
             raise
         except ContainerError as error:
             if isinstance(error, NoSessionError):
-                self._unable.add(kind)
+                self._unable[kind] = error.can_mark
             self._engine.node.log.debug(
                 f"no resident shell in '{self._container}': {printable(error)}"
             )
@@ -210,3 +213,8 @@ class SessionPool:
                     idle.append(session)
                     return
         session.close()
+
+
+def _all_users(kind: _Kind) -> set[_Kind]:
+    """Return a kind of shell and the kind that stands for all users."""
+    return {kind, ("", kind[1])}

@@ -40,7 +40,7 @@ import os
 import re
 import secrets
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from lisa_container.container.request import (
@@ -133,9 +133,14 @@ def probe(token: str) -> bytes:
     return f"{token}?\n".encode()
 
 
-def is_kept(names: Iterable[str]) -> bool:
+def is_kept(names: Collection[str]) -> bool:
     """Return whether a shell passes on variables of these names unchanged."""
-    return all(_NAME.fullmatch(name) and not _RESERVED.fullmatch(name) for name in names)
+    return all(_NAME.fullmatch(name) for name in names) and not is_changed(names)
+
+
+def is_changed(names: Collection[str]) -> bool:
+    """Return whether a shell uses or changes a variable of these names itself."""
+    return any(_RESERVED.fullmatch(name) for name in names)
 
 
 def encode_request(token: str, request: CommandRequest) -> bytes | None:

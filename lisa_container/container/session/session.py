@@ -17,6 +17,7 @@ from lisa_container.container.session.protocol import (
     Splitter,
     encode_request,
     greeting,
+    is_changed,
     is_kept,
     new_token,
     probe,
@@ -63,7 +64,17 @@ class SessionEndedError(EngineError):
 
 
 class NoSessionError(EngineError):
-    """The container cannot have a resident shell."""
+    """The container cannot have a resident shell.
+
+    Args:
+        message: Text of the error.
+        can_mark: Whether its `sh` can still mark the processes of a string, see `signals`.
+    """
+
+    def __init__(self, message: str, can_mark: bool = False) -> None:
+        """Make the error."""
+        super().__init__(message)
+        self.can_mark = can_mark
 
 
 class NoUserError(EngineError):
@@ -137,6 +148,7 @@ class Session:
                 with engine.errors(container):
                     engine.api.exec_resize(self.exec_id, *TERMINAL_SIZE)
             self._test_shell()
+            self._check_names()
         except _RefusedError as error:
             self.close()
             self._check_shell(error.output)
@@ -246,14 +258,23 @@ class Session:
         self._stream._sock.close()
 
     def _check_environment(self) -> None:
-        """Raise NoSessionError if the container has variables that a shell changes or drops."""
+        """Raise NoSessionError if the container has variables that a shell changes."""
         with self.engine.errors(self.container):
             details = self.engine.api.inspect_container(self.container)
         self._is_limited = bool(details["HostConfig"].get("Memory"))
         self.details = details
-        names = [item.partition("=")[0] for item in details["Config"].get("Env") or []]
-        if not is_kept(names):
-            raise NoSessionError(f"no shell passes on all variables of '{self.container}'")
+        self._names = [item.partition("=")[0] for item in details["Config"].get("Env") or []]
+        if is_changed(self._names):
+            raise NoSessionError(f"a shell changes variables of '{self.container}'")
+
+    def _check_names(self) -> None:
+        """Raise NoSessionError if the container has variables that a shell may drop.
+
+        A string's own `sh` drops them, too.
+        """
+        if not is_kept(self._names):
+            message = f"no shell passes on all variables of '{self.container}'"
+            raise NoSessionError(message, can_mark=True)
 
     def _check_shell(self, output: bytes) -> None:
         """Raise an error with the reason why no shell answered, if that is known.

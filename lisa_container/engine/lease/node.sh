@@ -251,7 +251,7 @@ beat() { # FOLDER WAY
             echo gone
             exit
         fi
-        echo ok # before the rest, which takes long on a busy node
+        echo "ok $line" # before the rest, which takes long on a busy node
         { load && is_watched; } || start_watcher
     done
 }

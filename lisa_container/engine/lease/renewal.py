@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import logging
+import re
 import threading
 import time
 
@@ -26,6 +27,9 @@ _PATIENCE = 2.0
 _RETRY = 5.0
 # Most connections at once: the one in use, and one that is tried since that one does not answer.
 _CONNECTIONS = 2
+
+# Answer of the node to a renewal, with its number.
+_ANSWER = re.compile(r"^ok (\d+)$", re.MULTILINE)
 
 _FAILURES = (ContainerError, paramiko.SSHException, EOFError, OSError)
 
@@ -52,7 +56,10 @@ class Renewal:
         self._boot = armed.boot
         self._files: list[str] = []
         self._log = log
+        # When the last renewal that got an answer was sent. Its answer may be read much later, if
+        # this process was stopped meanwhile.
         self._last_answer = now()
+        self._sent: dict[str, float] = {}
         self._commands: list[NodeCommand] = []
         self._opening: threading.Thread | None = None
         self._wake = threading.Event()
@@ -175,6 +182,7 @@ class Renewal:
             if not self.shell.answers():
                 raise ConnectionError("the node does not answer")
             self._open(reconnect=False)
+        self._sent[line] = now()
         for command in list(self._commands):
             try:
                 command.send(line)
@@ -215,8 +223,12 @@ class Renewal:
                 self._drop(command)
                 self._ask()
                 return True
-            if "ok" in answer:
-                self._last_answer = now()
+            numbers = _ANSWER.findall(answer)
+            if numbers:
+                for number in numbers:
+                    self._last_answer = max(self._last_answer, self._sent.get(number, 0.0))
+                later = {key: at for key, at in self._sent.items() if at > self._last_answer}
+                self._sent = later
                 for other in [each for each in self._commands if each is not command]:
                     self._drop(other)
                 return True
@@ -259,10 +271,11 @@ class Renewal:
             if self.is_over:
                 return
             # Within the TTL the lease has not expired; something else removed its folder.
-            is_recent = now() - self._last_answer < self.ttl
+            asked = now()
+            is_recent = asked - self._last_answer < self.ttl
             boot, condition = self._order.condition(self.shell, self.folder)
             if condition == "alive":
-                self._last_answer = now()
+                self._last_answer = asked
             elif condition == "expired":
                 self._expire()
             elif boot != self._boot or condition == "lost" or is_recent:
@@ -273,9 +286,10 @@ class Renewal:
                 raise EngineError(f"the engine of node '{self.shell.name}' does not answer")
 
     def _take_up(self) -> None:
+        asked = now()
         armed = self._order.arm(self.shell)
         self.folder, self._boot = armed.folder, armed.boot
-        self._last_answer = now()
+        self._last_answer = asked
         for path in self._files:
             run_program(self.shell, "file", self.folder, path)
         self._log.info(
