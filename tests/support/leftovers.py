@@ -26,6 +26,8 @@ _COMING_AND_GOING = re.compile(
     r"|\S*docker (-H \S+ )?(system dial-stdio|ps|info|version)"
     r"|/usr/lib/openssh/sftp-server|dockerd|/usr/(s)?bin/dockerd|containerd|ssh-agent)"
 )
+# A container's first process, or a command's, that has not yet become its program.
+_STARTING = re.compile(r"^(runc|/proc/self/exe|/dev/fd/\d+) init")
 _OF_LEASES = re.compile(r"node\.sh watch|lisa_container[._]")
 _PLACES = ("tmp", "var/tmp", "run", "root", "etc", "etc/docker", "etc/ssh", "srv", "usr/local/bin")
 # Files that programs of the node change at any time.
@@ -117,9 +119,21 @@ def _files(machine: SandboxNode) -> Iterator[str]:
 
 
 def _processes(machine: SandboxNode) -> Iterator[str]:
+    deadline = time.monotonic() + 5
+    while True:
+        lines = list(_command_lines(machine))
+        if not any(map(_STARTING.match, lines)) or time.monotonic() > deadline:
+            yield from (line for line in lines if not _STARTING.match(line))
+            return
+        time.sleep(0.02)
+
+
+def _command_lines(machine: SandboxNode) -> Iterator[str]:
     for folder in Path(f"/proc/{machine.pid}/root/proc").glob("[0-9]*"):
         with suppress(OSError):
             line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if _STARTING.match(line):
+                yield line
             if not line or _COMING_AND_GOING.match(line):
                 continue
             # A lease's watcher and its children.
