@@ -6,7 +6,7 @@ import io
 import os
 import stat
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -45,7 +45,9 @@ class Packing:
     format: Literal[0, 1, 2] = tarfile.PAX_FORMAT
     _links: dict[tuple[int, int], str] = field(default_factory=dict, init=False, repr=False)
 
-    def pack(self, local: Path, name: str, parents: Iterable[str] = ()) -> Iterator[bytes]:
+    def pack(
+        self, local: Path, name: str, parents: Iterable[str] = ()
+    ) -> Generator[bytes, None, None]:
         """Make a tar stream of a file or folder.
 
         Symbolic and hard links inside a folder stay links. Sockets are left out, since tar has no

@@ -41,6 +41,7 @@ from lisa_container.container.paths import archive_chunks, exec_words, is_utf8
 from lisa_container.container.request import CommandRequest, Sinks
 from lisa_container.container.stall_watch import StallWatch
 from lisa_container.container.view import Kind, Place, View
+from lisa_container.engine.activity import Activity
 from lisa_container.engine.client import Engine
 from lisa_container.errors import (
     ContainerError,
@@ -62,6 +63,26 @@ _SLICE = 0.1
 _QUIET = 300.0
 # Largest size, in bytes, of a program's error output.
 _LIMIT = 64 * 1024
+# Seconds until the first log line about a copy that goes on.
+_LONG = 10.0
+
+
+class _Copied:
+    """Number of bytes that a copy has moved, for its log lines."""
+
+    def __init__(self) -> None:
+        self._size = 0
+
+    def count(self, chunks: Generator[bytes, None, None]) -> Generator[bytes, None, None]:
+        """Pass on the chunks of the copy."""
+        with contextlib.closing(chunks):
+            for chunk in chunks:
+                self._size += len(chunk)
+                yield chunk
+
+    def words(self) -> str:
+        """Return the text of a log line."""
+        return f"{self._size >> 20} MiB"
 
 
 def copy_to(engine: Engine, container: str, local: Path, target: str | PurePath) -> None:
@@ -95,17 +116,20 @@ def copy_to(engine: Engine, container: str, local: Path, target: str | PurePath)
             str(place.path), f"there is a {place.kind.value} of that name in the container"
         )
     uid, gid = view.user_ids()
-    if place.is_mount and local.is_file():
-        # Such as /etc/hosts: tar and the engine would try to replace the mounted file, and fail.
-        words = ["sh", "-c", 'cat >"$1"', "sh", str(place.path)]
-        _feed(engine, container, place, words, _content(local))
-    elif place.is_hidden:
-        packing = Packing(uid, gid, tarfile.GNU_FORMAT)
-        # tar creates the folders on the way.
-        chunks = packing.pack(local, str(place.path).lstrip("/"))
-        _feed(engine, container, place, ["tar", "-x", "-f", "-", "-C", "/"], chunks)
-    else:
-        _archive_in(engine, container, view, place, Packing(uid, gid), local)
+    copied = _Copied()
+    what = f"copying '{printable(str(local))}' into '{container}'"
+    with Activity(what, engine.node.log, copied.words, delay=_LONG):
+        if place.is_mount and local.is_file():
+            # Such as /etc/hosts, which tar and the engine would try to replace, and fail.
+            words = ["sh", "-c", 'cat >"$1"', "sh", str(place.path)]
+            _feed(engine, container, place, words, copied.count(_content(local)))
+        elif place.is_hidden:
+            packing = Packing(uid, gid, tarfile.GNU_FORMAT)
+            # tar creates the folders on the way.
+            chunks = copied.count(packing.pack(local, str(place.path).lstrip("/")))
+            _feed(engine, container, place, ["tar", "-x", "-f", "-", "-C", "/"], chunks)
+        else:
+            _archive_in(engine, container, view, place, Packing(uid, gid), local, copied)
 
 
 def copy_from(
@@ -152,10 +176,13 @@ def copy_from(
             )
         name = PurePosixPath(source).name
         local = local / (place.path.name if name == ".." else name)
-    with open_destination(local) as there:
+    copied = _Copied()
+    what = f"copying '{printable(str(place.path))}' out of '{container}'"
+    activity = Activity(what, engine.node.log, copied.words, delay=_LONG)
+    with open_destination(local) as there, activity:
         if kinds != {tar.FILE, tar.FIFO}:
             mark_copied(there)
-        left_out = _fetch(engine, container, place, there, limits, kinds)
+        left_out = _fetch(engine, container, place, there, limits, kinds, copied)
     if left_out:
         engine.node.log.warning(
             Plain(
@@ -191,7 +218,7 @@ def copy_file(
         raise CopyNotFoundError(str(source), f"it is not in container '{container}'")
     if place.kind is not Kind.FILE:
         raise CopyError(str(source), "it is a folder")
-    _fetch(engine, container, place, there, limits, {tar.FILE})
+    _fetch(engine, container, place, there, limits, {tar.FILE}, _Copied())
 
 
 def _fetch(
@@ -201,21 +228,22 @@ def _fetch(
     there: Destination,
     limits: CopyLimits,
     kinds: set[bytes],
+    copied: _Copied,
 ) -> list[str]:
     if place.is_virtual and place.kind is Kind.FILE:
-        chunks = _output(engine, container, place, ["cat", str(place.path)])
+        chunks = copied.count(_output(engine, container, place, ["cat", str(place.path)]))
         with contextlib.closing(chunks):
             _write(limit_time(chunks, there, limits.max_seconds), there, limits)
         return []
     if place.is_hidden or place.kind is Kind.FOLDER or is_utf8(place.path.name):
-        chunks = _tar_out(engine, container, place)
+        chunks = copied.count(_tar_out(engine, container, place))
         with contextlib.closing(chunks):
             return unpack(chunks, there, limits, kinds)
     # Docker converts a file's name to JSON, and does not find a file whose name is not UTF-8. But
     # the file is in the archive of its folder.
     wanted: Parts = (os.fsencode(place.path.name),)
     while True:
-        chunks = archive_chunks(engine, container, place.path.parent)
+        chunks = copied.count(archive_chunks(engine, container, place.path.parent))
         with contextlib.closing(chunks):
             try:
                 return unpack(chunks, there, limits, kinds, wanted)
@@ -226,12 +254,18 @@ def _fetch(
 
 
 def _archive_in(
-    engine: Engine, container: str, view: View, place: Place, packing: Packing, local: Path
+    engine: Engine,
+    container: str,
+    view: View,
+    place: Place,
+    packing: Packing,
+    local: Path,
+    copied: _Copied,
 ) -> None:
     base = view.nearest_folder(place.path)
     name = place.path.relative_to(base)
     parents = [str(parent) for parent in reversed(name.parents)][1:]
-    chunks = packing.pack(local, str(name), parents)
+    chunks = copied.count(packing.pack(local, str(name), parents))
     try:
         with engine.errors(container):
             engine.api.put_archive(container, os.fsencode(str(base)), chunks)
@@ -257,7 +291,7 @@ def _tar_out(engine: Engine, container: str, place: Place) -> Generator[bytes, N
     return _output(engine, container, place, words)
 
 
-def _content(local: Path) -> Iterator[bytes]:
+def _content(local: Path) -> Generator[bytes, None, None]:
     try:
         with local.open("rb") as file:
             yield from iter(lambda: file.read(_CHUNK), b"")

@@ -214,16 +214,15 @@ class Exec:
             pid = int(state.get("Pid") or 0)
             if pid:
                 container = str(state["ContainerID"])
-                return Target(
-                    self._engine, self._container, container, pid, self._run_beside, self._mark
-                )
+                return Target(self._engine, self._container, container, pid, self._run, self._mark)
             if time.monotonic() > deadline:
                 raise KillError(self._container, 9, "the engine has not yet started it")
             time.sleep(0.005)
         return None
 
-    def _run_beside(self, argv: list[str], privileged: bool) -> tuple[int, bytes]:
-        return run_beside(self._engine, self._container, argv, privileged)
+    def _run(self, argv: list[str], as_root: bool) -> tuple[int, bytes]:
+        user = "0" if as_root else self._request.user
+        return run_helper(self._engine, self._container, argv, user)
 
     def _is_draining(self) -> bool:
         """Return whether the command has ended while the engine waited for more output."""
@@ -397,24 +396,22 @@ def _check_text(words: Iterable[str]) -> None:
             ) from error
 
 
-def run_beside(
-    engine: Engine, container: str, argv: Sequence[str], privileged: bool
-) -> tuple[int, bytes]:
-    """Run a short program in a container as root; return its exit code and its output's beginning.
+def run_helper(engine: Engine, container: str, argv: Sequence[str], user: str) -> tuple[int, bytes]:
+    """Run a short program in a container; return its exit code and its output's beginning.
 
     Args:
         engine: Engine of the node.
         container: Name or id of the container.
         argv: Program and arguments.
-        privileged: Give the program all capabilities.
+        user: User who runs the program; the container's own if empty.
 
     Raises:
         EngineError: The engine failed, or the program does not end.
         CommandNotStartedError: See `ContainerProcess.wait`.
     """
-    request = CommandRequest(argv, user="0", privileged=privileged, start_timeout=_KILL_WAIT)
+    request = CommandRequest(argv, user=user, start_timeout=_KILL_WAIT)
     output = LimitedOutput(_MOST_OUTPUT)
-    beside = Exec(engine, container, request, Sinks(output.add))
-    if not beside.wait(_KILL_WAIT) or beside.exit_code is None:
+    helper = Exec(engine, container, request, Sinks(output.add))
+    if not helper.wait(_KILL_WAIT) or helper.exit_code is None:
         raise EngineError(f"'{argv[0]}' does not end in container '{container}'")
-    return beside.exit_code, output.data
+    return helper.exit_code, output.data

@@ -3,9 +3,11 @@
 The end of an exec's client leaves the process running
 (https://github.com/opencontainers/runc/issues/3359), and the engine's API cannot signal an exec.
 runc makes each exec the leader of a session and of a process group, which get the signal in one of
-three ways: from the container's own shell; from the node, if the container has no shell, or root
-there may not send it; or from a program of ours, if the node's user may not become root. The last
-one reaches only the group.
+three ways: from the container's own shell; from the node, if the container has no shell, or its
+users may not send it; or from a program of ours, if the node's user may not become root. The last
+one reaches only the group. In the container, a signal is sent by root, or else by the command's
+user: root may lack CAP_KILL (capabilities(7)). No helper gets more capabilities than the container,
+because its programs, `sh` too, may be hostile.
 
 Descendants that change their group, session and parent are found by their mark, which they inherit:
 a value of the soft limit RLIMIT_LOCKS (see `session.script`). The engine cannot set it. So only
@@ -34,8 +36,8 @@ from lisa_container.engine.script import run_script
 from lisa_container.errors import CommandNotStartedError, EngineError, KillError, SshLostError
 from lisa_container.escaping import printable
 
-# Function that runs a program in the container as root and returns its exit code and output. The
-# arguments are argv, and whether the program gets all capabilities.
+# Function that runs a program in the container and returns its exit code and output. The arguments
+# are argv, and whether root runs the program, not the command's own user.
 Run = Callable[[list[str], bool], tuple[int, bytes]]
 
 # POSIX has `kill -- -1`, but dash does not know the "--". $0 is the signal, $1 the leader.
@@ -158,7 +160,7 @@ class _UnableError(Exception):
 
 
 class _Shell:
-    """Signals from the container's own shell as root, with all capabilities if needed."""
+    """Signals from the container's own shell as root, or else as the command's user."""
 
     def __init__(self, run: Run, leader: int, traces: Sequence[str] = ()) -> None:
         self._run = run
@@ -173,9 +175,9 @@ class _Shell:
 
     def _script(self, words: list[str], good: Sequence[int]) -> str:
         reason = ""
-        for privileged in (False, True):
+        for as_root in (True, False):
             try:
-                exit_code, output = self._run(["sh", "-c", *words], privileged)
+                exit_code, output = self._run(["sh", "-c", *words], as_root)
             except CommandNotStartedError as error:
                 reason = error.reason
                 continue
@@ -240,9 +242,8 @@ class _Program:
             info = tarfile.TarInfo(name)
             info.mode = 0o755
             self._engine.api.put_archive(self._container, folder, pack_bytes([(info, program)]))
-        exit_code, _ = self._run([path], False)
-        if exit_code != 0:
-            raise _UnableError(f"our program could not (error number {exit_code})")
+        if all(self._run([path], as_root)[0] for as_root in (True, False)):
+            raise _UnableError("our program could not")
 
     def kill_all(self) -> str:
         self.signal(9)

@@ -46,10 +46,10 @@ PROGRAMS = (
 
 
 @pytest.fixture(scope="module")
-def hostile(node: Node, debian_image: str) -> Iterator[ContainerExecutor]:
+def hostile(each_engine_user: Node, debian_image: str) -> Iterator[ContainerExecutor]:
     """Yield a container whose programs print the content of the file /answer."""
     config = ContainerTestConfig(image=debian_image, privileged=True, measure=True, user="1000")
-    with ContainerExecutor(node, config) as container:
+    with ContainerExecutor(each_engine_user, config) as container:
         links = "; ".join(f"ln -f fake {name}" for name in PROGRAMS)
         write = f"cd /usr/local/bin && cat >fake && chmod 755 fake; {links}"
         container.run(write, user="0", stdin=FAKE.encode(), expected_exit_code=0)
@@ -113,10 +113,10 @@ def test_mounts(hostile: ContainerExecutor, tmp_path: Path) -> None:
         hostile.run("rm /usr/local/bin/cat", user="0")
 
 
-def test_resources(node: Node, tmp_path: Path) -> None:
+def test_resources(each_engine_user: Node, tmp_path: Path) -> None:
     """A container can mount what it likes where the kernel tells what is used."""
     config = ContainerTestConfig(image=BUSYBOX, privileged=True, measure=True)
-    with ContainerExecutor(node, config) as container:
+    with ContainerExecutor(each_engine_user, config) as container:
         container.run("mount -t tmpfs x /sys/fs/cgroup", expected_exit_code=0)
         container.capture_to(tmp_path)
         for number in ("²", MANY, "-", "1_0"):

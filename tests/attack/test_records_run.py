@@ -26,9 +26,13 @@ def disk(tmp_path: Path) -> Iterator[Path]:
         yield path
 
 
-def run(machine: SandboxNode, folder: Path, names: str, *notifiers: str) -> Run:
+USERS = ("root", "sudo", "docker")
+each_user = pytest.mark.parametrize("user", USERS)
+
+
+def run(machine: SandboxNode, user: str, folder: Path, names: str, *notifiers: str) -> Run:
     """Run cases of the suite, with LISA's folder on a disk."""
-    book = runbook([as_runbook(machine, "root")], names)
+    book = runbook([as_runbook(machine, user)], names)
     book["extension"][0] = {"path": str(Path(__file__).parent / "suites"), "name": "attacking"}
     book["notifier"] += [{"type": name} for name in notifiers]
     filler = {"name": "filler", "value": str(folder / "log" / "filler"), "is_case_visible": True}
@@ -45,15 +49,15 @@ def history(folder: Path, *words: str) -> Any:
 @pytest.mark.timeout(300)
 def test_odd_text_and_hostile_folders(machine: SandboxNode, tmp_path: Path) -> None:
     """Neither this run ends, nor one that finds its records and others'."""
-    for _ in range(2):
-        done = run(machine, tmp_path, "odd_text")
+    for user in USERS:
+        done = run(machine, user, tmp_path, "odd_text")
         assert (done.exit_code, done.statuses()) == (0, {"odd_text": "passed"}), done.output
         bad = tmp_path / "log" / "20260101" / "bad" / "containers"
         bad.mkdir(parents=True, exist_ok=True)
         (bad / "run.json").write_text('{"run": "\\udce9", "message": 99999999999999999999}')
         (bad / "results.jsonl").write_bytes(b"\xff{\n")
     states = {x["run"]: x["state"] for x in history(tmp_path)}
-    assert sorted(states.values()) == ["cut short", "ended", "ended"]
+    assert sorted(states.values()) == ["cut short", "ended", "ended", "ended"]
     assert states["\udce9"] == "cut short"
     (commands,) = sorted(tmp_path.glob("log/*/*/tests/*/containers/*/commands.jsonl"))[:1]
     first, second = map(json.loads, commands.read_text().splitlines()[:2])
@@ -62,9 +66,10 @@ def test_odd_text_and_hostile_folders(machine: SandboxNode, tmp_path: Path) -> N
     assert {x["run"]: x["state"] for x in history(tmp_path, "--rebuild")} == states
 
 
-def test_odd_failure(machine: SandboxNode, tmp_path: Path) -> None:
+@each_user
+def test_odd_failure(machine: SandboxNode, user: str, tmp_path: Path) -> None:
     """Text that no report can hold is escaped in LISA's reports, which are whole."""
-    done = run(machine, tmp_path, "odd_failure", "html", "text_result")
+    done = run(machine, user, tmp_path, "odd_failure", "html", "text_result")
     statuses = {"odd_failure": "failed", r"part caf\xe9 \x1b[31m": "failed"}
     assert (done.exit_code, done.statuses()) == (1, statuses), done.output
     odd = r"caf\xe9 \x1b[31m \u009b \ufffe"
@@ -95,10 +100,11 @@ def check_full(done: Run, folder: Path) -> None:
     assert len(lines) < 1000
 
 
+@each_user
 @pytest.mark.timeout(300)
-def test_room_is_made_again(machine: SandboxNode, disk: Path, tmp_path: Path) -> None:
+def test_room_is_made_again(machine: SandboxNode, user: str, disk: Path, tmp_path: Path) -> None:
     """Cases run to their ends on the full disk; with room again, all results are recorded."""
-    done = run(machine, tmp_path, "full_disk|after_it|with_room")
+    done = run(machine, user, tmp_path, "full_disk|after_it|with_room")
     check_full(done, tmp_path)
     statuses = {"full_disk": "failed", "after_it": "passed", "with_room": "passed"}
     assert done.statuses() == statuses
@@ -110,10 +116,11 @@ def test_room_is_made_again(machine: SandboxNode, disk: Path, tmp_path: Path) ->
     assert "result: PASSED" in log.read_text()
 
 
+@each_user
 @pytest.mark.timeout(300)
-def test_full_disk(machine: SandboxNode, disk: Path, tmp_path: Path) -> None:
+def test_full_disk(machine: SandboxNode, user: str, disk: Path, tmp_path: Path) -> None:
     """A run whose disk stays full goes to its end, and LISA prints all results."""
-    done = run(machine, tmp_path, "full_disk|after_it")
+    done = run(machine, user, tmp_path, "full_disk|after_it")
     check_full(done, tmp_path)
     statuses = {"full_disk": "failed", "after_it": "passed"}
     assert console_statuses(done.output) == statuses, done.output
@@ -122,9 +129,10 @@ def test_full_disk(machine: SandboxNode, disk: Path, tmp_path: Path) -> None:
     assert [x["name"] for x in history(tmp_path, "run")["cases"]][:1] == ["full_disk"]
 
 
-def test_ps(machine: SandboxNode) -> None:
+@each_user
+def test_ps(machine: SandboxNode, user: str) -> None:
     """Labels and names that were made to harm a terminal are shown escaped."""
-    node = connect_as(machine, "root")
+    node = connect_as(machine, user)
     node.tools[DockerAdvanced].run_in_container("lisa_container/busybox", "true")
     disconnect(node)
     hostile = "\x1b]0;owned\x07\u202e"
@@ -134,7 +142,11 @@ def test_ps(machine: SandboxNode) -> None:
             *("--label", f"lisa_container.run={hostile}", "hostile"),
         ]
     )
-    target = [f"root@{machine.address}", "-i", str(machine.private_key_file)]
+    target = [
+        f"{as_runbook(machine, user)['username']}@{machine.address}",
+        "-i",
+        str(machine.private_key_file),
+    ]
     try:
         for words in (["ps"], ["ps", "--json"], ["reap", "--dry-run"]):
             done = subprocess.run(

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import html
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.platforms.sandbox import SandboxNode
-from tests.support.nodes import DOCKER_USER, add_user, connect_as, disconnect
+from tests.support.nodes import as_runbook, connect_as, disconnect
 from tests.support.runs import run_lisa, runbook
 
 CASES = {
@@ -19,17 +18,6 @@ CASES = {
     **dict.fromkeys(("leak_node", "leak_node_failed"), "failed"),
     "leak_skipped": "skipped",
 }
-
-
-def as_runbook(machine: SandboxNode, user: str) -> dict[str, Any]:
-    """Describe the node for a runbook, for one of the users that may reach the engine."""
-    if user == "docker":
-        add_user(machine, DOCKER_USER, "docker")
-    names = {"root": "root", "sudo": machine.username, "docker": DOCKER_USER}
-    return {
-        **{"type": "remote", "public_address": machine.address, "public_port": machine.port},
-        **{"username": names[user], "private_key_file": str(machine.private_key_file)},
-    }
 
 
 @pytest.mark.parametrize("user", ["root", "sudo", "docker"])
@@ -74,13 +62,14 @@ KEYS = {
 NO_KEYS = ("/etc/service/odd n *.conf", "/etc/service/readme", "/etc/service/public.pem")
 
 
-def test_root_has_no_keys(machine: SandboxNode) -> None:
+@pytest.mark.parametrize("user", ["root", "sudo", "docker"])
+def test_root_has_no_keys(machine: SandboxNode, user: str) -> None:
     """Private keys are not in an image of the node's root, wherever a service keeps them."""
     for path, text in KEYS.items():
         machine.run(f'mkdir -p "$(dirname "{path}")" && cat >"{path}"', stdin=text)
     for path in NO_KEYS:
         machine.run(f'cat >"{path}"', stdin="It may begin with -----BEGIN PRIVATE KEY-----\n")
-    node = connect_as(machine, "root")  # tests/engine/test_root.py has a user with sudo
+    node = connect_as(machine, user)
     try:
         with ContainerExecutor(node, ContainerTestConfig(image="lisa_container/root")) as container:
             words = ["sh", "-c", 'for x; do [ ! -e "$x" ] || echo "$x"; done', "sh"]

@@ -197,12 +197,14 @@ sleep 110
 
 
 @pytest.fixture(scope="module")
-def hostile(node: Node, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ContainerExecutor]:
+def hostile(
+    each_engine_user: Node, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ContainerExecutor]:
     """Yield a container with a hostile shell, whose attack is in `/attack`."""
     script = tmp_path_factory.mktemp("hostile") / "sh"
     script.write_text(HOSTILE)
     script.chmod(0o755)
-    with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)) as container:
+    with ContainerExecutor(each_engine_user, ContainerTestConfig(image=BUSYBOX)) as container:
         container.copy_to(script, "/bin/new")
         container.run("mv /bin/new /bin/sh")
         assert container._sessions is not None
@@ -260,6 +262,32 @@ def test_shell_that_tells_wrong_exit_codes_is_not_used(
     running = own.run_async("exit 7")
     assert running.wait(30).exit_code == 7
     assert isinstance(running._process, Exec)
+
+
+# Refuses to kill, and notes its capabilities.
+GREEDY = """#!/bin/busybox ash
+/bin/busybox grep CapEff /proc/self/status >>/tmp/greedy
+exit 1
+"""
+
+
+def test_shell_that_refuses_to_kill_gets_no_capabilities(
+    own: ContainerExecutor, tmp_path: Path
+) -> None:
+    """The command is killed from the node, or by a program of ours."""
+    usual = own.run("grep CapEff /proc/self/status").stdout
+    own.run("mkdir -p -m 1777 /tmp")
+    (tmp_path / "sh").write_text(GREEDY)
+    (tmp_path / "sh").chmod(0o755)
+    own.copy_to(tmp_path / "sh", "/bin/new")
+    own.run("mv /bin/new /bin/sh")
+    assert own._sessions is not None
+    own._sessions.drop()
+    with pytest.raises(CommandTimeoutError, match="was killed"):
+        own.run(["sleep", "1311"], timeout=1)
+    seen = own.run(["cat", "/tmp/greedy"]).stdout.splitlines()
+    assert set(seen) <= {usual, "CapEff:\t0000000000000000"} and usual in seen
+    assert "sleep 1311" not in own.run(["ps", "-o", "args"]).stdout.splitlines()
 
 
 # --- forks --------------------------------------------------------------------------------------

@@ -91,3 +91,23 @@ def test_names_that_are_not_utf8(
     with pytest.raises(CopyNotFoundError):
         places.copy_from(f"{path}.none", tmp_path / "none")
     places.run(f"rm -r {place}/*")
+
+
+def test_long_copy_is_logged(
+    node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
+) -> None:
+    """The log tells of a copy that takes long, each way, and not of a short one."""
+    (tmp_path / "small").write_bytes(b"x")
+    with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX, tmpfs={"/m": ""})) as container:
+        container.copy_to(tmp_path / "small", "/small")
+        assert "copying" not in logged()
+        monkeypatch.setattr("lisa_container.container.copy._LONG", 0.01)
+        with (tmp_path / "large").open("wb") as file:
+            file.truncate(64 << 20)
+        for path in ("/large", "/m/large"):
+            container.copy_to(tmp_path / "large", path)
+            container.copy_from(path, tmp_path / "back")
+            assert (tmp_path / "back").stat().st_size == 64 << 20
+            assert f"copying '{path}' out of '{container.name}': done in" in logged()
+        large = tmp_path / "large"
+        assert logged().count(f"copying '{large}' into '{container.name}': done in") == 2

@@ -101,7 +101,7 @@ def disconnect_all() -> None:
 
 
 def as_runbook(machine: SandboxNode, user: str = "sudo") -> dict[str, Any]:
-    """Return the node as a runbook's remote node."""
+    """Return the node as a runbook's remote node, for one of the users that reach the engine."""
     node: dict[str, Any] = {
         "type": "remote",
         "public_address": machine.address,
@@ -109,8 +109,10 @@ def as_runbook(machine: SandboxNode, user: str = "sudo") -> dict[str, Any]:
     }
     if user == "password":
         return {**node, "username": machine.password_username, "password": machine.password}
-    username = "root" if user == "root" else machine.username
-    return {**node, "username": username, "private_key_file": str(machine.private_key_file)}
+    if user == "docker":
+        add_user(machine, DOCKER_USER, "docker")
+    names = {"root": "root", "sudo": machine.username, "docker": DOCKER_USER}
+    return {**node, "username": names[user], "private_key_file": str(machine.private_key_file)}
 
 
 def containers(machine: SandboxNode, what: str = "{{.Names}}") -> list[str]:

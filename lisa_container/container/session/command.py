@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Callable
 
-from lisa_container.container.exec import run_beside
+from lisa_container.container.exec import run_helper
 from lisa_container.container.kills import kill_in_background
 from lisa_container.container.request import CommandRequest, Sinks
 from lisa_container.container.session.protocol import Mark, ProtocolError
@@ -356,5 +356,6 @@ class SessionCommand:
     def _mark(self, pid: int) -> str:
         return f"{self._session.number}{pid}"
 
-    def _run(self, argv: list[str], privileged: bool) -> tuple[int, bytes]:
-        return run_beside(self._session.engine, self._session.container, argv, privileged)
+    def _run(self, argv: list[str], as_root: bool) -> tuple[int, bytes]:
+        session = self._session
+        return run_helper(session.engine, session.container, argv, "0" if as_root else session.user)
