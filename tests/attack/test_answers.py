@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -126,8 +127,15 @@ def test_resources(each_engine_user: Node, tmp_path: Path) -> None:
             assert container.run("echo x").stdout == "x"
 
 
-# Without those that share the code of dnf, and releases, which no manager installs.
-@pytest.mark.parametrize("manager", sorted({*MANAGERS} - {"tdnf", "microdnf", "yum", "release"}))
+# Without those that share the code of dnf, and releases, which no manager installs. Each kind of user
+# has some of them.
+PAIRS = zip(
+    itertools.cycle(("root", "sudo", "docker")),
+    sorted({*MANAGERS} - {"tdnf", "microdnf", "yum", "release"}),
+)
+
+
+@pytest.mark.parametrize("each_engine_user, manager", PAIRS, indirect=["each_engine_user"])
 def test_package_managers(hostile: ContainerExecutor, manager: str) -> None:
     answers = (
         *("", "SHA256: \n1", "[]", DEEP, '{"install": [1], "venvs": [], "bin": [1]}'),

@@ -62,7 +62,8 @@ KEYS = {
 NO_KEYS = ("/etc/service/odd n *.conf", "/etc/service/readme", "/etc/service/public.pem")
 
 
-@pytest.mark.parametrize("user", ["root", "sudo", "docker"])
+# A user in the docker group cannot make the image: he cannot read the node's root.
+@pytest.mark.parametrize("user", ["root", "sudo"])
 def test_root_has_no_keys(machine: SandboxNode, user: str) -> None:
     """Private keys are not in an image of the node's root, wherever a service keeps them."""
     for path, text in KEYS.items():
