@@ -17,7 +17,7 @@ LOG = logging.getLogger("tests.activity")
 
 
 def test_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
-    """A line at the start, one now and then with the tool's words, one at the end."""
+    """A job logs one line at its start, some with the tool's last words, and one at its end."""
     caplog.set_level("INFO")
     seen = threading.Event()
 
@@ -53,7 +53,7 @@ def test_it_fails(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_quick_job_has_no_line(caplog: pytest.LogCaptureFixture) -> None:
-    """With a delay only a job that lasts longer has lines."""
+    """An activity with a delay logs only a job that lasts longer than the delay."""
     caplog.set_level("INFO")
     with Activity("making a", LOG, delay=1000):
         pass
@@ -65,7 +65,7 @@ def test_a_quick_job_has_no_line(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """The lines in between are one live line, which is removed at the end."""
+    """A terminal shows one live line during the job, which is removed at the end."""
     caplog.set_level("INFO")
     reading, writing = pty.openpty()
     monkeypatch.setattr(progress, "_REDRAW", 0.0)

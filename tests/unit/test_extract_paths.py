@@ -1,4 +1,4 @@
-"""Layers whose paths and links lead elsewhere: what is refused, and what stays inside."""
+"""Layers whose paths and links lead outside: which are refused, and which stay inside."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_broken(place: Place, name: str) -> None:
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_inside(place: Place, name: str) -> None:
-    """Links are followed inside the root and in their own layer, absolute paths begin at the root."""
+    """Links stay inside the root and their own layer; absolute paths begin at the root."""
     layers, names = INSIDE[name]
     place.extract(aimed(place, layers))
     assert place.names() == names

@@ -1,4 +1,4 @@
-"""Tools: what is legal, how managers' words are read, how secrets are masked."""
+"""Tools: legal values, managers' messages, and masking of secrets."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ def test_results_and_failures_by_number() -> None:
 
 
 def test_each_queue_has_its_own_threads() -> None:
-    """Two queues with two threads each: four jobs run at the same time, and never more."""
+    """Two queues with two threads each run exactly four jobs at the same time."""
     together, lock = threading.Barrier(4), threading.Lock()
     running, most = 0, 0
 
@@ -52,7 +52,7 @@ def test_after_a_failure(stops: bool) -> None:
 
 
 def test_interrupted() -> None:
-    """An exception in the waiting thread lets each thread finish its present item only."""
+    """An exception in the waiting thread lets each thread finish only its present item."""
     begun, finish = threading.Event(), threading.Event()
 
     def job(number: int) -> int:
