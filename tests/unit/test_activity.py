@@ -28,8 +28,8 @@ def test_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
 
     LOG.addHandler(handler := Seen())
     with Activity("making a", LOG, period=0.05) as job:
-        job.hear(b"unpacking a\n[=====>      ] 20%\r")
-        job.hear(b"\x1b[1munpacking b\x1b[0m\n[======>     ] 30%\r")
+        job.add_output(b"unpacking a\n[=====>      ] 20%\r")
+        job.add_output(b"\x1b[1munpacking b\x1b[0m\n[======>     ] 30%\r")
         assert seen.wait(10)
     LOG.removeHandler(handler)
     lines = caplog.messages
@@ -73,7 +73,7 @@ def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptur
     with os.fdopen(writing, "w") as stream:
         monkeypatch.setattr(sys, "__stderr__", stream)
         with Activity("making a", LOG) as job:
-            job.hear(b"unpacking\n")
+            job.add_output(b"unpacking\n")
             text = ""
             while "making a, 0 s: unpacking" not in text:
                 text += os.read(reading, 10000).decode()
