@@ -1,4 +1,4 @@
-"""What is extracted is what the engine itself makes of the image: file by file, as exported."""
+"""An extracted root file system equals the engine's own export, file by file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ KINDS = {
 
 
 def exported(archive: Path) -> dict[str, Any]:
-    """As `archives.tree`, of a tar of `docker export`, read by Python's own module."""
+    """Describe a tar of `docker export`, read by Python's own module, like `archives.tree`."""
     found: dict[str, Any] = {}
     with tarfile.open(archive, errors="surrogateescape") as opened:
         for info in opened:
@@ -92,7 +92,7 @@ def extracted(found: ExtractedImage) -> dict[str, Any]:
 
 
 class Maker:
-    """Makes layers at random, each on top of those below, with every kind of entry."""
+    """Maker of random layers with every kind of entry, each based on those below."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -191,7 +191,7 @@ def every_kind(seed: int) -> LayeredImage:
 
 
 def export(machine: SandboxNode, image: str, tool: str = "docker") -> dict[str, Any]:
-    """What the engine exports of the image."""
+    """Return the engine's export of an image."""
     container = machine.run(f"{tool} create {image} x").stdout.strip()
     try:
         machine.run(f"{tool} export -o /root/export.tar {container}")
@@ -268,7 +268,7 @@ def commit(machine: SandboxNode, tool: str, base: str, script: str, name: str) -
 
 
 def committed(machine: SandboxNode, tool: str) -> list[str]:
-    """Images whose upper layers the engine has made itself; the last is the topmost."""
+    """Return images whose upper layers the engine has made itself, the topmost last."""
     busybox = root_of(machine) / "bin/busybox"
     links = {
         f"bin/{name}": LayerEntry.symlink("busybox") for name in ("sh", "mkdir", "ln", "rm", "mv")
@@ -286,7 +286,7 @@ def committed(machine: SandboxNode, tool: str) -> list[str]:
 
 
 def test_made_by_docker(machine: SandboxNode, tmp_path: Path) -> None:
-    """Layers that the engine wrote, with its own whiteouts and opaque folders."""
+    """Layers made by the engine, with its whiteouts and opaque folders, are extracted."""
     names = committed(machine, "docker")
     try:
         machine.run(f"docker save -o /root/image.tar {names[-1]}")
@@ -329,7 +329,7 @@ PODMAN_WAYS = {
 
 
 def test_made_by_podman(podman_machine: SandboxNode, tmp_path: Path) -> None:
-    """Real OCI layouts, with layers in gzip and zstd."""
+    """Real OCI layouts are extracted, with layers in gzip and zstd."""
     name = committed(podman_machine, "podman")[-1]
     theirs = export(podman_machine, name, "podman")
     root = root_of(podman_machine) / "root"

@@ -26,7 +26,7 @@ KEPT = 10
 
 
 def state(node: Node, machine: SandboxNode) -> dict[str, int]:
-    """What the connection holds on both sides."""
+    """Return the open resources of the connection on both sides."""
     folders = " ".join(f"/proc/{pid}/fd/*" for pid in sshd_pids(machine, "root"))
     return {
         "threads": threading.active_count(),

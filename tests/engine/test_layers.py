@@ -38,7 +38,7 @@ def image_of(machine: SandboxNode, what: str) -> LayeredImage:
 
 
 def test_run_on_a_node(node: Node, machine: SandboxNode) -> None:
-    """As any other image; loaded once; and it goes with the lease, and only then."""
+    """An image of layers runs like any other, is loaded once, and goes with the lease."""
     image = image_of(machine, "run")
     config = ContainerTestConfig(image=image.reference)
     with ContainerExecutor(node, config) as container:
@@ -78,8 +78,8 @@ def test_of_another_process(node: Node) -> None:
         ContainerExecutor(node, ContainerTestConfig(image=reference)).start()
 
 
-def test_a_file_that_is_gone_by_then(node: Node, machine: SandboxNode, tmp_path: Path) -> None:
-    """Nothing is left of an image that could not be sent to its end."""
+def test_file_removed_before_shipping(node: Node, machine: SandboxNode, tmp_path: Path) -> None:
+    """An image that could not be sent completely leaves nothing on the node."""
     (tmp_path / "big").write_bytes(b"x" * 3_000_000)
     image = image_from_layers([{"small": b""}, {"big": tmp_path / "big"}])
     (tmp_path / "big").write_bytes(b"y" * 3_000_000)
@@ -91,7 +91,7 @@ def test_a_file_that_is_gone_by_then(node: Node, machine: SandboxNode, tmp_path:
 
 
 def test_docker_load(machine: SandboxNode, tmp_path: Path) -> None:
-    """The engine gives the image the id that we foretell."""
+    """The engine gives an image the id that was computed here."""
     image = image_of(machine, "load")
     archive = image.save(tmp_path / "image.tar", name="tests/hello:1")
     shutil.copy(archive, f"/proc/{machine.pid}/root/root/image.tar")

@@ -30,7 +30,7 @@ PORT = 2222
 
 @pytest.fixture(scope="module")
 def closed(machine: SandboxNode) -> Iterator[SandboxNode]:
-    """The node with an sshd that forwards no unix sockets, at PORT."""
+    """Start an sshd at PORT that forwards no unix sockets."""
     with closed_sshd(machine, PORT):
         yield machine
 
@@ -45,7 +45,7 @@ def connected(machine: SandboxNode, user: str, port: int = PORT) -> Node:
 
 @pytest.fixture(scope="module", params=["root", "sudo", "password"])
 def each(request: pytest.FixtureRequest, closed: SandboxNode) -> Iterator[Node]:
-    """A node as each kind of user, through the sshd that forwards nothing."""
+    """Connect as each kind of user through an sshd that forwards nothing."""
     node = connected(closed, request.param)
     yield node
     disconnect(node)
@@ -69,7 +69,7 @@ def test_each_user(each: Node, closed: SandboxNode) -> None:
 
 
 def test_member_of_the_docker_group(closed: SandboxNode) -> None:
-    """He opens the socket without sudo, also this way."""
+    """A member of the docker group opens the socket without sudo here, too."""
     user = closed.password_username
     closed.run(["usermod", "--append", "--groups", "docker", user])
     try:
@@ -87,7 +87,7 @@ def test_member_of_the_docker_group(closed: SandboxNode) -> None:
 def hold_open(
     engine: Engine, container: str, count: int
 ) -> tuple[list[threading.Thread], list[int]]:
-    """Requests that the engine answers when the container ends."""
+    """Send requests that the engine answers when the container ends; return threads and codes."""
     codes: list[int] = []
 
     def hold() -> None:
@@ -101,7 +101,7 @@ def hold_open(
 
 
 def test_more_streams_than_sessions(node: Node, closed: SandboxNode) -> None:
-    """40 calls at once where sshd allows 10 sessions a connection, and LISA works meanwhile."""
+    """40 calls at the same time work with 10 sessions per connection, beside LISA's commands."""
     before = len(sshd_pids(closed, closed.username))
     with engine_of(node) as engine, container_of(engine) as container:
         threads, codes = hold_open(engine, container, 40)
@@ -123,7 +123,7 @@ def test_more_streams_than_sessions(node: Node, closed: SandboxNode) -> None:
 
 
 def test_fewer_sessions_than_usual(machine: SandboxNode) -> None:
-    """sshd's MaxSessions is 2: still all calls go through, and LISA's commands too."""
+    """All calls and LISA's commands work where sshd's MaxSessions is 2."""
     with closed_sshd(machine, PORT + 1, "MaxSessions=2"):
         node = connected(machine, "sudo", PORT + 1)
         with engine_of(node) as engine, container_of(engine) as container:
@@ -138,7 +138,7 @@ def test_fewer_sessions_than_usual(machine: SandboxNode) -> None:
 
 
 def test_no_engine(each: Node, closed: SandboxNode) -> None:
-    """The error has the words of docker's client (or the relay's), who alone knows the cause."""
+    """The error has the message of docker's client or of the relay, which know the cause."""
     closed.run("mv /run/docker.sock /run/docker.away")
     try:
         bind = "import socket; socket.socket(socket.AF_UNIX).bind('/run/docker.sock')"
@@ -159,7 +159,7 @@ def test_no_client(node: Node, closed: SandboxNode) -> None:
 
 
 def test_connections_cut(node: Node, closed: SandboxNode) -> None:
-    """All connections die, the ones of ours too: the next calls open them anew."""
+    """Calls after a cut of all connections open new ones."""
     with engine_of(node) as engine, container_of(engine) as container:
         threads, _ = hold_open(engine, container, 6)
         assert eventually(lambda: len(dial_stdios(closed)) >= 6, 20)
@@ -176,7 +176,7 @@ def test_connections_cut(node: Node, closed: SandboxNode) -> None:
 
 
 def test_streams_given_up(node: Node, closed: SandboxNode) -> None:
-    """A stream that we close ends its process on the node, and gives its session back."""
+    """A closed stream ends its process on the node and frees its session."""
     with engine_of(node) as engine, container_of(engine) as container:
         for _ in range(12):
             engine.api.logs(container, stream=True, follow=True).close()
