@@ -55,7 +55,7 @@ def test_shim_is_killed(
 
 
 def test_shim_of_one_shot_is_killed(each_engine_user: Node, machine: SandboxNode) -> None:
-    """A command that is a container of its own ends, too."""
+    """A command in a container of its own ends with that container."""
     docker = each_engine_user.tools[DockerAdvanced]
     machine.run(
         "(until pgrep -f '^sleep 1502'; do sleep 0.1; done; "
@@ -68,7 +68,7 @@ def test_shim_of_one_shot_is_killed(each_engine_user: Node, machine: SandboxNode
 
 
 def test_long_command_is_left_alone(each_engine_user: Node) -> None:
-    """A silent command of a living container is not taken for dead, by name or by id."""
+    """A silent command of a living container does not count as dead, by name or by id."""
     with ContainerExecutor(each_engine_user, BOX) as container:
         running = container.run_async("sleep 3; echo done")
         docker = each_engine_user.tools[DockerAdvanced]
@@ -77,7 +77,7 @@ def test_long_command_is_left_alone(each_engine_user: Node) -> None:
 
 
 def test_containerd_is_killed(machine: SandboxNode) -> None:
-    """The next containers start, each user's, also those of one command; living ones live on."""
+    """The next containers of each user start after containerd's death; others keep running."""
     nodes = [connect_as(machine, user) for user in ("root", "sudo", "docker")]
 
     def start(node: Node) -> str:
@@ -118,7 +118,7 @@ exec /usr/bin/${0##*/} "$@"
 
 @pytest.fixture(params=["sudo", "password"])
 def relay_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Node]:
-    """Each kind of user who needs a relay."""
+    """Connect as each kind of user who needs a relay."""
     node = connect_as(machine, request.param)
     yield node
     machine.run("rm -f /usr/local/bin/python3 /usr/local/bin/perl /root/starts /root/kill.always")
@@ -162,7 +162,7 @@ def test_relay_is_killed_once(relay_user: Node, machine: SandboxNode) -> None:
 def test_relay_cannot_start(
     relay_user: Node, machine: SandboxNode, action: str, reason: str
 ) -> None:
-    """The error tells what became of each interpreter; only one that is missing is "not there"."""
+    """The error has the result of each interpreter; only a missing one is "not there"."""
     trap(machine, action, always=True)
     with pytest.raises(EngineError) as caught:
         relay(relay_user)

@@ -78,14 +78,14 @@ def log(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def bad(log: Path) -> Folder:
-    """A run that is damaged in the test; those before and after it are sound."""
+    """Return a run for the test to damage; those before and after it are sound."""
     Folder(log / "20260101" / "first")
     Folder(log / "20260101" / "third")
     return Folder(log / "20260101" / "second")
 
 
 def look(log: Path) -> tuple[dict[str, str], list[str]]:
-    """State of each run in a new index, and what could not be taken; the sound runs are whole."""
+    """Return the state of each run in a new index, and the problems; check the sound runs."""
     Index.remove(log)
     with Index(log) as index:
         problems = catch_up(index)
@@ -194,15 +194,15 @@ def test_any_value_in_any_field(log: Path, bad: Folder) -> None:
 
 
 def test_exit_code_of_twenty_digits(log: Path, bad: Folder) -> None:
-    """The command is in the index without it, and the field is named."""
+    """A command with an impossible exit code is in the index without it."""
     bad.commands.write_bytes(json_line(command(exit_code=HUGE)))
     states, (problem,) = look(log)
     assert states["second"] == "ended"
     assert "tests/1/containers/box/commands.jsonl' field 'exit_code': given a huge nu" in problem
 
 
-def test_a_line_that_never_ends(log: Path, bad: Folder) -> None:
-    """Neither is it kept in memory, nor does it hide what comes behind it."""
+def test_endless_line(log: Path, bad: Folder) -> None:
+    """An endless line is not held in memory and does not hide the lines behind it."""
     with bad.commands.open("ab") as file:
         file.truncate(300 << 20)
         file.seek(0, os.SEEK_END)
@@ -224,7 +224,7 @@ def test_a_line_that_never_ends(log: Path, bad: Folder) -> None:
 
 
 def test_names_that_lead_elsewhere(log: Path, bad: Folder, tmp_path: Path) -> None:
-    """A link to a folder is no container, and no name is a path."""
+    """A link to a folder is no container, and a name is not used as a path."""
     other = Folder(tmp_path / "else" / "where")
     write_json(other.box / "container.json", container(name="other"))
     elsewhere = tmp_path / "else" / "where" / "containers" / "box"
@@ -258,8 +258,8 @@ def hostile(bad: Folder) -> None:
     bad.commands.write_bytes(json_line(command(command=HOSTILE, error=HOSTILE)))
 
 
-def test_text_comes_back_as_it_was(log: Path, bad: Folder) -> None:
-    """From the files into the index and out of it."""
+def test_text_is_unchanged(log: Path, bad: Folder) -> None:
+    """Text is unchanged after its way into the index and out of it."""
     hostile(bad)
     look(log)
     with Index(log) as index:
@@ -278,7 +278,7 @@ def history(log: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[
 
 @pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
 def test_terminal(log: Path, bad: Folder, locale: str) -> None:
-    """Nothing that is printed has anything that a terminal obeys."""
+    """No output has a control sequence of a terminal."""
     hostile(bad)
     environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for words in (["run", "second", "--files"], ["diff", "first", "second"], [], ["--json"]):
@@ -292,8 +292,8 @@ def test_terminal(log: Path, bad: Folder, locale: str) -> None:
             assert r"\x1b[31m\x1b]0;owned\x07 caf\xe9 \u202egpj.exe \x00 \u009b31m C:\\x1b" in text
 
 
-def test_the_reader_goes(log: Path, bad: Folder) -> None:
-    """As `history | head` does."""
+def test_closed_pipe(log: Path, bad: Folder) -> None:
+    """The command ends silently when its reader has gone, as in `history | head`."""
     look(log)
     command = [sys.executable, "-m", "lisa_container.cli", "history", "--log", str(log)]
     read, write = os.pipe()
@@ -315,7 +315,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("is_indexed", [False, True])
 def test_questions_on_a_full_disk(disk: Path, is_indexed: bool) -> None:
-    """The answer is made from the files; once there is room, the index has it."""
+    """Questions are answered from files; the index is complete once there is room."""
     log = disk / "log"
     Folder(log / "20260101" / "first")
     if is_indexed:
@@ -338,7 +338,7 @@ TEXTS = st.text(st.characters() | st.sampled_from("\\udxce9n\x1b\udce9\ud800\u20
 
 @given(TEXTS)
 def test_storable(text: str) -> None:
-    """Any text can be encoded, comes back, and no two are the same."""
+    """Any text can be encoded and decoded, and no two texts are encoded alike."""
     stored = storable(text)
     stored.encode("utf-8")
     assert restored(stored) == text
@@ -346,7 +346,7 @@ def test_storable(text: str) -> None:
 
 @given(TEXTS, TEXTS)
 def test_printable(text: str, other: str) -> None:
-    """Any text can be shown, and no two look alike."""
+    """Any text can be shown, and no two texts look alike."""
     shown = printable(text)
     assert shown.isprintable()
     assert (printable(other) == shown) == (other == text)

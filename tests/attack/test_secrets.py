@@ -75,7 +75,7 @@ NO_KEYS = ("/etc/service/odd n *.conf", "/etc/service/readme", "/etc/service/pub
 
 
 def test_root_has_no_keys(machine: SandboxNode) -> None:
-    """Private keys are not in an image of the node's root, wherever a service keeps them."""
+    """An image of the node's root has no private keys, wherever a service keeps them."""
     for path, text in KEYS.items():
         machine.run(f'mkdir -p "$(dirname "{path}")" && cat >"{path}"', stdin=text)
     for path in NO_KEYS:

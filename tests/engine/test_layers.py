@@ -17,7 +17,7 @@ from tests.support.nodes import connect_as, disconnect
 
 
 def image_of(machine: SandboxNode, what: str) -> LayeredImage:
-    """Busybox below, a script above; `what` makes it another image for each test."""
+    """Return an image of busybox and a script; `what` makes it differ for each test."""
     busybox = Path(f"/proc/{machine.pid}/root/bin/busybox")
     links = {f"bin/{name}": LayerEntry.symlink("busybox") for name in ("sh", "sleep", "cat", "ls")}
     return image_from_layers(

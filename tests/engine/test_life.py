@@ -27,7 +27,7 @@ BOX = ContainerTestConfig(image=BUSYBOX)
 
 @pytest.fixture
 def requests(node: Node, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by each request that goes to the engine."""
+    """Return a list of the requests to the engine, which grows."""
     with ContainerExecutor(node, BOX):  # the first of its kind looks at the image
         pass
     api, seen = Engine.of(node).api, []

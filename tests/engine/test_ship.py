@@ -36,7 +36,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def nodes(sandbox: Sandbox) -> Iterator[list[Node]]:
-    """Of a user with sudo."""
+    """Connect to the nodes as a user with sudo."""
     connected = [connect_as(machine, "sudo") for machine in sandbox.nodes]
     yield connected
     for node in connected:
@@ -65,7 +65,7 @@ def images(machine: SandboxNode, *options: str) -> list[str]:
 
 
 def received(machine: SandboxNode) -> int:
-    """Bytes that came over the node's network."""
+    """Return the number of bytes that the node's network has received."""
     lines = machine.run("cat /proc/net/dev").stdout.splitlines()[2:]
     return sum(int(x.split()[1]) for x in lines if not x.strip().startswith("lo:"))
 

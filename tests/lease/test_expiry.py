@@ -194,7 +194,7 @@ def test_build_under_way(machine: SandboxNode, runners: Runners, work: str) -> N
 
 @pytest.mark.parametrize("user", ["root", "sudo", "password"])
 def test_normal_end(machine: SandboxNode, runners: Runners, user: str) -> None:
-    """At the end of the process nothing is left, not even what it never removed."""
+    """At its end a process removes everything, even what it has never removed itself."""
     runner = runners.start(machine, "end", user, ttl=60)
     runner.wait()
     assert runner.lines == ["ready"], runner.lines

@@ -52,8 +52,8 @@ def keep(machine: SandboxNode, user: str, names: str, folder: Path, when: str = 
 
 
 @pytest.mark.parametrize("user", ["sudo", "root"])
-def test_names_are_as_they_are(machine: SandboxNode, user: str, tmp_path: Path) -> None:
-    """LISA masks the user's name, `lisa` or `root`, everywhere in its own log."""
+def test_names_in_records_are_unmasked(machine: SandboxNode, user: str, tmp_path: Path) -> None:
+    """Records and names have the user's name, which LISA masks in its own log."""
     run = keep(machine, user, "keeping_.*", tmp_path)
     assert run.statuses() == {"keeping_failed": "failed", "keeping_later": "passed"}, run.output
     (kept,) = containers(machine)
@@ -94,7 +94,7 @@ def test_names_are_as_they_are(machine: SandboxNode, user: str, tmp_path: Path) 
 
 
 def test_always(machine: SandboxNode, tmp_path: Path) -> None:
-    """A suite's container is kept after the ends of its cases, and found by their names."""
+    """A suite's container is kept after its cases, and found by their names."""
     run = keep(machine, "sudo", "keeping_later", tmp_path, "always")
     assert run.statuses() == {"keeping_later": "passed"}, run.output
     (kept,) = containers(machine)

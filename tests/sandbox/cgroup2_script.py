@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _id_of(pid: int) -> str:
-    """The sandbox's id, from the name of its cgroup."""
+    """Return the sandbox's id from the name of its cgroup."""
     lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii").splitlines()
     path = next(line for line in lines if line.startswith("0:"))
     return path.split("lisa_container.")[1].split(".")[0]

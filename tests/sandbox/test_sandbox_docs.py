@@ -13,7 +13,7 @@ PAGE = DOCS / "sandbox.md"
 
 
 def _rows() -> dict[str, str]:
-    """The field table: default by name."""
+    """Return the field table: default by name."""
     text = PAGE.read_text(encoding="utf-8")
     return dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \| ", text, re.M))
 

@@ -83,7 +83,7 @@ def _difference(before: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]
 
 
 def _only(one: Any, other: Any) -> Any:
-    """What is in the one and not in the other: lines, items or values."""
+    """Return the lines, items or values that only one of two states has."""
     if isinstance(one, dict):
         return {key: value for key, value in one.items() if other.get(key) != value}
     if isinstance(one, str):
