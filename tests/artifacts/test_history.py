@@ -1,4 +1,4 @@
-"""Real runs, and what `lisa-container history` says of them."""
+"""Real runs, and the output of `lisa-container history` about them."""
 
 from __future__ import annotations
 

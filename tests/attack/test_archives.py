@@ -1,8 +1,4 @@
-"""Attack the runner by what a container sends where files are copied out of it.
-
-A hostile image has any `tar` it likes, and that is asked for what is on a tmpfs; what the engine
-sends are the container's own files.
-"""
+"""Attacks on the runner by archives that a container sends for a copy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kill what an engine consists of, while it works: users meet a plain error at once, or nothing."""
+"""Deaths of parts of an engine: users get a plain error at once, or notice nothing."""
 
 from __future__ import annotations
 

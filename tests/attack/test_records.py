@@ -1,4 +1,4 @@
-"""Files of a run that hold anything, and text that holds anything: no run and no question ends."""
+"""Files of a run with arbitrary content: each run and each question finishes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of LISA whose records hold anything, or whose disk is full."""
+"""Runs of LISA with arbitrary text in their records, or with a full disk."""
 
 from __future__ import annotations
 

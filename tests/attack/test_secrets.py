@@ -1,4 +1,4 @@
-"""Search all that a run leaves for secrets, and an image of a node's root for private keys."""
+"""Search for secrets in all files of a run, and for private keys in an image of a node's root."""
 
 from __future__ import annotations
 

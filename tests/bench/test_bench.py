@@ -1,4 +1,4 @@
-"""The benchmarks run, and say so where a target is missed or a row fails."""
+"""Runs of the benchmarks; a missed target and a failed row are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about image archives does what it says."""
+"""docs/image_archives.md: its examples run."""
 
 from __future__ import annotations
 

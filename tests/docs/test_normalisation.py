@@ -1,4 +1,4 @@
-"""The page about comparing outputs does what it says."""
+"""docs/normalisation.md: its examples run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page about plans does what it says: its plan runs, its mistakes are told."""
+"""docs/plans.md: its plan runs, and its mistakes are reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Containers on Docker and on podman: commands and copies as the engine's own command has them."""
+"""Commands and copies on Docker and podman behave like with the engine's own command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hundreds of containers over the one SSH connection of a node, and nothing left on either side."""
+"""Hundreds of containers over one SSH connection of a node leave nothing on either side."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A node whose engine does not run, or that has none: the tool starts and installs it."""
+"""Nodes without a running engine: the tool installs and starts one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A container as LISA sees any node: the same calls on the machine and in the container."""
+"""Containers as LISA nodes: the same calls on the machine and in the container."""
 
 from __future__ import annotations
 

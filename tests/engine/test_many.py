@@ -40,7 +40,7 @@ def nothing_left(machine: SandboxNode) -> Iterator[None]:
 
 
 class Counted(ContainerExecutor):
-    """Tells how many start at the same time."""
+    """Container that counts the starts at the same time."""
 
     now = most = begun = 0
     lock = threading.Lock()
@@ -100,7 +100,7 @@ def test_none_is_begun_after_a_failure(node: Node) -> None:
 
 
 class Together(ContainerExecutor):
-    """Three that start at the same moment."""
+    """Container that starts at the same moment as two others."""
 
     barrier = threading.Barrier(3)
 

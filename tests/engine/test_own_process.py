@@ -1,4 +1,4 @@
-"""Containers whose first process is the image's own: services, and systemd."""
+"""Containers with a first process of their own: services, and systemd."""
 
 from __future__ import annotations
 

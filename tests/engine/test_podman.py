@@ -1,4 +1,4 @@
-"""Rootful podman through its Docker-compatible API: the same tool, the same promises."""
+"""Rootful podman through its Docker-compatible API behaves like Docker."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The relay that gives a sudo user the engine's socket: in python and in perl."""
+"""Relay that gives a sudo user the engine's socket, in python and in perl."""
 
 from __future__ import annotations
 

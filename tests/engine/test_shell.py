@@ -1,4 +1,4 @@
-"""A container's shell does what LISA's own SshShell does: each operation on both, and compared."""
+"""Each operation of LISA's SshShell has the same result with a container's shell."""
 
 from __future__ import annotations
 

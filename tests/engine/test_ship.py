@@ -1,4 +1,4 @@
-"""Images shipped to nodes: only what a node lacks, whatever comes in between."""
+"""Images shipped to nodes: only missing layers are sent, even after failures."""
 
 from __future__ import annotations
 

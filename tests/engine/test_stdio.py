@@ -1,4 +1,4 @@
-"""The last resort: sshd forwards nothing, docker's own tunnel in session channels carries all."""
+"""Docker's own tunnel in session channels, used where sshd forwards no sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LISA's words and Docker's for one thing, and errors of exchanged ones."""
+"""LISA's and Docker's different words for one option, and errors of exchanged values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Commands of tools: of packages with several, and of packages that list none."""
+"""Commands of tools: packages with several commands, and packages that list none."""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
-"""The managers of other distributions and languages: the real programs, as Debian has them, with
-repositories that the tests make in the container."""
+"""Package managers of other distributions and languages, the real programs from Debian.
+
+The tests make the repositories in the container.
+"""
 
 from __future__ import annotations
 

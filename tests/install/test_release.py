@@ -1,4 +1,4 @@
-"""Programs by URL and by file: fetched by this machine, checked, sent into the container."""
+"""Programs by URL and by file: downloaded by the runner, checked, and copied into the container."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROGRAM = b"#!/bin/sh\necho hello 1.2.3\n"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves bytes by path, with the faults a test wants."""
+    """Handler that serves bytes by path, with the faults that a test wants."""
 
     files: ClassVar[dict[str, bytes]] = {}
     failing: ClassVar[list[str]] = []

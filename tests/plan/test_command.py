@@ -1,4 +1,4 @@
-"""`lisa-container plan run`, as a person would."""
+"""`lisa-container plan run`, run like a user's."""
 
 from __future__ import annotations
 

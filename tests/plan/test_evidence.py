@@ -1,4 +1,4 @@
-"""Test what a plan leaves to look at."""
+"""Evidence and artifacts of a plan."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No password of a registry is anywhere but in the engine's and this process's memory."""
+"""Registry passwords are only in the memory of the engine and of this process."""
 
 from __future__ import annotations
 

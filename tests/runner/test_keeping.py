@@ -1,4 +1,4 @@
-"""Test kept containers: what is written of them, how they are entered, and that a run goes on."""
+"""Kept containers: their records, their commands to enter, and the rest of the run."""
 
 from __future__ import annotations
 

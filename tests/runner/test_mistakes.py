@@ -1,4 +1,4 @@
-"""Mistakes in suites and runbooks that are told before anything is created."""
+"""Mistakes in suites and runbooks that are reported before anything is created."""
 
 from __future__ import annotations
 

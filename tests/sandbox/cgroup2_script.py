@@ -1,4 +1,4 @@
-"""Runs on a machine of its own that has only cgroup version 2. See test_sandbox_cgroups.py."""
+"""Script for a machine with only cgroup version 2; see test_sandbox_cgroups.py."""
 
 from __future__ import annotations
 

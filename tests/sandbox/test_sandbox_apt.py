@@ -1,4 +1,4 @@
-"""Packages come from where the machine has its own, as far as its distribution signs them."""
+"""Packages come from the machine's own sources if their distribution signs them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/sandbox.md: its examples run, and its table says what the code says."""
+"""docs/sandbox.md: its examples run, and its table agrees with the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The nodes reach each other and, where the machine does, the world."""
+"""Network of the nodes: to each other and, if the machine has a way, to the world."""
 
 from __future__ import annotations
 

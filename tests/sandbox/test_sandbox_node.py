@@ -1,4 +1,4 @@
-"""A node is a machine of its own, as far as a test can see."""
+"""A node behaves like a machine of its own."""
 
 from __future__ import annotations
 

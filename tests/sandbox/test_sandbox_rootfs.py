@@ -1,4 +1,4 @@
-"""The root file system is made once, whoever wants it, and only kept when it is whole."""
+"""The root file system is made once for all users, and kept only if it is complete."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ echo "I: success" >&2
 
 
 class Made:
-    """A stand-in for mmdebstrap, first in PATH."""
+    """Stand-in for mmdebstrap, first in PATH."""
 
     def __init__(self, folder: Path) -> None:
         self.counter = folder / "counter"

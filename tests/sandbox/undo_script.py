@@ -1,7 +1,4 @@
-"""Runs on a machine of its own: compares it before and after a sandbox. See test_sandbox_undo.py.
-
-Argument: how the runner ends. Prints what of the machine differs afterwards, as JSON.
-"""
+"""Script that compares a machine before and after a sandbox; see test_sandbox_undo.py."""
 
 from __future__ import annotations
 

@@ -1,8 +1,4 @@
-"""Runs on a machine of its own: whom does the world hear from, when a node calls?
-
-Prints that, and the firewall before, during and after the sandbox.
-
-"""
+"""Script for a machine of its own: prints the source address of a node's call to the world."""
 
 from __future__ import annotations
 

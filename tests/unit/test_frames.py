@@ -1,4 +1,4 @@
-"""Test what a stream of frames may hold."""
+"""Frames of a stream, valid and invalid."""
 
 from __future__ import annotations
 
