@@ -133,7 +133,7 @@ def relay(node: Node) -> RelayDialer:
     return relay_on_node(shell, ENGINE, uid, shell.connection_info.password)
 
 
-def trap(machine: SandboxNode, action: str, always: bool) -> None:
+def replace_interpreters(machine: SandboxNode, action: str, always: bool) -> None:
     """Have interpreters do something else where they are to start a relay, once or always."""
     for name in ("python3", "perl"):
         text = TRAP.replace("ACTION", action)
@@ -144,7 +144,7 @@ def trap(machine: SandboxNode, action: str, always: bool) -> None:
 
 def test_relay_is_killed_once(relay_user: Node, machine: SandboxNode) -> None:
     """A relay that was killed while it started is started again, by the same interpreter."""
-    trap(machine, "kill -9 $$", always=False)
+    replace_interpreters(machine, "kill -9 $$", always=False)
     way = relay(relay_user)
     starts = machine.run("cat /root/starts").stdout.split()[::2]
     assert starts == ["/usr/local/bin/python3"] * 2
@@ -163,7 +163,7 @@ def test_relay_cannot_start(
     relay_user: Node, machine: SandboxNode, action: str, reason: str
 ) -> None:
     """The error has the result of each interpreter; only a missing one is "not there"."""
-    trap(machine, action, always=True)
+    replace_interpreters(machine, action, always=True)
     with pytest.raises(EngineError) as caught:
         relay(relay_user)
     said = str(caught.value)
@@ -179,7 +179,7 @@ def test_relay_is_killed_after_its_start(relay_user: Node, machine: SandboxNode)
         'line=$(/usr/bin/${0##*/} "$@"); set -- $line; kill -9 $2; '
         'while [ -e /proc/$2 ]; do :; done; echo "$line"; exit'
     )
-    trap(machine, start, always=False)
+    replace_interpreters(machine, start, always=False)
     way = relay(relay_user)
     assert len(machine.run("cat /root/starts").stdout.splitlines()) == 2
     way.dial().close()

@@ -161,15 +161,15 @@ def test_tcp_options(own: Node) -> None:
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Sandbox]:
+def two_nodes() -> Iterator[Sandbox]:
     """Start two nodes for the tests of this module."""
     with start_sandbox(2) as sandbox:
         yield sandbox
 
 
-def test_engine_restarted(two: Sandbox) -> None:
+def test_engine_restarted(two_nodes: Sandbox) -> None:
     """The first call of each kind after an engine's restart reaches the new engine."""
-    machine = two.nodes[0]
+    machine = two_nodes.nodes[0]
     for user in ("root", "sudo"):
         node = connect_as(machine, user)
         with engine_of(node) as engine:
@@ -190,9 +190,9 @@ def image_on(engine: Engine) -> str:
         return f"{BUSYBOX}:latest"
 
 
-def test_jump_box(two: Sandbox) -> None:
+def test_jump_box(two_nodes: Sandbox) -> None:
     """A node behind a jump box is reached through LISA's login on the jump box."""
-    jump, target = two.nodes
+    jump, target = two_nodes.nodes
     target.run(
         "gateway=$(ip route show default | cut -d' ' -f3); "
         "iptables -I INPUT -s $gateway -p tcp --dport 22 -j DROP"
@@ -228,10 +228,10 @@ def test_jump_box(two: Sandbox) -> None:
     ],
 )
 def test_login_behind_jump_box(
-    two: Sandbox, of_box: dict[str, Any], of_target: dict[str, Any], says: str
+    two_nodes: Sandbox, of_box: dict[str, Any], of_target: dict[str, Any], says: str
 ) -> None:
     """Each machine on the way is checked within seconds, with its own credentials."""
-    jump, target = two.nodes
+    jump, target = two_nodes.nodes
     shell = node_behind(jump, target, of_box, of_target).shell
     assert isinstance(shell, SshShell)
     if not says:

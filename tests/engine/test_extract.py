@@ -112,7 +112,7 @@ class Maker:
         ]
         return f"{self.random.choice(kinds)}{self.count}"
 
-    def dressed(self, entry: LayerEntry) -> LayerEntry:
+    def with_attributes(self, entry: LayerEntry) -> LayerEntry:
         pick = self.random.choice
         xattrs = {"security.capability": CAPABILITY} if entry.content and pick([0, 0, 1]) else {}
         return LayerEntry(
@@ -145,7 +145,7 @@ class Maker:
                 LayerEntry.fifo,
             ]
         )
-        return self.dressed(make())
+        return self.with_attributes(make())
 
     def layer(self) -> dict[str, Any]:
         layer: dict[str, Any] = {}
@@ -161,7 +161,7 @@ class Maker:
         for path, entry in self.random.sample(sorted(self.there.items()), min(6, len(self.there))):
             if any(new == path or new.startswith(f"{path}/") for new in layer):
                 if entry.is_folder and path not in layer and self.random.random() < 0.5:
-                    layer[path] = self.dressed(LayerEntry.opaque())
+                    layer[path] = self.with_attributes(LayerEntry.opaque())
                 continue
             if any(path.startswith(f"{new}/") for new, x in layer.items() if not x.is_folder):
                 continue
@@ -169,7 +169,9 @@ class Maker:
             kept = LayerEntry(b"was a link") if entry.kind.value == "hard link" else entry
             change = self.random.choice([LayerEntry.whiteout, self.entry, lambda x=kept: x])
             changed = change()
-            layer[path] = self.dressed(changed) if changed.kind.value != "whiteout" else changed
+            layer[path] = (
+                self.with_attributes(changed) if changed.kind.value != "whiteout" else changed
+            )
         self.stack(layer)
         return layer
 

@@ -385,10 +385,10 @@ def test_any_bytes_as_docker_exec(
     err: bytes,
     end: str,
 ) -> None:
-    def said(data: bytes) -> str:
+    def print_command(data: bytes) -> str:
         return "printf '" + "".join(f"\\{x:03o}" for x in data) + "'"
 
-    text = f"{said(out)}; {said(err)} >&2; {end}"
+    text = f"{print_command(out)}; {print_command(err)} >&2; {end}"
     result = box.run(text)
     assert (result.stdout_bytes, result.stderr_bytes) == (out, err)
     stdout, stderr, exit_code = by_cli(box.name, ["sh", "-c", text], {}, "/", b"")

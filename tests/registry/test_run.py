@@ -36,7 +36,9 @@ def test_run(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     """No file of the run has the password."""
     monkeypatch.setenv("S_LISA_REGISTRY_PASSWORD", PASSWORD)
     run = run_lisa(content_of(shelf, tmp_path), tmp_path, {"registry_user": USER})
-    assert run.statuses() == {"stocked_by_a_mirror": "passed", "stocked_not": "failed"}, run.output
+    assert run.statuses() == {"stocked_by_a_mirror": "passed", "stocked_nowhere": "failed"}, (
+        run.output
+    )
     assert f"is from mirror '{shelf.private}/team/tool:2'" in run.output
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 5

@@ -133,7 +133,7 @@ def test_guest(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def through_itself(machine: SandboxNode) -> Node:
+def node_behind_itself(machine: SandboxNode) -> Node:
     """Return the node, reached through two jump boxes, which are the same machine."""
     node = connect_as(machine, "sudo")
     info = {
@@ -153,8 +153,8 @@ def through_itself(machine: SandboxNode) -> Node:
     return node
 
 
-def test_script_through_jump_boxes(through_itself: Node, tmp_path: Path) -> None:
-    with ContainerExecutor(through_itself, ContainerTestConfig(image=BUSYBOX)) as container:
+def test_script_through_jump_boxes(node_behind_itself: Node, tmp_path: Path) -> None:
+    with ContainerExecutor(node_behind_itself, ContainerTestConfig(image=BUSYBOX)) as container:
         write_script(container.engine, container.name, tmp_path / "a b%h" / "enter.sh")
         entered = subprocess.run(
             [tmp_path / "a b%h" / "enter.sh"],
@@ -165,7 +165,7 @@ def test_script_through_jump_boxes(through_itself: Node, tmp_path: Path) -> None
         )
         assert entered.stdout.decode().strip() == container.id[:12], entered.stderr
         assert entered.returncode == 3
-    disconnect(through_itself)
+    disconnect(node_behind_itself)
 
 
 def test_no_password_is_written(password_node: Node, machine: SandboxNode, tmp_path: Path) -> None:

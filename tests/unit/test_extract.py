@@ -478,7 +478,7 @@ def test_malformed_layers(place: Place, name: str) -> None:
     place.refuses(docker_archive(*(tar(*layer) for layer in layers)), words)
 
 
-def patched(data: bytes, at: int, new: bytes) -> bytes:
+def patch_header(data: bytes, at: int, new: bytes) -> bytes:
     """Return a tar with changed bytes in its first header, and a correct checksum."""
     header = bytearray(data[:512])
     header[at : at + len(new)] = new
@@ -498,13 +498,15 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
     ],
 )
 def test_malformed_headers(place: Place, at: int, new: bytes, words: str) -> None:
-    place.refuses(docker_archive(patched(tar("a"), at, new)), words)
+    place.refuses(docker_archive(patch_header(tar("a"), at, new)), words)
 
 
 def test_negative_size_of_a_long_name(place: Place) -> None:
     """A negative size does not cause an endless loop, as in tarfile (CVE-2025-8194)."""
-    layer = patched(tar("a"), 156, b"L")
-    place.refuses(docker_archive(patched(layer, 124, b"\xff" * 11 + b"\0")), "a size of -256 bytes")
+    layer = patch_header(tar("a"), 156, b"L")
+    place.refuses(
+        docker_archive(patch_header(layer, 124, b"\xff" * 11 + b"\0")), "a size of -256 bytes"
+    )
 
 
 @pytest.mark.parametrize(
@@ -525,7 +527,7 @@ def test_negative_size_of_a_long_name(place: Place) -> None:
 )
 def test_pax_records(place: Place, records: bytes, words: str) -> None:
     header = tar(member("pax", tarfile.XHDTYPE, data=b""))[:512]
-    size = patched(header, 124, b"%011o\0" % len(records))
+    size = patch_header(header, 124, b"%011o\0" % len(records))
     archive = docker_archive(size + records.ljust(512, b"\0") + tar("a"))
     if words:
         place.refuses(archive, words)
@@ -720,7 +722,7 @@ class Bomb:
 
     def __init__(self, pack: str) -> None:
         header = tar(member("zeros", data=b""))[:512]
-        header = patched(header, 124, b"%011o\0" % (8**11 - 512))
+        header = patch_header(header, 124, b"%011o\0" % (8**11 - 512))
         piece = bytes(2**24)
         if pack == "gzip":
             self.data = gz(header) + gz(piece) * 400
@@ -736,7 +738,7 @@ def test_bomb_of_many_gigabytes(place: Place, pack: str) -> None:
     archive = layout.archive(layout.image((tar("a"), data)))
     place.archive.write_bytes(archive)
 
-    def growth() -> int:
+    def memory_growth() -> int:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(ArchiveLimitError, match="more than 50000000 bytes"):
             extract_image(
@@ -744,7 +746,7 @@ def test_bomb_of_many_gigabytes(place: Place, pack: str) -> None:
             )
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used
 
-    assert contained(place.root, growth) < 60_000
+    assert contained(place.root, memory_growth) < 60_000
     place.assert_untouched()
 
 

@@ -161,12 +161,12 @@ layers = st.lists(st.lists(entries, min_size=1, max_size=8), min_size=1, max_siz
 
 
 def archive_of(place: Place, described: Any) -> bytes:
-    def aimed(name: str) -> str:
+    def aim(name: str) -> str:
         return name.replace("OUTSIDE", str(place.outside))
 
     return docker_archive(
         *(
-            tar(*(member(aimed(n), kind, aimed(link), mode=mode) for n, kind, link, mode in layer))
+            tar(*(member(aim(n), kind, aim(link), mode=mode) for n, kind, link, mode in layer))
             for layer in described
         )
     )
@@ -187,7 +187,7 @@ def inside(folder: Path | str) -> Path:
     return Path("/") if IS_ROOT else Path(folder)
 
 
-def harmless(folder: Path, work: Callable[[Place], Any]) -> Any:
+def run_without_rights(folder: Path, work: Callable[[Place], Any]) -> Any:
     """Do work in a process that sees only the folder and is not root."""
     return contained(folder, lambda: work(Place(inside(folder), is_there=True)), has_rights=False)
 
@@ -209,7 +209,7 @@ def test_hostile_layers(fuzzed: Path) -> None:
 
         example()
 
-    harmless(fuzzed, search)
+    run_without_rights(fuzzed, search)
 
 
 # --- bytes changed at random --------------------------------------------------------------------
@@ -292,7 +292,7 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
 
 def run_mutations(folder: Path, number: int, make: Any) -> tuple[int, int]:
     """Extract mutations until the time is over; return how many were extracted and refused."""
-    extracted, refused = harmless(folder, lambda place: mutations(place, number, make))
+    extracted, refused = run_without_rights(folder, lambda place: mutations(place, number, make))
     return extracted, refused
 
 
@@ -357,20 +357,20 @@ def test_changed_manifests(fuzzed: Path, number: int) -> None:
     """Manifests with swapped JSON values and right digests are extracted or refused."""
     values: list[Any] = [None, 5, -1, "", "x", [], {}, [[]], {"a": []}, "sha256:" + "0" * 64, True]
 
-    def shaken(value: Any, dice: random.Random) -> Any:
+    def mutate_value(value: Any, dice: random.Random) -> Any:
         if dice.random() < 0.08:
             return dice.choice(values)
         if isinstance(value, dict):
-            return {key: shaken(x, dice) for key, x in value.items()}
+            return {key: mutate_value(x, dice) for key, x in value.items()}
         if isinstance(value, list):
-            return [shaken(x, dice) for x in value] * dice.choice([1, 1, 1, 2])
+            return [mutate_value(x, dice) for x in value] * dice.choice([1, 1, 1, 2])
         return value
 
     def make(dice: random.Random) -> bytes:
         layout = Layout()
         plain = layout.json
-        layout.json = lambda value, kind, **more: plain(shaken(value, dice), kind, **more)  # type: ignore[method-assign]
-        image = shaken(layout.image(tar("a"), Env=["A=B"], Cmd=["x"]), dice)
+        layout.json = lambda value, kind, **more: plain(mutate_value(value, dice), kind, **more)  # type: ignore[method-assign]
+        image = mutate_value(layout.image(tar("a"), Env=["A=B"], Cmd=["x"]), dice)
         return layout.archive(image)
 
     extracted, refused = run_mutations(fuzzed, number, make)

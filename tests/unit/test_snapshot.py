@@ -41,7 +41,7 @@ def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
+def local_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
     """Return a suite whose file is in the test's folder."""
     (tmp_path / "my_suite.py").write_text("class Mine:\n    output_rules = None\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -119,8 +119,8 @@ def test_an_empty_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert_output_matches("y", "x", tmp_path)
 
 
-def test_a_result_in_a_case(beside: Any, tmp_path: Path, warnings: list[str]) -> None:
-    suite = beside()
+def test_a_result_in_a_case(local_suite: Any, tmp_path: Path, warnings: list[str]) -> None:
+    suite = local_suite()
     with snapshots_of(suite, {"update_snapshots": "True"}):
         result(b"10.0.0.1").assert_output_matches("x")
         result(stderr=b"oops").assert_output_matches("y", stream="stderr")
@@ -137,13 +137,13 @@ def test_a_result_in_a_case(beside: Any, tmp_path: Path, warnings: list[str]) ->
         result(b"10.0.0.2").assert_output_matches("x")
 
 
-def test_cases_at_once_have_their_own(beside: Any, tmp_path: Path) -> None:
+def test_cases_at_once_have_their_own(local_suite: Any, tmp_path: Path) -> None:
     """Concurrent cases use the snapshots of their own threads."""
     (tmp_path / "x.txt").write_text("ok\n")
     inside, done = threading.Event(), threading.Event()
 
     def case() -> None:
-        with snapshots_of(beside(), {}):
+        with snapshots_of(local_suite(), {}):
             inside.set()
             done.wait(10)
 
