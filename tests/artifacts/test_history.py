@@ -86,7 +86,7 @@ def test_no_secret_in_the_kept_files(place: Place) -> None:
 def test_a_killed_run(place: Place) -> None:
     """A killed run keeps all its earlier results; the next run or question finds it dead."""
     assert place.run("repeated|killed", times=3) < 0
-    with Index(place.log) as index:  # nobody has looked yet
+    with Index(place.log) as index:  # no query has updated it yet
         assert [row["state"] for row in index.read("SELECT state FROM runs")] in ([], ["running"])
     (run,) = rows(place.history())
     assert run[2] == "cut short"

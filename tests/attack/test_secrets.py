@@ -48,7 +48,7 @@ def test_nothing_is_written(machine: SandboxNode, user: str, tmp_path: Path) -> 
         if "hunter2" in line
     }
     assert not leaks, "\n".join(sorted(leaks))
-    # What is no secret is there, and so are the messages around those that are.
+    # Ordinary values are there, and so are the messages around the secrets.
     log = run.output
     assert "the kernel counts 1" in log and "Expected <***> to be equal to <kernel 1>" in log
     assert "Expected <***> to be" in run.cases["leak_assertion"].message

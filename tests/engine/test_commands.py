@@ -353,7 +353,7 @@ def test_timeout_of_an_exec(fresh: Fresh, way: str) -> None:
 
 
 def test_many_timeouts_at_once(box: ContainerExecutor) -> None:
-    """More timeouts at the same time than sshd has sessions kill all their commands."""
+    """More commands at the same time than sshd has sessions are killed at their timeouts."""
 
     def run(number: int) -> None:
         with pytest.raises(CommandTimeoutError, match="was killed"):
@@ -492,7 +492,7 @@ def test_many_threads(box: ContainerExecutor) -> None:
         wrong = []
         for number in range(20):
             word = f"{thread}-{number}"
-            # What is fed goes another way than what is not.
+            # Commands with stdin and without take different ways.
             stdin = word if number % 10 == 0 else None
             result = box.run(f"echo {word}; echo {word} >&2; exit {number}", stdin=stdin)
             if (result.stdout, result.stderr, result.exit_code) != (word, word, number):

@@ -273,7 +273,7 @@ def test_owner_is_the_containers_user(fresh: Fresh, tmp_path: Path, user: str, o
         container.copy_to(tmp_path / "folder", f"{place}/on/way")
         owners = container.run(f"stat -c %u:%g {place}/on/way {place}/on/way/file").stdout.split()
         assert owners == [owner, owner]
-    # What was made on the way is his too, so that he can add to it.
+    # New parent folders belong to the user, too, who can add files to them.
     assert container.run("touch /place/on/more").exit_code == 0
 
 

@@ -36,7 +36,7 @@ from tests.support.engines import MORE_PACKAGES
 
 pytest_plugins = ["tests.support.archives"]
 
-# What the engine puts into every container it creates.
+# Files that the engine puts into every container.
 OF_ENGINE = {".dockerenv", "dev", "etc", "proc", "sys"}
 LAYERS = 20
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep
@@ -235,7 +235,7 @@ def test_as_docker_export(machine: SandboxNode, tmp_path: Path, seed: int) -> No
     machine.run("docker load -i /root/image.tar")
     try:
         assert_same(ours, export(machine, f"tests/every:{seed}"))
-        # What the engine itself saves is the same again, in the older of the two formats.
+        # The engine's own archive of it has equal files, in the older of the two formats.
         machine.run(f"docker save -o /root/image.tar tests/every:{seed}")
         shutil.copy(loaded, archive)
         saved = extract_contained(tmp_path, archive, tmp_path / "saved")
@@ -246,7 +246,7 @@ def test_as_docker_export(machine: SandboxNode, tmp_path: Path, seed: int) -> No
         machine.run(f"docker rmi tests/every:{seed}")
 
 
-# What a test would do in a container: the engine makes the whiteouts of it.
+# Changes in a container, of which the engine makes whiteouts.
 CHANGES = """
 set -e
 mkdir -p /w/old/sub /w/gone/sub /w/kept; echo 1 >/w/old/sub/x; echo 2 >/w/gone/sub/x; echo 3 >/w/f

@@ -119,7 +119,7 @@ def test_engine_hangs(own_machine: SandboxNode, own_box: ContainerExecutor) -> N
         assert time.monotonic() - started < 30
     finally:
         own_machine.run("kill -CONT $(pidof dockerd)")
-    # The one nobody waited for any more is killed as soon as the engine has started it.
+    # The command that was given up is killed as soon as the engine has started it.
     eventually(lambda: own_box.run(["echo", "usable"]).stdout == "usable")
     eventually(lambda: not processes(own_machine, "sleep 1403"))
 

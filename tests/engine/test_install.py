@@ -115,7 +115,7 @@ def test_runs_elsewhere(stopped: SandboxNode) -> None:
     node.close()
 
 
-# What a runner does on the node itself, which it reaches over SSH.
+# Program of a runner on the node itself, which it reaches over SSH.
 ON_ITSELF = """
 import sys
 from pathlib import Path

@@ -52,7 +52,7 @@ def test_run_on_a_node(node: Node, machine: SandboxNode) -> None:
     assert docker.run_in_container(image.reference).stdout == "hello you from /srv"
     with ContainerExecutor(node, config) as container:
         assert container.inspect()["Image"] == first
-    # Gone by somebody's hand: it is loaded again.
+    # An image that was removed by hand is loaded again.
     docker.remove_image(image.reference, force=True)
     with ContainerExecutor(node, config) as container:
         assert container.run("cat /etc/motd").stdout == "run"

@@ -45,7 +45,7 @@ _OTHERS = re.compile(
 _READS = re.compile(r"(get|is|list|has|support|current|module)(_.*|$)")
 # A method that takes a minute, and a tool that downloads before it tells whether it is there.
 _SLOW = {"get_statistics", "Mono"}
-# What is different in a container, and why.
+# Tools with other results in a container, and the reasons.
 _DIFFERENT = {
     # A container has its own mounts, networks, host name and user.
     *("Mount.get_partition_info", "Df.get_partitions", "Hostname.get_hostname"),
@@ -126,11 +126,11 @@ def test_all_tools(node: Node, inside: ContainerNode) -> None:
         theirs = survey(node)
         ours = in_container.result()
     different = {name for name, value in theirs.items() if ours.get(name) != value} - _DIFFERENT
-    # What differs from call to call (times, loads) tells nothing about the container.
+    # Values that change with each call (times, loads) are not compared.
     node.tools._cache.clear()
     again = survey(node, {name.partition(".")[0] for name in different})
-    told = {name: (theirs[name], ours.get(name)) for name in different}
-    assert {name: x for name, x in told.items() if x[0] == again.get(name)} == {}
+    pairs = {name: (theirs[name], ours.get(name)) for name in different}
+    assert {name: x for name, x in pairs.items() if x[0] == again.get(name)} == {}
     assert len(theirs) > 200 and len(different) < 10
     assert ours["Lsblk.get_disks"] == "[]"
 

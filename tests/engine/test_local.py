@@ -186,7 +186,7 @@ def test_docker_host_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None
         Engine(local_node_connect())
 
 
-# What runs as a user who may not open the socket, in a root file system that has sudo.
+# Program of a user who may not open the socket, in a root file system that has sudo.
 SCRIPT = """
 import sys
 from pathlib import Path

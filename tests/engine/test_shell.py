@@ -43,7 +43,7 @@ def state(node: Node, root: PurePosixPath) -> str:
     """Return all files with kinds and modes."""
     script = f"cd {root} && find . | sort | while read -r x; do stat -c '%n %A %s' \"$x\"; done"
     lines = node.execute(script, shell=True, sudo=True).stdout.replace("\r", "").splitlines()
-    # What a folder's own size is depends on the file system.
+    # The size of a folder depends on the file system.
     return "\n".join(x.rpartition(" ")[0] if " d" in x else x for x in lines)
 
 

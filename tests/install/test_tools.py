@@ -70,7 +70,7 @@ def test_the_second_time_nothing_is_installed(
     assert not jq.from_cache and jq.layer == tree.layer
     assert first.installed == [jq, tree]
     assert f"storing tools as image '{jq.layer}' on node '{engine.name}'…" in logged()
-    # A container of the image is like one of the image below, and is nobody's.
+    # A layer has the command of its base image, and belongs to no lease.
     found = engine.api.inspect_image(jq.layer)["Config"]
     assert (found["Cmd"], found["Entrypoint"] or []) == (["/bin/bash"], [])
     assert found["Labels"]["lisa_container.lease"] == ""
@@ -100,7 +100,7 @@ def test_the_second_time_nothing_is_installed(
         third.install("tree", cached=True)
     assert third.run("test -e /mine").exit_code == 0
 
-    # What is in use stays, and what that is made of.
+    # A layer in use stays, with the layers below it.
     assert not {jq.layer, other.layer} & set(remove_layers(engine))
     for executor in (first, second, third):
         executor.stop()

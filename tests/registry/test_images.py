@@ -13,7 +13,7 @@ from lisa_container.errors import ImageNotFoundError, ImagePlatformError, Regist
 from lisa_container.images import ensure_image
 from tests.support.registries import OPEN, PASSWORD, USER, Shelf, tags
 
-# Where nobody is.
+# An address where nothing answers.
 NOWHERE = "127.0.0.1:1"
 
 

@@ -184,7 +184,7 @@ def test_sysctls_of_the_machine_cannot_be_changed_by_accident(first: SandboxNode
     for knob in ("/proc/sys/vm/swappiness", "/sys/kernel/mm/ksm/run", "/proc/sysrq-trigger"):
         command = f"test ! -e {knob} || echo 1 2>/dev/null >{knob}"
         assert first.run(command, check=False).returncode != 0 or not Path(knob).exists()
-    # What is the network's is the node's own.
+    # Settings of the network belong to the node.
     first.run("echo 1 >/proc/sys/net/ipv4/ip_forward && ip link add x type veth")
     first.run("echo 2 >/sys/class/net/x/tx_queue_len && ip link delete x")
 
@@ -233,7 +233,7 @@ def test_stopped_docker_as_a_service() -> None:
         node = sandbox.nodes[0]
         assert node.run("service docker status", check=False).returncode != 0
         node.run("service docker stop")
-        # What LISA's own tool does with an engine that does not run.
+        # LISA's own tool starts a stopped engine like this.
         node.run("service docker restart && service docker status")
 
 

@@ -120,7 +120,7 @@ def test_unfinished_work_of_a_killed_runner_is_not_taken(
     _wait(lambda: made.times == 1)
     runner.kill()
     runner.wait()
-    # What it had started ends with it.
+    # Processes that it has started end with it.
     _wait(lambda: not _processes(str(made.counter.parent / "bin" / "mmdebstrap")))
     monkeypatch.setenv("DELAY", "0")
     unfinished = Path(made.config.cache_dir, "rootfs")

@@ -37,7 +37,7 @@ def main(how: str) -> None:
     elif how == "SIGINT":
         runner.send_signal(signal.SIGINT)
     elif how == "keeper":
-        # Whoever comes next has to tidy up.
+        # The next sandbox cleans up.
         os.kill(keeper, signal.SIGKILL)
         _wait_end(node)
         runner.kill()

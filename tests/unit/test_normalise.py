@@ -50,7 +50,7 @@ def test_examples_of_each_rule(file: Path) -> None:
         report: list[str] = []
         result = doctest.DocTestRunner().run(examples, out=report.append)
     assert result.failed == 0, "".join(report)
-    # What it shows is its own doing.
+    # Without this rule, the first example has another result.
     name = BUILT_IN.only(file.stem).names[0]
     source = "".join(each.source for each in examples.examples)
     assert eval(source.split("\n")[0], {"normalise": normalise}) != eval(

@@ -191,7 +191,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
     yield running
     assert running.process.stdin is not None
     running.process.stdin.close()
-    running.process.wait(5)  # it ends when nobody feeds it any more
+    running.process.wait(5)  # it ends at the end of its stdin
 
 
 @pytest.mark.parametrize(
