@@ -25,11 +25,11 @@ def main() -> None:
         address = sandbox.nodes[0].address
         sandbox.nodes[0].run(f"timeout 2 bash -c 'exec 3<>/dev/tcp/{_WORLD}/80'", check=False)
         try:
-            heard = server.accept()[1][0]
+            source = server.accept()[1][0]
         except TimeoutError:
-            heard = ""
+            source = ""
     found = {
-        "heard from": heard,
+        "source": source,
         "address": address,
         "before": before,
         "after": _firewall(),

@@ -34,8 +34,8 @@ def test_import_registers_everything() -> None:
         "import lisa.node, os, sys\n"
         "import lisa_container\n"
         "from lisa import notifier\n"
-        "heard = {type(x).__name__ for x in notifier._notifiers}\n"
-        "assert heard >= {'RunListener', 'CaseStatus'}, heard\n"
+        "found = {type(x).__name__ for x in notifier._notifiers}\n"
+        "assert found >= {'RunListener', 'CaseStatus'}, found\n"
         "assert {'lisa_container.node', 'lisa_container.guest'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
