@@ -10,7 +10,7 @@ from typing import Any, Callable, TypeVar, overload
 
 from lisa import Environment, Node, TestSuite
 from lisa.testsuite import TestResult
-from lisa.util.parallel import cancel, run_in_parallel
+from lisa.util.parallel import cancel
 
 from lisa_container.cases import selection, upcoming
 from lisa_container.cases import status as reports
@@ -26,6 +26,7 @@ from lisa_container.container.one_shot import run_in_new_container
 from lisa_container.container.request import Command
 from lisa_container.container.result import CommandResult
 from lisa_container.engine.installation import ensure_engine
+from lisa_container.engine.workers import Workers
 from lisa_container.errors import ConfigError
 from lisa_container.evidence import NoiseRule
 from lisa_container.executor import ContainerExecutor
@@ -276,8 +277,14 @@ class ContainerTestSuite(TestSuite):
             nodes = [kwargs["node"]]
         if len(nodes) == 1:
             self._container_on(nodes[0])
-        elif nodes:
-            run_in_parallel([functools.partial(self._container_on, node) for node in nodes])
+            return
+        workers = Workers(self._container_on, "containers")
+        workers.add(nodes, len(nodes))
+        try:
+            workers.run()
+        finally:
+            workers.join()  # no thread may start a container after the end of the case
+        workers.raise_failure()
 
     def _container_arguments(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         node: Node = kwargs["node"]

@@ -47,7 +47,7 @@ init_logger()
 
 
 def pytest_report_header() -> str:
-    """Name the seed of this run, for another one with the same samples."""
+    """Return the seed of this run, for another run with the same samples."""
     kind = "all of each long test" if SOAKS else "samples of long tests"
     return f"{kind}; {SEED_VARIABLE}={SEED} repeats what is drawn at random"
 
@@ -59,7 +59,7 @@ def pytest_configure() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def lisa_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Where LISA puts logs and files of a run."""
+    """Set the folders of LISA's logs and files."""
     root = tmp_path_factory.mktemp("lisa")
     constants.RUN_ID = "tests"
     constants.RUN_LOGIC_PATH = Path("tests/run")
@@ -70,7 +70,7 @@ def lisa_folders(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def no_secrets() -> Iterator[None]:
-    """LISA masks each node's user name in all errors, for ever: not in those of other tests."""
+    """Reset LISA's secrets, among them each node's user name, before and after a test file."""
     secret.reset()
     yield
     secret.reset()
@@ -112,7 +112,7 @@ class SharedNode:
 
 @pytest.fixture(scope="session")
 def shared_node() -> Iterator[SharedNode]:
-    """The node for the files of this process that leave a node as it was."""
+    """Return the node for the files of this process that leave a node unchanged."""
     shared = SharedNode()
     yield shared
     shared.stop()
@@ -120,7 +120,7 @@ def shared_node() -> Iterator[SharedNode]:
 
 @pytest.fixture(scope="module")
 def sandbox(request: pytest.FixtureRequest, shared_node: SharedNode) -> Iterator[Sandbox]:
-    """One sandbox node for the tests of a file.
+    """Return a sandbox node for the tests of a file.
 
     Other files use it, too, and each must leave it as it was. A file whose tests cannot has the mark
     `own_node` and gets a node that ends with it.
@@ -146,20 +146,20 @@ def sandbox(request: pytest.FixtureRequest, shared_node: SharedNode) -> Iterator
 
 @pytest.fixture(scope="module")
 def machine(sandbox: Sandbox) -> SandboxNode:
-    """The sandbox node itself, reached past SSH: to look behind the scenes."""
+    """Return the sandbox node itself, whose state tests see without SSH."""
     return sandbox.nodes[0]
 
 
 @pytest.fixture
 def own_machine() -> Iterator[SandboxNode]:
-    """A node that a test may break."""
+    """Start a node that a test may break."""
     with start_sandbox(1) as running:
         yield running.nodes[0]
 
 
 @pytest.fixture(autouse=True)
 def left_as_it_was(request: pytest.FixtureRequest, shared_node: SharedNode) -> Iterator[None]:
-    """A test leaves nothing on the node that other tests use, but for its file's fixtures."""
+    """Check that a test leaves nothing on the shared node."""
     if "machine" not in request.fixturenames:
         yield
         return
@@ -183,7 +183,7 @@ if GIVEN_NODE:
 
     @pytest.fixture(scope="module")
     def node() -> Iterator[Node]:
-        """The remote node that the environment names."""
+        """Connect to the remote node that the environment names."""
         username, _, address = GIVEN_NODE.rpartition("@")
         host, _, port = address.partition(":")
         key = Path(os.environ["LISA_CONTAINER_TEST_KEY"])
@@ -195,38 +195,38 @@ else:
 
     @pytest.fixture(scope="module")
     def node(machine: SandboxNode) -> Iterator[Node]:
-        """A remote node whose user has sudo without a password: the usual LISA user."""
+        """Connect as the usual LISA user, who has sudo without a password."""
         yield from _connected(machine, "sudo")
 
 
 @pytest.fixture(scope="module")
 def debian_image(node: Node, machine: SandboxNode, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The name of a Debian image that the node has."""
+    """Return the name of a Debian image that the node has."""
     put_debian(node, machine, common_folder(tmp_path_factory.getbasetemp()))
     return DEBIAN
 
 
 @pytest.fixture(scope="module")
 def root_node(machine: SandboxNode) -> Iterator[Node]:
-    """The same machine, logged in as root."""
+    """Connect to the node as root."""
     yield from _connected(machine, "root")
 
 
 @pytest.fixture(scope="module")
 def password_node(machine: SandboxNode) -> Iterator[Node]:
-    """The same machine, as a user who logs in with a password and whose sudo asks for it."""
+    """Connect as a user who logs in with a password, and whose sudo asks for it."""
     yield from _connected(machine, "password")
 
 
 @pytest.fixture(scope="module", params=["root", "sudo", "password"])
 def each_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Node]:
-    """The node as each kind of user in turn."""
+    """Connect as each kind of user in turn."""
     yield from _connected(machine, request.param)
 
 
 @pytest.fixture(scope="module", params=["root", "sudo", "docker"])
 def each_engine_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Node]:
-    """The node as each kind of user that may reach the engine in turn."""
+    """Connect as each kind of user that may reach the engine."""
     yield from _connected(machine, request.param)
 
 
@@ -238,7 +238,7 @@ def stranger(machine: SandboxNode) -> Iterator[Node]:
 
 @pytest.fixture
 def logged(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[[], str]]:
-    """All that was logged; LISA's own log does not come to pytest by itself."""
+    """Return a function that returns all log lines, LISA's included."""
     caplog.set_level("DEBUG")
     add_handler(caplog.handler)
     yield lambda: "\n".join(record.getMessage() for record in caplog.records)

@@ -161,10 +161,10 @@ _Plain = Callable[[paramiko.Transport, Stopwatch, Path, Path], None]
 
 
 def _plain(login: Login, cipher: str, source: Path, back: Path, copy: _Plain) -> Way:
-    """Only paramiko, between a file here and one on the node.
+    """Measure paramiko alone, between a file here and one on the node.
 
-    Over a connection of its own each time: from 512 MiB on paramiko renews the keys, and where the
-    other end closes a channel meanwhile, it waits for itself and gives the connection up.
+    Each copy has a connection of its own: paramiko renews the keys after 512 MiB, and if the other
+    end closes a channel meanwhile, paramiko waits for itself and gives the connection up.
     """
     others = [name for name in paramiko.Transport._preferred_ciphers if name != cipher]
 
@@ -214,7 +214,7 @@ def _sftp(transport: paramiko.Transport) -> paramiko.SFTPClient:
 
 
 def _lisa(node: Node, container: ContainerExecutor, source: Path, back: Path) -> Way:
-    """Only LISA and the engine's own command line, by way of a file on the node."""
+    """Measure LISA and the engine's own command line, by way of a file on the node."""
     inside = f"{container.id}:{_REMOTE}"
 
     def way(watch: Stopwatch) -> None:
@@ -238,7 +238,7 @@ def _execute(node: Node, command: str) -> None:
 
 
 def _engine(api: docker.APIClient, container: ContainerExecutor, size: int) -> Way:
-    """Only the engine: it unpacks an archive into the container, and packs one."""
+    """Measure the engine alone, which unpacks an archive into the container and packs one."""
     member = tarfile.TarInfo(PurePosixPath(_REMOTE).name)
     member.size = size * 2**20
     zeros = bytes(_CHUNK)

@@ -101,7 +101,7 @@ class _Selection(Listener):
     def _subscribed_message_type(self) -> list[type[MessageBase]]:
         return [TestResultMessage]
 
-    def _hear(self, message: MessageBase) -> None:
+    def _handle_message(self, message: MessageBase) -> None:
         assert isinstance(message, TestResultMessage)
         if message.status != TestStatus.QUEUED:
             return

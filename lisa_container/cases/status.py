@@ -49,7 +49,7 @@ class CaseStatus(Listener):
     def _subscribed_message_type(self) -> list[type[MessageBase]]:
         return [TestResultMessage, MarkMessage]
 
-    def _hear(self, message: MessageBase) -> None:
+    def _handle_message(self, message: MessageBase) -> None:
         if isinstance(message, MarkMessage):
             _marks.pop(message.key).set()
             return

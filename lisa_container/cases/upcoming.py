@@ -51,7 +51,7 @@ class Upcoming(Listener):
     def _subscribed_message_type(self) -> list[type[MessageBase]]:
         return [TestResultMessage]
 
-    def _hear(self, message: MessageBase) -> None:
+    def _handle_message(self, message: MessageBase) -> None:
         assert isinstance(message, TestResultMessage)
         case_id, status = message.id_, message.status
         with _lock:

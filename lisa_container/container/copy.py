@@ -371,13 +371,13 @@ def _output(
     words = exec_words(words)
     command = Exec(engine, container, CommandRequest(words, user="0"), Sinks(put, errors.add))
     try:
-        heard = time.monotonic()
+        last_data = time.monotonic()
         while command.running or not pieces.empty():
             with contextlib.suppress(queue.Empty):
                 piece = pieces.get(timeout=_SLICE)
                 yield piece
-                heard = time.monotonic()
-            if time.monotonic() - heard > _QUIET:
+                last_data = time.monotonic()
+            if time.monotonic() - last_data > _QUIET:
                 raise CopyError(
                     str(place.path),
                     f"'{words[0]}' in container '{container}' sent nothing for {_QUIET:g} seconds",

@@ -44,7 +44,7 @@ def start_all(executors: Iterable[C]) -> list[C]:
     workers = _workers_for(new, lambda each: each.start(), stops_at_failure=True)
     try:
         workers.run()
-        _raise_first(workers)
+        workers.raise_failure()
     except BaseException:
         with contextlib.suppress(TimeoutError):  # the removal goes on and logs what fails
             bounded(lambda: _undo(workers, new), _REMOVE_TIMEOUT)
@@ -75,7 +75,7 @@ def for_each(executors: Iterable[C], job: Callable[[C], object]) -> None:
     """
     workers = _workers_for(executors, job)
     workers.run()
-    _raise_first(workers)
+    workers.raise_failure()
 
 
 def _undo(workers: Workers[C, object], executors: Sequence[C]) -> None:
@@ -105,16 +105,3 @@ def _workers_for(
     for of_node in by_node.values():
         workers.add(of_node, _WORKERS)
     return workers
-
-
-def _raise_first(workers: Workers[C, object]) -> None:
-    """Raise the first failure, if there is one; its message lists the others."""
-    if not workers.failures:
-        return
-    first, *others = workers.failures.values()
-    reasons = dict.fromkeys(str(error) for error in others)
-    reasons.pop(str(first), None)
-    if reasons:
-        more = "\n".join(f"- {reason}" for reason in reasons)
-        first.args = (f"{first}\nOthers that were started at the same time failed too:\n{more}",)
-    raise first

@@ -17,7 +17,7 @@ from lisa_container.errors import ContainerDiedError, EngineError, EngineTimeout
 
 # Seconds after a command's end in which the engine may still report what killed it.
 _SETTLE = 0.3
-# Seconds for a look at a container in which a command does not start.
+# Time limit, in seconds, to inspect a container in which a command does not start.
 _LOOK = 1.0
 
 # Print the kills that the kernel has counted in the memory cgroup of a process: version 1, then 2.
@@ -38,7 +38,7 @@ _ALWAYS = 1e9
 
 @dataclass
 class _Kills:
-    """Kills at the memory limit that are known already, by the container's id and start."""
+    """Numbers of kills at the memory limit found so far, by the container's id and start time."""
 
     counts: dict[str, int] = field(default_factory=dict)
 
@@ -49,7 +49,9 @@ def is_missing(error: EngineError) -> bool:
 
 
 def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
-    """Return why a container does not run; None if it runs or the engine does not answer.
+    """Return an error that says why a container does not run.
+
+    It is None if the container runs or the engine does not answer.
 
     Args:
         engine: Engine of the node.
@@ -76,9 +78,9 @@ def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
 
 
 def late_start(engine: Engine, container: str, seconds: float) -> EngineTimeoutError:
-    """Return the error for a command that did not start in time; it names a pause.
+    """Return the error for a command that did not start in time, for example during a pause.
 
-    Docker refuses commands in a paused container. Podman waits for its end.
+    Docker refuses commands in a paused container. Podman starts them only after the pause.
 
     Args:
         engine: Engine of the node.
@@ -99,8 +101,8 @@ def late_start(engine: Engine, container: str, seconds: float) -> EngineTimeoutE
 def was_out_of_memory(engine: Engine, container: str, seconds: float) -> bool:
     """Return whether the kernel killed a process of a container at the memory limit.
 
-    The engine notices a reached limit, or a container's death, a moment after the death of the
-    process. This function waits for that moment.
+    The engine may report the reached limit, or the container's death, shortly after the process
+    has died. This function waits for these reports.
 
     Args:
         engine: Engine of the node.
@@ -124,7 +126,8 @@ def was_out_of_memory(engine: Engine, container: str, seconds: float) -> bool:
 def was_kill_counted(engine: Engine, container: str, seconds: float) -> bool:
     """Return whether the kernel has counted a new kill at a container's memory limit.
 
-    Some engines send no event `oom`. For one that does, only the events count: they tell when.
+    Some engines send no event `oom`. If an engine does, its events decide, since they have a time
+    and the kernel's count has none.
 
     Args:
         engine: Engine of the node.
@@ -150,7 +153,7 @@ def was_kill_counted(engine: Engine, container: str, seconds: float) -> bool:
 
 
 def note_kills(engine: Engine, details: dict[str, Any], count: int) -> bool:
-    """Note how many kills the kernel has counted; return whether some were not known.
+    """Store the number of kills that the kernel has counted; return whether it has increased.
 
     Args:
         engine: Engine of the node.
@@ -187,7 +190,7 @@ def events_of(engine: Engine, container: str, seconds: float) -> list[str]:
 
 
 def time_of(engine: Engine) -> float:
-    """Return the node's time in seconds since 1970; its clock may be far from ours."""
+    """Return the node's time in seconds since 1970; its clock may differ from the runner's."""
     return _seconds(engine.api.info()["SystemTime"])
 
 

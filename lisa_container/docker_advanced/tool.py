@@ -413,7 +413,7 @@ class DockerAdvanced(ResourceTool):
             f"{engine_command(self.engine)} build {_label_options(labels)} {shlex.join(options)}"
         )
         with Activity(what, self.node.log) as activity:
-            output, code = run_job(self.engine, script, _BUILD_TIMEOUT, activity.hear)
+            output, code = run_job(self.engine, script, _BUILD_TIMEOUT, activity.add_output)
             if code is None:
                 output += f"\nit took more than {_BUILD_TIMEOUT:g} s"
             if code != 0:

@@ -1,7 +1,7 @@
 """Log lines about a long job: one at its start, one every ten seconds, one at its end.
 
     with Activity("installing tool 'x' by npm", node.log) as activity:
-        container.run(…, on_stdout=activity.hear)
+        container.run(…, on_stdout=activity.add_output)
 
 On a terminal the lines in between are one live line. They quote the last words of the tool that
 does the job.
@@ -33,7 +33,7 @@ class Activity:
         what: first words of each line, such as "making image 'x' on node 'a'".
         log: log of the node.
         ask: returns what the tool says now; called every ten seconds in another thread. None: the
-            tool's words come by `hear`.
+            tool's words come by `add_output`.
         period: seconds between two lines in the log.
         delay: seconds until the first line; a job that ends before has no line at all.
     """
@@ -46,7 +46,7 @@ class Activity:
         period: float = _PERIOD,
         delay: float = 0.0,
     ) -> None:
-        """Begin to measure the time; `__enter__` begins with the lines."""
+        """Measure the time from now on; `__enter__` starts the lines."""
         self._what = what
         self._log = log
         self._ask = ask
@@ -55,11 +55,11 @@ class Activity:
         self._live = LiveText.of_stderr()
         self._started = time.monotonic()
         self._end = threading.Event()
-        self._heard = b""
-        self._thread = threading.Thread(target=self._tell, name="activity", daemon=True)
+        self._output = b""
+        self._thread = threading.Thread(target=self._report_regularly, name="activity", daemon=True)
 
     def __enter__(self) -> Activity:
-        """Write the first line, unless that has time."""
+        """Write the first line, unless there is a delay."""
         self._started = time.monotonic()
         if not self._delay:
             self._log.info(Plain(f"{self._what}…"), extra=NOTICE)
@@ -75,15 +75,15 @@ class Activity:
         if time.monotonic() - self._started >= self._delay:
             self._log.info(Plain(f"{self._what}: {result} in {self._seconds} s"), extra=NOTICE)
 
-    def hear(self, output: bytes) -> None:
+    def add_output(self, output: bytes) -> None:
         """Take a piece of the tool's output."""
-        self._heard = (self._heard + output)[-_KEPT:]
+        self._output = (self._output + output)[-_KEPT:]
 
     @property
     def _seconds(self) -> int:
         return round(time.monotonic() - self._started)
 
-    def _tell(self) -> None:
+    def _report_regularly(self) -> None:
         if self._delay:
             if self._end.wait(self._delay):
                 return
@@ -91,7 +91,7 @@ class Activity:
         asked, words = time.monotonic(), ""
         while not self._end.wait(_REDRAW if self._live is not None else self._period):
             if self._ask is None:
-                words = _last_words(self._heard.decode(errors="replace"))
+                words = _last_words(self._output.decode(errors="replace"))
             elif self._live is None or time.monotonic() - asked >= self._period:
                 words = self._asked_words(self._ask)
                 asked = time.monotonic()

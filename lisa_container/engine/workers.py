@@ -64,6 +64,18 @@ class Workers(Generic[T, R]):
             self.stopping.set()
             raise
 
+    def raise_failure(self) -> None:
+        """Raise the first failure, if there is one; its message lists the others."""
+        if not self.failures:
+            return
+        first, *others = self.failures.values()
+        reasons = dict.fromkeys(str(error) for error in others)
+        reasons.pop(str(first), None)
+        if reasons:
+            more = "\n".join(f"- {reason}" for reason in reasons)
+            first.args = (f"{first}\nOthers that began at the same time failed too:\n{more}",)
+        raise first
+
     def join(self) -> None:
         """Wait until no thread works any more."""
         for thread in self._threads:

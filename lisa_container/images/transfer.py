@@ -72,7 +72,7 @@ def transfer(
             except docker.errors.APIError as error:
                 raise failure(str(error.explanation or error)) from error
             except _TIMEOUTS as error:
-                raise EngineTimeoutError(engine.name, f"get on with {what}", patience) from error
+                raise EngineTimeoutError(engine.name, f"continue {what}", patience) from error
 
     retry_call(
         once,

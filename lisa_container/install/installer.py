@@ -161,10 +161,10 @@ class Installer:
             if installed is None:
                 what = f"installing tool '{tool.name}' by {manager.name} in {self._executor!r}"
                 with Activity(what, self._executor.host.log) as activity:
-                    workbench.hear = activity.hear
+                    workbench.on_output = activity.add_output
                     self._provide(workbench, manager, tool, path)
                     wanted = self._attempt(workbench, manager, tool, path)
-                    workbench.hear = None
+                    workbench.on_output = None
                 try:
                     installed = self._verify(workbench, manager, wanted)
                 except (CommandFailedError, NotReadyError) as error:

@@ -86,7 +86,7 @@ class Workbench:
         self._folder = f"{_MEMORY}/lisa_container.{secrets.token_hex(8)}"
         self._environment: dict[str, str] = {}
         self._bin_folder = ""
-        self.hear: Callable[[bytes], None] | None = None
+        self.on_output: Callable[[bytes], None] | None = None
         """Function that gets the output of the commands as it arrives."""
 
     def __enter__(self) -> Workbench:
@@ -225,8 +225,8 @@ class Workbench:
             timeout=self._timeout,
             stdout=log,
             stderr=log,
-            on_stdout=self.hear,
-            on_stderr=self.hear,
+            on_stdout=self.on_output,
+            on_stderr=self.on_output,
             keep_output=keep,
             merge_stderr=merge_stderr,
             nohup=True,

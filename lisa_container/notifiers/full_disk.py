@@ -41,7 +41,7 @@ class DiskListener(Listener):
     def _subscribed_message_type(self) -> list[type[MessageBase]]:
         return [TestRunMessage]
 
-    def _hear(self, message: MessageBase) -> None:
+    def _handle_message(self, message: MessageBase) -> None:
         if not self._is_on:
             self._is_on = True
             self._guard = LogGuard(self._report)

@@ -75,7 +75,7 @@ class RunListener(Listener):
     def _subscribed_message_type(self) -> list[type[MessageBase]]:
         return [TestRunMessage, TestResultMessage, SubTestMessage]
 
-    def _hear(self, message: MessageBase) -> None:
+    def _handle_message(self, message: MessageBase) -> None:
         if isinstance(message, TestRunMessage):
             if self._results is None:
                 self._begin(message)

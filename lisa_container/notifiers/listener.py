@@ -25,7 +25,7 @@ class Listener(notifier.Notifier):
         super().__init__(runbook)
         self._logged: set[str] = set()
 
-    def _hear(self, message: MessageBase) -> None:
+    def _handle_message(self, message: MessageBase) -> None:
         """Handle a message of a type in `_subscribed_message_type`."""
         raise NotImplementedError
 
@@ -34,7 +34,7 @@ class Listener(notifier.Notifier):
 
     def _received_message(self, message: MessageBase) -> None:
         with self._tolerant("follow LISA's reports of the run"):
-            self._hear(message)
+            self._handle_message(message)
 
     def finalize(self) -> None:
         """Handle the end of the run; LISA calls this."""
@@ -54,7 +54,7 @@ class Listener(notifier.Notifier):
             if what not in self._logged:
                 self._logged.add(what)
                 reason = f"{type(error).__name__}: {printable(error)}"
-                self._log.warning(Plain(f"cannot {what}: {reason}. The run goes on without that"))
+                self._log.warning(Plain(f"cannot {what}: {reason}. The run continues without that"))
 
     @classmethod
     def type_name(cls) -> str:

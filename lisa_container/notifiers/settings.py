@@ -16,18 +16,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import Any, Callable, cast
+from typing import Any, cast
 
 from dataclasses_json import dataclass_json
 from lisa import messages, notifier, schema
 from lisa.util import constants, field_metadata
-from lisa.util.parallel import run_in_parallel
 from lisa.util.shell import SshShell
 
 from lisa_container.config.current import use_settings
 from lisa_container.config.model import check_names
 from lisa_container.config.settings import ContainerSettings
 from lisa_container.engine.reach import require_login
+from lisa_container.engine.workers import Workers
 from lisa_container.errors import ConfigError
 from lisa_container.escaping import printable
 from lisa_container.notifiers.runbook_nodes import find_runbook_nodes
@@ -104,13 +104,11 @@ class ContainerSettingsNotifier(notifier.Notifier):
         except Exception as error:  # LISA reads the runbook, too, and reports its mistakes
             self._log.debug(f"the runbook's nodes are not checked: {printable(error)}")
             return
-        checks: list[Callable[[], None]] = [
-            partial(require_login, shell, seconds)
-            for shell in shells
-            if isinstance(shell, SshShell)
-        ]
-        if checks:
-            run_in_parallel(checks)
+        remote = [shell for shell in shells if isinstance(shell, SshShell)]
+        workers = Workers(partial(require_login, seconds=seconds), "login")
+        workers.add(remote, len(remote))
+        workers.run()
+        workers.raise_failure()
 
     def _subscribed_message_type(self) -> list[type[messages.MessageBase]]:
         return []

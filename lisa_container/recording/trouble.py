@@ -41,8 +41,8 @@ def report_unwritten(log: Logger, what: str, folder: Path, error: OSError) -> No
     )
     log.warning(
         Plain(
-            f"{reason}. The run goes on without it. Further records that cannot be written for the "
-            f"same reason are not reported. {advice}."
+            f"{reason}. The run continues without it. Further records that cannot be written for "
+            f"the same reason are not reported. {advice}."
         )
     )
 

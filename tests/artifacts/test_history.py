@@ -1,4 +1,4 @@
-"""Real runs, and what `lisa-container history` says of them."""
+"""Real runs, and the output of `lisa-container history` about them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMON = "verify_.*"
 
 
 def rows(text: str) -> list[list[str]]:
-    """The words of a table's lines, without the titles."""
+    """Return the cells of a table's lines, without the titles."""
     return [re.split(r"  +", line.strip()) for line in text.splitlines()[1:]]
 
 
@@ -74,7 +74,7 @@ def test_two_runs_compared(place: Place) -> None:
     }
 
 
-def test_no_secret_in_what_is_kept(place: Place) -> None:
+def test_no_secret_in_the_kept_files(place: Place) -> None:
     place.run("verify_perhaps", is_broken=True)
     assert "the word is" in place.history("case", "verify_perhaps")
     kept = [*place.log.glob(f"{INDEX_NAME}*"), *place.log.glob("*/*/containers/*")]
@@ -84,9 +84,9 @@ def test_no_secret_in_what_is_kept(place: Place) -> None:
 
 
 def test_a_killed_run(place: Place) -> None:
-    """Nothing that was told before is lost, and the next run, or a question, sees that it died."""
+    """A killed run keeps all its earlier results; the next run or question finds it dead."""
     assert place.run("repeated|killed", times=3) < 0
-    with Index(place.log) as index:  # nobody has looked yet
+    with Index(place.log) as index:  # no query has updated it yet
         assert [row["state"] for row in index.read("SELECT state FROM runs")] in ([], ["running"])
     (run,) = rows(place.history())
     assert run[2] == "cut short"
@@ -123,7 +123,7 @@ def test_several_runners_at_once(place: Place) -> None:
 
 @pytest.mark.parametrize("damage", [None, b"not at all" * 1000, b""])
 def test_index_made_anew(place: Place, damage: bytes | None) -> None:
-    """From the runs' files; where it is only missing, by itself."""
+    """A damaged index is made again from the runs' files, a missing one by itself."""
     place.run(COMMON)
     place.run("killed")
     expected = place.history("run", "last-1", "--json"), place.history()
@@ -141,7 +141,7 @@ def test_index_made_anew(place: Place, damage: bytes | None) -> None:
 
 
 def test_index_of_a_later_version(place: Place) -> None:
-    """It is left alone; a run goes on without it."""
+    """A later version's index is not changed, and a run works without it."""
     place.run("verify_good")
     with Index(place.log) as index:
         index.read("PRAGMA user_version = 99")
@@ -170,8 +170,8 @@ def test_questions_that_have_no_answer(place: Place, words: tuple[str, ...], sai
     assert re.search(said, place.history(*words, is_good=False))
 
 
-def test_reader_that_has_enough(place: Place) -> None:
-    """`history … | head`: no traceback, whatever is printed."""
+def test_closed_pipe(place: Place) -> None:
+    """`history … | head` ends without a traceback, whatever it prints."""
     place.run("repeated", times=200)
     for words in (
         "",
@@ -194,7 +194,7 @@ def test_reader_that_has_enough(place: Place) -> None:
 
 
 def test_removed_folder(place: Place) -> None:
-    """A folder that was removed by hand leaves the history at the next look, and so do records."""
+    """A run whose folder was removed by hand leaves the history, with its records."""
     for _ in range(3):
         place.run("verify_good")
     newest, middle, oldest = (row[0] for row in rows(place.history()))
@@ -236,7 +236,7 @@ def test_no_log_folder(place: Place) -> None:
 
 
 def test_folder_that_cannot_be_written(place: Place) -> None:
-    """A run goes on without an index, and the answer is made from the run's files."""
+    """A run works without an index; questions are answered from the run's files."""
     place.log.mkdir()
     (place.log / INDEX_NAME).mkdir()
     assert place.run("verify_good") == 0

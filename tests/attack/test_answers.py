@@ -86,7 +86,7 @@ def test_stat(hostile: ContainerExecutor, tmp_path: Path, answer: str) -> None:
     "line", ["me:x:²:²", f"1000:x:{MANY}:1", "1000:x:²:5", f"x:x:1000:{MANY}"], ids=range(4)
 )
 def test_users(hostile: ContainerExecutor, tmp_path: Path, line: str) -> None:
-    """Lines of /etc/passwd that are none do not count."""
+    """Invalid lines of a container's /etc/passwd are ignored."""
     put(hostile, FILE, f"root:x:0:0::/root:/bin/sh\n{line}\nown:x:1000:7::/:/bin/sh\n")
     (tmp_path / "file").write_text("x")
     (tmp_path / "passwd").write_text("root:x:0:0::/root:/bin/sh\n")
@@ -115,7 +115,7 @@ def test_mounts(hostile: ContainerExecutor, tmp_path: Path) -> None:
 
 
 def test_resources(each_engine_user: Node, tmp_path: Path) -> None:
-    """A container can mount what it likes where the kernel tells what is used."""
+    """Invalid numbers in a container's control group files break no command."""
     config = ContainerTestConfig(image=BUSYBOX, privileged=True, measure=True)
     with ContainerExecutor(each_engine_user, config) as container:
         container.run("mount -t tmpfs x /sys/fs/cgroup", expected_exit_code=0)

@@ -1,8 +1,4 @@
-"""Attack the runner by what a container sends where files are copied out of it.
-
-A hostile image has any `tar` it likes, and that is asked for what is on a tmpfs; what the engine
-sends are the container's own files.
-"""
+"""Attacks on the runner by archives that a container sends for a copy."""
 
 from __future__ import annotations
 
@@ -29,7 +25,7 @@ BB = "/bin/busybox"
 
 @pytest.fixture(scope="module")
 def hostile(each_engine_user: Node) -> Iterator[ContainerExecutor]:
-    """A container with a tmpfs, for whose files its own programs are asked."""
+    """Return a container with a tmpfs, whose files are copied by the container's own programs."""
     config = ContainerTestConfig(image=BUSYBOX, tmpfs={"/memory": "size=64m"})
     with ContainerExecutor(each_engine_user, config) as container:
         yield container
@@ -74,7 +70,7 @@ def crafted(*members: tarfile.TarInfo) -> bytes:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Iterator[Path]:
-    """A file of the runner's, and its folder; afterwards both are as they were."""
+    """Yield a file of the runner; check at the end that it and its folder are unchanged."""
     folder = tmp_path / "victim"
     folder.mkdir(0o700)
     file = folder / "file"
@@ -95,7 +91,7 @@ def victim(tmp_path: Path) -> Iterator[Path]:
 def test_root_is_a_link(
     hostile: ContainerExecutor, replace: Callable[..., None], tmp_path: Path, victim: Path
 ) -> None:
-    """Neither does a copy leave a link that nothing asked for, nor a second one go through it."""
+    """An unrequested link is not copied, and a second copy does not follow it."""
     evil = crafted(member("./file", tarfile.SYMTYPE, str(victim)))
     replace("tar", f"{BB} cat /evil", evil)
     for _ in range(2):
@@ -110,7 +106,7 @@ def test_root_is_a_link(
 def test_collect_of_a_link(
     hostile: ContainerExecutor, replace: Callable[..., None], tmp_path: Path, victim: Path
 ) -> None:
-    """The mode of an artifact is set, and secrets in it are masked: not through a link."""
+    """Setting an artifact's mode, and masking secrets in it, do not follow a link."""
     evil = crafted(member("./file", tarfile.SYMTYPE, str(victim)))
     replace("tar", f"{BB} cat /evil", evil)
     for _ in range(2):
@@ -122,7 +118,7 @@ def test_collect_of_a_link(
 def test_link_of_an_earlier_copy(
     hostile: ContainerExecutor, tmp_path: Path, victim: Path, target: str
 ) -> None:
-    """A link that leads nowhere in the container may lead to a file or folder here."""
+    """A copied link, dangling in the container, is not followed to a file or folder here."""
     goal = victim.parent / target
     hostile.run(f"ln -sfn {goal} /link; mkdir -p /tree; ln -sfn {goal} /tree/d; echo new >/new")
     hostile.copy_from("/link", tmp_path / "out")
@@ -164,7 +160,7 @@ def test_collect_below_a_link_of_a_copy(
 def test_header_without_end(
     hostile: ContainerExecutor, replace: Callable[..., None], tmp_path: Path
 ) -> None:
-    """Not a gibibyte of it comes into memory."""
+    """A header of a gibibyte is refused without being held in memory."""
     replace("tar", f"{BB} cat /evil /dev/zero", member("x", b"x", size=1 << 30).tobuf())
     with pytest.raises(CopyError, match="header of 1073741824 bytes"):
         hostile.copy_from("/memory/file", tmp_path / "out")
@@ -199,10 +195,10 @@ def test_sparse_file_of_a_tebibyte(
     assert hostile.collect(["/memory/file"], tmp_path / "artifacts") == []
 
 
-def test_looks_inside_without_end(
+def test_endless_output_of_find_and_stat(
     hostile: ContainerExecutor, replace: Callable[..., None], tmp_path: Path
 ) -> None:
-    """The container's `find` and `stat` say as much as they like; it neither hangs nor grows."""
+    """Endless output of a container's `find` and `stat` neither hangs nor uses memory."""
     replace("find", f"exec {BB} yes /memory/loot/no-such-file")
     replace("xargs", f"exec {BB} yes 1 /memory/loot/no-such-file")
     began = time.monotonic()
@@ -217,7 +213,7 @@ def test_looks_inside_without_end(
 def test_collect_goes_on(
     hostile: ContainerExecutor, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One odd file does not keep the others."""
+    """Odd files do not prevent the collection of others."""
     hostile.run(
         "mkdir -p /odd; cd /odd; echo 1 >a.log; mkfifo b.log; ln -s none c.log; "
         "echo 2 >\"$(printf 'd\\351.log')\"; ln -s loop.log loop.log; mkdir e.log; "
@@ -262,7 +258,7 @@ print("grown by", grown, file=sys.__stdout__)
 
 
 def test_memory_for_a_header_of_a_gibibyte(tmp_path: Path) -> None:
-    """Peak of the whole process, which tracemalloc does not see."""
+    """The process's memory, which tracemalloc does not see, has no peak for a big header."""
     code = MEMORY.format(path=sys.path, local=str(tmp_path / "out"))
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

@@ -1,4 +1,4 @@
-"""Kill what an engine consists of, while it works: users meet a plain error at once, or nothing."""
+"""Deaths of parts of an engine: users get a plain error at once, or notice nothing."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_shim_is_killed(
 
 
 def test_shim_of_one_shot_is_killed(each_engine_user: Node, machine: SandboxNode) -> None:
-    """A command that is a container of its own ends, too."""
+    """A command in a container of its own ends with that container."""
     docker = each_engine_user.tools[DockerAdvanced]
     machine.run(
         "(until pgrep -f '^sleep 1502'; do sleep 0.1; done; "
@@ -68,7 +68,7 @@ def test_shim_of_one_shot_is_killed(each_engine_user: Node, machine: SandboxNode
 
 
 def test_long_command_is_left_alone(each_engine_user: Node) -> None:
-    """A silent command of a living container is not taken for dead, by name or by id."""
+    """A silent command of a living container does not count as dead, by name or by id."""
     with ContainerExecutor(each_engine_user, BOX) as container:
         running = container.run_async("sleep 3; echo done")
         docker = each_engine_user.tools[DockerAdvanced]
@@ -77,7 +77,7 @@ def test_long_command_is_left_alone(each_engine_user: Node) -> None:
 
 
 def test_containerd_is_killed(machine: SandboxNode) -> None:
-    """The next containers start, each user's, also those of one command; living ones live on."""
+    """The next containers of each user start after containerd's death; others keep running."""
     nodes = [connect_as(machine, user) for user in ("root", "sudo", "docker")]
 
     def start(node: Node) -> str:
@@ -118,7 +118,7 @@ exec /usr/bin/${0##*/} "$@"
 
 @pytest.fixture(params=["sudo", "password"])
 def relay_user(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Node]:
-    """Each kind of user who needs a relay."""
+    """Connect as each kind of user who needs a relay."""
     node = connect_as(machine, request.param)
     yield node
     machine.run("rm -f /usr/local/bin/python3 /usr/local/bin/perl /root/starts /root/kill.always")
@@ -133,7 +133,7 @@ def relay(node: Node) -> RelayDialer:
     return relay_on_node(shell, ENGINE, uid, shell.connection_info.password)
 
 
-def trap(machine: SandboxNode, action: str, always: bool) -> None:
+def replace_interpreters(machine: SandboxNode, action: str, always: bool) -> None:
     """Have interpreters do something else where they are to start a relay, once or always."""
     for name in ("python3", "perl"):
         text = TRAP.replace("ACTION", action)
@@ -144,7 +144,7 @@ def trap(machine: SandboxNode, action: str, always: bool) -> None:
 
 def test_relay_is_killed_once(relay_user: Node, machine: SandboxNode) -> None:
     """A relay that was killed while it started is started again, by the same interpreter."""
-    trap(machine, "kill -9 $$", always=False)
+    replace_interpreters(machine, "kill -9 $$", always=False)
     way = relay(relay_user)
     starts = machine.run("cat /root/starts").stdout.split()[::2]
     assert starts == ["/usr/local/bin/python3"] * 2
@@ -162,8 +162,8 @@ def test_relay_is_killed_once(relay_user: Node, machine: SandboxNode) -> None:
 def test_relay_cannot_start(
     relay_user: Node, machine: SandboxNode, action: str, reason: str
 ) -> None:
-    """The error tells what became of each interpreter; only one that is missing is "not there"."""
-    trap(machine, action, always=True)
+    """The error has the result of each interpreter; only a missing one is "not there"."""
+    replace_interpreters(machine, action, always=True)
     with pytest.raises(EngineError) as caught:
         relay(relay_user)
     said = str(caught.value)
@@ -179,7 +179,7 @@ def test_relay_is_killed_after_its_start(relay_user: Node, machine: SandboxNode)
         'line=$(/usr/bin/${0##*/} "$@"); set -- $line; kill -9 $2; '
         'while [ -e /proc/$2 ]; do :; done; echo "$line"; exit'
     )
-    trap(machine, start, always=False)
+    replace_interpreters(machine, start, always=False)
     way = relay(relay_user)
     assert len(machine.run("cat /root/starts").stdout.splitlines()) == 2
     way.dial().close()

@@ -183,7 +183,7 @@ def test_images_with_labels_of_a_run(machine: SandboxNode, node: Node) -> None:
 
 
 def sweep_anew(engine: Engine) -> None:
-    """Sweep as if the node had been booted long ago."""
+    """Do a sweep as if the node had been booted long ago."""
     findings = Findings.of(engine)
     leases = replace(findings.leases, is_booting=False)
     sweep(engine, replace(findings, leases=leases))

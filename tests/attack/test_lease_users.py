@@ -118,7 +118,7 @@ def node(nodes: dict[str, Node], user: str) -> Iterator[Node]:
 
 
 def sweep_as(node: Node) -> None:
-    """Sweep like a first contact or `lisa-container reap`."""
+    """Do a sweep like at a first contact, or by `lisa-container reap`."""
     engine = Engine.of(node)
     sweep(engine, Findings.of(engine))
 
@@ -202,7 +202,7 @@ def test_root_sweeps_for_others(
     assert not is_there(machine, runner.name)
 
 
-def test_nobody_becomes_the_user(
+def test_stranger_runs_no_code_as_the_user(
     machine: SandboxNode, stranger: Node, node: Node, user: str
 ) -> None:
     """A stranger who takes the names of new folders runs no code as the user."""
@@ -350,7 +350,7 @@ def test_folders_that_inherit_a_group(
 
 
 @pytest.mark.parametrize("user", ["sudo"])
-def test_nobody_reads_the_root(machine: SandboxNode, node: Node, stranger: Node) -> None:
+def test_stranger_does_not_read_the_root(machine: SandboxNode, node: Node, stranger: Node) -> None:
     """A stranger cannot make the archive's file before root writes to it."""
     machine.run("rm -rf /tmp/loot")
     process = stranger.execute_async(WATCH, shell=True)

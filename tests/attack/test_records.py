@@ -1,4 +1,4 @@
-"""Files of a run that hold anything, and text that holds anything: no run and no question ends."""
+"""Files of a run with arbitrary content: each run and each question finishes."""
 
 from __future__ import annotations
 
@@ -77,15 +77,15 @@ def log(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def bad(log: Path) -> Folder:
-    """A run that is damaged in the test; those before and after it are sound."""
+def damaged(log: Path) -> Folder:
+    """Return a run for the test to damage; those before and after it are sound."""
     Folder(log / "20260101" / "first")
     Folder(log / "20260101" / "third")
     return Folder(log / "20260101" / "second")
 
 
 def look(log: Path) -> tuple[dict[str, str], list[str]]:
-    """State of each run in a new index, and what could not be taken; the sound runs are whole."""
+    """Return the state of each run in a new index, and the problems; check the sound runs."""
     Index.remove(log)
     with Index(log) as index:
         problems = catch_up(index)
@@ -147,7 +147,7 @@ FILES = ["run.json", "results.jsonl", "container.json", "tools.json", "case.json
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", FILES)
-def test_anything_in_the_place_of_a_record(log: Path, bad: Folder, name: str) -> None:
+def test_anything_in_the_place_of_a_record(log: Path, damaged: Folder, name: str) -> None:
     for damage, work in DAMAGES.items():
         (path,) = Folder(log / "20260101" / damage).path.rglob(name)
         work(path)
@@ -166,7 +166,7 @@ VALUES: list[Any] = [
 
 
 @pytest.mark.timeout(120)
-def test_any_value_in_any_field(log: Path, bad: Folder) -> None:
+def test_any_value_in_any_field(log: Path, damaged: Folder) -> None:
     """A field's value is taken or left out; the run itself stays."""
     runs = {"first", "second", "third"}
     for number, value in enumerate(VALUES + BAD_DATES):
@@ -193,17 +193,17 @@ def test_any_value_in_any_field(log: Path, bad: Folder) -> None:
     assert set(look(log)[0]) == runs
 
 
-def test_exit_code_of_twenty_digits(log: Path, bad: Folder) -> None:
-    """The command is in the index without it, and the field is named."""
-    bad.commands.write_bytes(json_line(command(exit_code=HUGE)))
+def test_exit_code_of_twenty_digits(log: Path, damaged: Folder) -> None:
+    """A command with an impossible exit code is in the index without it."""
+    damaged.commands.write_bytes(json_line(command(exit_code=HUGE)))
     states, (problem,) = look(log)
     assert states["second"] == "ended"
     assert "tests/1/containers/box/commands.jsonl' field 'exit_code': given a huge nu" in problem
 
 
-def test_a_line_that_never_ends(log: Path, bad: Folder) -> None:
-    """Neither is it kept in memory, nor does it hide what comes behind it."""
-    with bad.commands.open("ab") as file:
+def test_endless_line(log: Path, damaged: Folder) -> None:
+    """An endless line is not held in memory and does not hide the lines behind it."""
+    with damaged.commands.open("ab") as file:
         file.truncate(300 << 20)
         file.seek(0, os.SEEK_END)
         file.write(b"\n" + json_line(command(n=2)))
@@ -223,44 +223,44 @@ def test_a_line_that_never_ends(log: Path, bad: Folder) -> None:
     assert int(done.stdout) < 150_000, "KiB"
 
 
-def test_names_that_lead_elsewhere(log: Path, bad: Folder, tmp_path: Path) -> None:
-    """A link to a folder is no container, and no name is a path."""
+def test_names_that_lead_elsewhere(log: Path, damaged: Folder, tmp_path: Path) -> None:
+    """A link to a folder is no container, and a name is not used as a path."""
     other = Folder(tmp_path / "else" / "where")
     write_json(other.box / "container.json", container(name="other"))
     elsewhere = tmp_path / "else" / "where" / "containers" / "box"
-    (bad.own / "linked").symlink_to(elsewhere)
+    (damaged.own / "linked").symlink_to(elsewhere)
     names = ["../../../../else/where/containers/box", str(elsewhere), "..", ""]
-    write_json(bad.case / "case.json", {"id": "1", "containers": names})
+    write_json(damaged.case / "case.json", {"id": "1", "containers": names})
     look(log)
     with Index(log) as index:
         catch_up(index)
         assert [x.name for x in History(index).containers(History(index).run("second"))] == ["box"]
 
 
-def test_a_folder_removed_by_hand(log: Path, bad: Folder) -> None:
+def test_a_folder_removed_by_hand(log: Path, damaged: Folder) -> None:
     look(log)
-    bad.path.rename(log.parent / "away")
+    damaged.path.rename(log.parent / "away")
     with Index(log) as index:
         catch_up(index)
         assert {run.run for run in History(index).runs(9)} == {"first", "third"}
         assert not index.read("SELECT * FROM commands WHERE run NOT IN (SELECT id FROM runs)")
-    (log.parent / "away").rename(bad.path)
+    (log.parent / "away").rename(damaged.path)
     assert "second" in look(log)[0]
 
 
-def hostile(bad: Folder) -> None:
+def hostile(damaged: Folder) -> None:
     """Have each text of the run be hostile."""
-    write_json(bad.own / "run.json", run_record(run="second", name=HOSTILE, message=HOSTILE))
-    write_json(bad.box / "container.json", container(image=HOSTILE, node=HOSTILE))
-    write_json(bad.box / "tools.json", [dict.fromkeys(("name", "version", "manager"), HOSTILE)])
+    write_json(damaged.own / "run.json", run_record(run="second", name=HOSTILE, message=HOSTILE))
+    write_json(damaged.box / "container.json", container(image=HOSTILE, node=HOSTILE))
+    write_json(damaged.box / "tools.json", [dict.fromkeys(("name", "version", "manager"), HOSTILE)])
     line = result(message=HOSTILE, name=HOSTILE, suite=HOSTILE)
-    (bad.own / "results.jsonl").write_bytes(json_line(line))
-    bad.commands.write_bytes(json_line(command(command=HOSTILE, error=HOSTILE)))
+    (damaged.own / "results.jsonl").write_bytes(json_line(line))
+    damaged.commands.write_bytes(json_line(command(command=HOSTILE, error=HOSTILE)))
 
 
-def test_text_comes_back_as_it_was(log: Path, bad: Folder) -> None:
-    """From the files into the index and out of it."""
-    hostile(bad)
+def test_text_is_unchanged(log: Path, damaged: Folder) -> None:
+    """Text is unchanged after its way into the index and out of it."""
+    hostile(damaged)
     look(log)
     with Index(log) as index:
         history = History(index)
@@ -277,9 +277,9 @@ def history(log: Path, *words: str, **more: Any) -> subprocess.CompletedProcess[
 
 
 @pytest.mark.parametrize("locale", ["C.UTF-8", "POSIX"])
-def test_terminal(log: Path, bad: Folder, locale: str) -> None:
-    """Nothing that is printed has anything that a terminal obeys."""
-    hostile(bad)
+def test_terminal(log: Path, damaged: Folder, locale: str) -> None:
+    """No output has a control sequence of a terminal."""
+    hostile(damaged)
     environment = {**os.environ, "LC_ALL": locale, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     for words in (["run", "second", "--files"], ["diff", "first", "second"], [], ["--json"]):
         done = history(log, *words, env=environment)
@@ -292,8 +292,8 @@ def test_terminal(log: Path, bad: Folder, locale: str) -> None:
             assert r"\x1b[31m\x1b]0;owned\x07 caf\xe9 \u202egpj.exe \x00 \u009b31m C:\\x1b" in text
 
 
-def test_the_reader_goes(log: Path, bad: Folder) -> None:
-    """As `history | head` does."""
+def test_closed_pipe(log: Path, damaged: Folder) -> None:
+    """The command ends silently when its reader has gone, as in `history | head`."""
     look(log)
     command = [sys.executable, "-m", "lisa_container.cli", "history", "--log", str(log)]
     read, write = os.pipe()
@@ -315,7 +315,7 @@ def disk(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("is_indexed", [False, True])
 def test_questions_on_a_full_disk(disk: Path, is_indexed: bool) -> None:
-    """The answer is made from the files; once there is room, the index has it."""
+    """Questions are answered from files; the index is complete once there is room."""
     log = disk / "log"
     Folder(log / "20260101" / "first")
     if is_indexed:
@@ -338,7 +338,7 @@ TEXTS = st.text(st.characters() | st.sampled_from("\\udxce9n\x1b\udce9\ud800\u20
 
 @given(TEXTS)
 def test_storable(text: str) -> None:
-    """Any text can be encoded, comes back, and no two are the same."""
+    """Any text can be encoded and decoded, and no two texts are encoded alike."""
     stored = storable(text)
     stored.encode("utf-8")
     assert restored(stored) == text
@@ -346,7 +346,7 @@ def test_storable(text: str) -> None:
 
 @given(TEXTS, TEXTS)
 def test_printable(text: str, other: str) -> None:
-    """Any text can be shown, and no two look alike."""
+    """Any text can be shown, and no two texts look alike."""
     shown = printable(text)
     assert shown.isprintable()
     assert (printable(other) == shown) == (other == text)

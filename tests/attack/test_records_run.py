@@ -1,4 +1,4 @@
-"""Runs of LISA whose records hold anything, or whose disk is full."""
+"""Runs of LISA with arbitrary text in their records, or with a full disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.runs import Run, run_lisa, runbook
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 16 MiB, for LISA's log folder."""
+    """Return a disk of 16 MiB for LISA's log folder."""
     with small_disk(tmp_path / "log", "16m") as path:
         yield path
 
@@ -48,7 +48,7 @@ def history(folder: Path, *words: str) -> Any:
 
 @pytest.mark.timeout(300)
 def test_odd_text_and_hostile_folders(machine: SandboxNode, tmp_path: Path) -> None:
-    """Neither this run ends, nor one that finds its records and others'."""
+    """A run finishes beside odd and hostile records, and so does the next one."""
     for user in USERS:
         done = run(machine, user, tmp_path, "odd_text")
         assert (done.exit_code, done.statuses()) == (0, {"odd_text": "passed"}), done.output
@@ -68,7 +68,7 @@ def test_odd_text_and_hostile_folders(machine: SandboxNode, tmp_path: Path) -> N
 
 @each_user
 def test_odd_failure(machine: SandboxNode, user: str, tmp_path: Path) -> None:
-    """Text that no report can hold is escaped in LISA's reports, which are whole."""
+    """Text that a report cannot hold is escaped in LISA's complete reports."""
     done = run(machine, user, tmp_path, "odd_failure", "html", "text_result")
     statuses = {"odd_failure": "failed", r"part caf\xe9 \x1b[31m": "failed"}
     assert (done.exit_code, done.statuses()) == (1, statuses), done.output
@@ -131,7 +131,7 @@ def test_full_disk(machine: SandboxNode, user: str, disk: Path, tmp_path: Path) 
 
 @each_user
 def test_ps(machine: SandboxNode, user: str) -> None:
-    """Labels and names that were made to harm a terminal are shown escaped."""
+    """Hostile labels and names are shown escaped."""
     node = connect_as(machine, user)
     node.tools[DockerAdvanced].run_in_container("lisa_container/busybox", "true")
     disconnect(node)

@@ -1,4 +1,4 @@
-"""Search all that a run leaves for secrets, and an image of a node's root for private keys."""
+"""Search for secrets in all files of a run, and for private keys in an image of a node's root."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_nothing_is_written(machine: SandboxNode, user: str, tmp_path: Path) -> 
         if "hunter2" in line
     }
     assert not leaks, "\n".join(sorted(leaks))
-    # What is no secret is there, and so are the messages around those that are.
+    # Ordinary values are there, and so are the messages around the secrets.
     log = run.output
     assert "the kernel counts 1" in log and "Expected <***> to be equal to <kernel 1>" in log
     assert "Expected <***> to be" in run.cases["leak_assertion"].message
@@ -65,7 +65,7 @@ NO_KEYS = ("/etc/service/odd n *.conf", "/etc/service/readme", "/etc/service/pub
 # A user in the docker group cannot make the image: he cannot read the node's root.
 @pytest.mark.parametrize("user", ["root", "sudo"])
 def test_root_has_no_keys(machine: SandboxNode, user: str) -> None:
-    """Private keys are not in an image of the node's root, wherever a service keeps them."""
+    """An image of the node's root has no private keys, wherever a service keeps them."""
     for path, text in KEYS.items():
         machine.run(f'mkdir -p "$(dirname "{path}")" && cat >"{path}"', stdin=text)
     for path in NO_KEYS:

@@ -92,8 +92,11 @@ def test_output_of_a_left_process_is_no_other_command_s(
     _end(crowded)
 
 
-def test_output_of_a_left_process_of_another_user(crowded: ContainerExecutor) -> None:
-    """PAM may take the mark off, and then the kernel does not show to whom the process belongs."""
+def test_output_of_another_users_left_process(crowded: ContainerExecutor) -> None:
+    """Output of an unmarked background process of another user is dropped.
+
+    PAM may remove the mark, and then the kernel does not show whose process it is.
+    """
     leave = f"su -s /bin/sh nobody -c {shlex.quote(UNMARKED)}"
     crowded.run(leave, nohup=True)
     assert _live(crowded, "FAKE")
@@ -103,7 +106,7 @@ def test_output_of_a_left_process_of_another_user(crowded: ContainerExecutor) ->
     _end(crowded)
 
 
-def test_what_a_signalled_command_leaves(crowded: ContainerExecutor) -> None:
+def test_processes_left_by_an_async_command(crowded: ContainerExecutor) -> None:
     assert crowded.run_async(f"{FAKE} &").wait(20).left_processes
     for number in range(12):
         running = crowded.run_async(f"sleep 0.05; echo {number}")
@@ -111,7 +114,7 @@ def test_what_a_signalled_command_leaves(crowded: ContainerExecutor) -> None:
     _end(crowded)
 
 
-def test_parallel_processes_are_nobody_s_left_overs(crowded: ContainerExecutor) -> None:
+def test_concurrent_processes_are_not_left_processes(crowded: ContainerExecutor) -> None:
     busy = crowded.run_async("while :; do sleep 0.01; done")
     try:
         assert not any(crowded.run(f"ls / >/dev/null; exit {x}").left_processes for x in range(30))
@@ -120,8 +123,8 @@ def test_parallel_processes_are_nobody_s_left_overs(crowded: ContainerExecutor) 
 
 
 @pytest.mark.parametrize("is_fed", [False, True], ids=["session", "exec"])
-def test_time_out_kills_all_that_descends(crowded: ContainerExecutor, is_fed: bool) -> None:
-    """A timeout also kills descendants that changed their group, session, parent, output or mark."""
+def test_timeout_kills_all_descendants(crowded: ContainerExecutor, is_fed: bool) -> None:
+    """A timeout kills descendants in another group, session, parent, output or without mark."""
     quiet = "(setsid sleep 107 >/dev/null 2>&1 &)"
     command = f"({FAKE} &); {FAKE} & ({UNMARKED}); {quiet}; sleep 107"
     crowded.run("true")
@@ -142,7 +145,7 @@ def test_process_of_another_command_survives_a_time_out(crowded: ContainerExecut
     crowded.run("kill $(ps -o pid,args | awk '$2 == \"sleep\" && $3 == 108 {print $1}')")
 
 
-def test_left_process_of_another_user_cannot_look_at_a_command(own: ContainerExecutor) -> None:
+def test_left_process_cannot_read_a_command(own: ContainerExecutor) -> None:
     """Another user's process reads neither the shell's stdin nor a command's variables."""
     spy = "for f in /proc/[0-9]*/fd/0 /proc/[0-9]*/environ; do [ -O $f ] || cat $f; done"
     spies = own.run_async(f"while :; do {spy}; done 2>/dev/null", user="nobody")
@@ -155,7 +158,7 @@ def test_left_process_of_another_user_cannot_look_at_a_command(own: ContainerExe
 
 
 def test_survivors_are_named(own: ContainerExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The container's own shell says which processes are left; it may be hostile."""
+    """An error names the surviving processes, as the container's hostile shell lists them."""
     monkeypatch.setattr("lisa_container.container.session.command._KILL_WAIT", 1.0)
     script = "case $2 in *holder=*) printf '77 (odd\\033[31m)\\n78 (other)\\n'; exit 3 ;; esac"
     lines = shlex.join(["#!/bin/busybox ash", script, 'exec busybox ash "$@"'])
@@ -164,7 +167,7 @@ def test_survivors_are_named(own: ContainerExecutor, monkeypatch: pytest.MonkeyP
         own.run("sleep 111", timeout=0.5)
 
 
-def test_input_that_is_not_read_is_not_run(own: ContainerExecutor) -> None:
+def test_unread_input_is_not_run(own: ContainerExecutor) -> None:
     for line in ("x", "\x1ex", "\x1ex?"):
         running = own.run_async("true", interactive=True)
         running.write(f"{line}\ntouch /run-as-command\n{line}\n".encode())
@@ -250,10 +253,8 @@ def test_wrong_marks(
     assert _memory() - before < 30 * MIB
 
 
-def test_shell_that_tells_wrong_exit_codes_is_not_used(
-    own: ContainerExecutor, tmp_path: Path
-) -> None:
-    """yash is such a shell: its exit code for a death by SIGKILL is 393."""
+def test_shell_with_wrong_exit_codes_is_not_used(own: ContainerExecutor, tmp_path: Path) -> None:
+    """yash is not used: its exit code for a death by SIGKILL is 393."""
     (tmp_path / "sh").write_text(HOSTILE.replace("137", "393"))
     (tmp_path / "sh").chmod(0o755)
     own.copy_to(tmp_path / "sh", "/bin/new")

@@ -1,4 +1,4 @@
-"""The benchmarks run, and say so where a target is missed or a row fails."""
+"""Runs of the benchmarks; a missed target and a failed row are reported."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent.parent
     ],
 )
 def test_targets(target: Target | None, holds: bool | None) -> None:
-    """A missed target is reported as missed, one that is met as met."""
+    """A missed target is reported as missed, a met one as met."""
     line = Line("ours", 2.0, "other", 1.0, target=target)
     assert line.holds is holds
     last = table([Row("name", (line,))]).splitlines()[-1]
@@ -43,12 +43,12 @@ def test_target_without_alternative() -> None:
 
 
 def test_failed_row() -> None:
-    """It does not pass for one without numbers."""
+    """A failed row does not count as one without numbers."""
     assert "**failed**" in table([Row("name", error="AssertionError: exit code 1\nmore")])
 
 
 def test_turns() -> None:
-    """A B A B, one round not counted, and a failure is no sample."""
+    """Ways run in turns after an uncounted round, and a failure is no sample."""
     seen: list[str] = []
     ways = {"a": repeated(lambda: seen.append("a")), "b": repeated(lambda: seen.append("b"), 2)}
     found = interleave(ways, rounds=2)
@@ -86,7 +86,7 @@ def test_docs() -> None:
 
 
 def test_run(tmp_path: Path) -> None:
-    """Two rows on a real node, as `make bench ROWS=…` runs them."""
+    """Two rows run on a real node, as by `make bench ROWS=…`."""
     names = ["node", "start"]
     words = [sys.executable, "-m", "bench", "--quick", "--page", str(tmp_path / "page.md"), *names]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=600)
@@ -101,7 +101,7 @@ def test_run(tmp_path: Path) -> None:
 
 
 def test_unknown_row() -> None:
-    """It is said before anything is made."""
+    """An unknown row is an error before anything is made."""
     words = [sys.executable, "-m", "bench", "--quick", "nod"]
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2

@@ -1,4 +1,4 @@
-"""The page a newcomer reads first does what it says."""
+"""docs/getting_started.md, the first page of a newcomer: its examples run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page on the index: its examples, and each command that it shows."""
+"""docs/history.md: its examples and commands run."""
 
 from __future__ import annotations
 

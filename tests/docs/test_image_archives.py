@@ -1,4 +1,4 @@
-"""The page about image archives does what it says."""
+"""docs/image_archives.md: its examples run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PAGE = DOCS / "image_archives.md"
 
 
 def test_without_a_node(tmp_path: Path) -> None:
-    """As nobody, in a process whose root is the test's folder: it extracts."""
+    """The page's extraction works as `nobody`, in a process whose root is the test's folder."""
     code = [
         compile("\n" * (example.line - 1) + example.text, str(PAGE), "exec")
         for example in examples(PAGE)

@@ -1,4 +1,4 @@
-"""The page about comparing outputs does what it says."""
+"""docs/normalisation.md: its examples run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PAGE = DOCS / "normalisation.md"
 
 
 def test_its_suite(machine: SandboxNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cases fail without a snapshot, make one when told to, pass, and see a change."""
+    """Cases of the page's suite fail without a snapshot, make one, pass, and see a change."""
     (suite,) = [x for x in examples(PAGE) if x.name == "suite"]
     (tmp_path / "my_suites").mkdir()
     file = tmp_path / "my_suites" / "outputs.py"

@@ -1,4 +1,4 @@
-"""The page about plans does what it says: its plan runs, its mistakes are told."""
+"""docs/plans.md: its plan runs, and its mistakes are reported."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def test_page(node: Node, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("kind", [Plan, Step, FileCheck, JsonCheck])
-def test_tells_all_fields(kind: type) -> None:
-    """What the model has is on the page."""
+def test_page_has_all_fields(kind: type) -> None:
+    """The page has all fields of the model."""
     page = PAGE.read_text()
     fields = {each.name for each in dataclasses.fields(kind)}
     assert fields <= set(re.findall(r"`([a-z_0-9]+)`", page))

@@ -1,4 +1,4 @@
-"""The page of recipes: its suite runs, and its examples."""
+"""docs/recipes.md: its suite and its examples run."""
 
 from __future__ import annotations
 

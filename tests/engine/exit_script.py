@@ -1,4 +1,4 @@
-"""A program that starts a container and does not stop it; tests/engine/test_executor.py runs it.
+"""Program that starts a container and does not stop it; tests/engine/test_executor.py runs it.
 
 Arguments: the node's address, port, user and private key file; the container's name; how to end.
 """

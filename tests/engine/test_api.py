@@ -1,4 +1,4 @@
-"""The Docker SDK's own client works over every way as on a local socket."""
+"""The Docker SDK's own client works the same on each way to the engine as on a local socket."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PORT = 2230
 
 @pytest.fixture(scope="module", params=["streamlocal", "relay", "stdio"])
 def engine(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Engine]:
-    """The engine of the node, reached each way in turn."""
+    """Return the engine of the node, reached each way in turn."""
     with contextlib.ExitStack() as stack:
         if request.param == "stdio":
             stack.enter_context(closed_sshd(machine, PORT))
@@ -50,7 +50,7 @@ def engine(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[Eng
 
 @pytest.fixture()
 def repeats(engine: Engine) -> int:
-    """How often to try what is a matter of luck."""
+    """Return the number of tries for tests that depend on luck."""
     return 200 if engine.dialer.name == "streamlocal" else 20
 
 
@@ -61,7 +61,7 @@ def client(engine: Engine) -> docker.DockerClient:
 
 @pytest.fixture(scope="module")
 def container(client: docker.DockerClient) -> Iterator[Container]:
-    """A container that does nothing."""
+    """Return a container that runs `sleep`."""
     container = client.containers.run(BUSYBOX, ["sleep", "1000"], detach=True)
     yield container
     container.remove(force=True)
@@ -104,7 +104,7 @@ def test_exec(container: Container) -> None:
 
 
 def test_exec_stream(container: Container) -> None:
-    """Output comes when it is written, not when the command ends."""
+    """Output of an exec arrives when it is written, not when the command ends."""
     script = "echo one; sleep 0.5; echo two"
     started = time.monotonic()
     times = []
@@ -116,7 +116,7 @@ def test_exec_stream(container: Container) -> None:
 
 
 def test_exec_socket_is_a_real_socket(container: Container) -> None:
-    """`_sock.sendall`, `os.write` on the descriptor, `select`, half-close: as on a unix socket."""
+    """`_sock.sendall`, `os.write`, `select` and half-close work like on a unix socket."""
     stream = exec_socket(container, "cat")
     assert isinstance(stream._sock, socket.socket)
     assert select.select([stream], [], [], 0.2)[0] == []
@@ -136,8 +136,10 @@ def test_exec_socket_is_a_real_socket(container: Container) -> None:
 def test_nothing_is_lost_and_nothing_leaks(
     engine: Engine, container: Container, repeats: int
 ) -> None:
-    """Quick commands: what follows the response's headers in one packet arrives too. No thread,
-    descriptor or channel is left, whether a socket is read to its end or given up."""
+    """Output in the packet of the response's headers is not lost.
+
+    No thread, descriptor or channel is left, whether a socket is read to its end or given up.
+    """
 
     def held() -> tuple[int, int, int]:
         gc.collect()
@@ -158,14 +160,14 @@ def test_nothing_is_lost_and_nothing_leaks(
 
 
 def test_large_output(container: Container) -> None:
-    """Frames of all sizes, 20 MB of them."""
+    """20 MB of output arrive complete in frames of all sizes."""
     result = container.exec_run(["head", "-c", "20000000", "/dev/zero"])
     assert result.exit_code == 0
     assert result.output == bytes(20_000_000)
 
 
 def test_large_input(container: Container) -> None:
-    """Input is taken as fast as it is read, also where nobody reads the answer meanwhile."""
+    """A large input is sent as fast as it is read, even if the response is not read meanwhile."""
     stream = exec_socket(container, "wc", "-c")
     stream._sock.sendall(bytes(5_000_000))
     stream._sock.shutdown(socket.SHUT_WR)
@@ -173,7 +175,7 @@ def test_large_input(container: Container) -> None:
 
 
 def test_attach(client: docker.DockerClient) -> None:
-    """Attached before the start, written to, read from: nothing is missed."""
+    """A socket attached before the start of a container gets all output and takes input."""
     container = client.containers.create(BUSYBOX, ["cat"], stdin_open=True)
     try:
         stream = container.attach_socket(params={"stdin": 1, "stdout": 1, "stream": 1})
@@ -201,7 +203,7 @@ def test_logs(client: docker.DockerClient) -> None:
 
 
 def test_follow_is_cancelled(container: Container) -> None:
-    """`close()` of a stream ends whoever waits for its next piece."""
+    """`close()` of a stream ends a thread that waits for its next piece."""
     stream = container.logs(stream=True, follow=True)
     ended = threading.Event()
 
@@ -232,7 +234,7 @@ def test_stats(container: Container) -> None:
 
 
 def test_build(client: docker.DockerClient, tmp_path: object) -> None:
-    """A context of this machine is sent to the engine, and its words come back."""
+    """A build context of this machine is sent, and the engine's messages arrive."""
     context = io.BytesIO()
     files = {
         "Dockerfile": f"FROM {BUSYBOX}\nCOPY greeting /\nRUN cat greeting\n",
@@ -274,7 +276,7 @@ def test_archives(container: Container) -> None:
 
 
 def test_image_there_and_back(client: docker.DockerClient) -> None:
-    """Saved to this machine, loaded from it; a container's files exported."""
+    """An image is saved to this machine and loaded again, and a container is exported."""
     client.images.get(BUSYBOX).tag("saved", "here")
     saved = b"".join(client.images.get("saved:here").save(named=True))
     client.images.remove("saved:here")
@@ -291,7 +293,7 @@ def test_image_there_and_back(client: docker.DockerClient) -> None:
 
 
 def test_close(engine: Engine, client: docker.DockerClient) -> None:
-    """As with any client of the SDK, `close` gives back what is idle, and it may be used again."""
+    """`close` releases idle connections, and the client can be used again."""
     client.close()
     assert client.ping()
 
@@ -306,7 +308,7 @@ def test_errors_of_the_sdk(client: docker.DockerClient, container: Container) ->
 
 
 def test_timeout(client: docker.DockerClient, container: Container) -> None:
-    """A request's own timeout holds, and the stream it broke is used no more."""
+    """A request's own timeout applies, and its stream is not used again."""
     started = time.monotonic()
     with pytest.raises(requests.ConnectionError, match="timed out"):
         container.wait(timeout=0.5)
@@ -315,7 +317,7 @@ def test_timeout(client: docker.DockerClient, container: Container) -> None:
 
 
 def test_interrupted_from_outside(client: docker.DockerClient, container: Container) -> None:
-    """LISA's case timeout, an exception put into the thread, gets through to who waits."""
+    """An exception put into the thread, like LISA's case timeout, ends a wait."""
     started = time.monotonic()
     with pytest.raises(FunctionTimedOut):
         func_timeout(0.5, container.wait)

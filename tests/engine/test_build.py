@@ -60,7 +60,7 @@ def builds(machine: SandboxNode) -> list[str]:
 
 
 def test_from_a_context(node: Node, context: Path) -> None:
-    """Files as they are here, without what is ignored and without what we send beside them."""
+    """A build sees the context's files without ignored ones and without files of the package."""
     config = ContainerTestConfig(build={"context": str(context), "args": {"WHO": "you"}})
     with ContainerExecutor(node, config) as container:
         assert container.run("/context/files/sub/link; cat /result").stdout == "tool of you\nbuilt"
@@ -81,7 +81,7 @@ def test_from_a_context(node: Node, context: Path) -> None:
 def test_the_same_is_not_built_twice(
     node: Node, engine: Engine, machine: SandboxNode, context: Path, monkeypatch: Any
 ) -> None:
-    """No request is sent for it; what changes any input is another image."""
+    """An unchanged build sends no request; a change of any input makes another image."""
     asked: list[int] = []
     real = engine.api.build_progress
     monkeypatch.setattr(
@@ -110,7 +110,7 @@ def test_the_same_is_not_built_twice(
 
 
 def test_another_image_below(engine: Engine, machine: SandboxNode) -> None:
-    """Its id counts, not its name."""
+    """A new image under the base's name causes a new build, since the base's id counts."""
     build_image(engine, BuildSpec(dockerfile_inline=f"FROM {BUSYBOX}\n"))
     spec = BuildSpec(dockerfile_inline="FROM tests/base:1\nRUN true\n")
     machine.run(f"docker tag {BUSYBOX} tests/base:1")
@@ -122,7 +122,7 @@ def test_another_image_below(engine: Engine, machine: SandboxNode) -> None:
 
 
 def test_outlives_the_run(machine: SandboxNode, context: Path) -> None:
-    """It is a cache; nothing else of the build is left."""
+    """A built image is a cache that outlives the run; nothing else of the build does."""
     before = machine.run("docker images -q").stdout.split()
     spec = BuildSpec(dockerfile_inline=f"FROM {BUSYBOX}\nRUN echo {os.urandom(4).hex()}\n")
     node = connect_as(machine, "root")
@@ -153,7 +153,7 @@ def test_a_step_that_fails(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The error has the step of the user's own Dockerfile, and no secrets; nor has any log."""
+    """The error of a build has the user's own step; neither it nor any log has a secret."""
     caplog.set_level(logging.DEBUG)
     monkeypatch.setattr(logging.getLogger("lisa"), "propagate", True)
     before = builds(machine)
@@ -212,7 +212,7 @@ def test_a_step_that_hangs(engine: Engine, machine: SandboxNode) -> None:
 def test_progress(
     engine: Engine, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A line at the start, one now and then with the step's own words, one at the end."""
+    """A build logs its start, some lines with the step's own output, and its end."""
     caplog.set_level(logging.INFO)
     monkeypatch.setattr(logging.getLogger("lisa"), "propagate", True)
     monkeypatch.setattr(build, "Activity", functools.partial(Activity, period=0.1))
@@ -226,7 +226,7 @@ def test_progress(
 
 
 def test_a_large_context(engine: Engine, machine: SandboxNode, tmp_path: Path) -> None:
-    """It is sent as it is read."""
+    """A large context is sent while it is read, without being held in memory."""
     with (tmp_path / "large").open("wb") as file:
         file.truncate(300_000_000)
     (tmp_path / "Dockerfile").write_text(f"FROM {BUSYBOX}\n")
@@ -236,7 +236,7 @@ def test_a_large_context(engine: Engine, machine: SandboxNode, tmp_path: Path) -
 
 
 def peak() -> int:
-    """The most KiB of memory that this process has had, proc(5)."""
+    """Return the peak of this process's memory in KiB, proc(5)."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0])
 

@@ -1,4 +1,4 @@
-"""Dockerfiles and ignore files: what is built is what the engine's own command builds of them."""
+"""Builds of Dockerfiles and ignore files equal those of the engine's own command."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ REFUSED = {
 
 @pytest.fixture(scope="module", params=TOOLS)
 def side(request: pytest.FixtureRequest) -> Iterator[Side]:
-    """A node of its own for each engine, whose images the tests leave there."""
+    """Start a node for each engine, on which the tests leave images."""
     with start_side(request.param) as started:
         build_image(started.engine, BuildSpec(dockerfile_inline=f"FROM {BUSYBOX}\n"))
         yield started
@@ -184,7 +184,7 @@ def test_stages_and_odd_bytes(side: Side, tmp_path: Path) -> None:
 
 
 def test_whole_files(side: Side, tmp_path: Path) -> None:
-    """What the engine's command takes is taken, and gives the same; the rest is refused."""
+    """A file is built or refused just like by the engine's command, with an equal result."""
     different = {}
     for title, content in {**WHOLE, **REFUSED}.items():
         (tmp_path / "Dockerfile").write_bytes(content)
@@ -213,7 +213,7 @@ PLATFORMS = {
 
 
 def test_platforms(side: Side, tmp_path: Path) -> None:
-    """Only the engine knows the values of the platform's variables, if it has them."""
+    """Values of the platform's variables, which only the engine may know, are right."""
     arch = side.engine.api.version()["Arch"]
     for name in (arch, "default"):
         (tmp_path / "Dockerfile").write_text(f"FROM {BUSYBOX}\nRUN echo {name} >/x\n")
@@ -263,7 +263,7 @@ LEFT = "ls -A /var/tmp | grep -v ^lisa_container_made || true"
 
 
 def test_docker_advanced(side: Side) -> None:
-    """`DockerAdvanced.build_image` builds a node's file, with its ignore file, as the engine does."""
+    """`DockerAdvanced.build_image` builds a node's file, with its ignore file, like the engine."""
     docker = side.node.tools[DockerAdvanced]
     path = side.node.working_path
     folder = Path(f"/proc/{side.machine.pid}/root{path}")
@@ -379,7 +379,7 @@ LISTING = "cd /ctx && find . | sort | od -c && cat .dockerignore 2>/dev/null | o
 
 
 def test_patterns(side: Side, tmp_path: Path) -> None:
-    """All patterns in one context: each in a copy of the same folder."""
+    """Each pattern in one context ignores the same files as the engine's command."""
     assert len(PATTERNS) > 70
     lines = []
     for number, pattern in enumerate(PATTERNS):
@@ -413,7 +413,7 @@ def test_ignore_files(side: Side, tmp_path: Path, content: str) -> None:
 
 
 def test_malformed_patterns(side: Side, tmp_path: Path) -> None:
-    """The engine's command refuses each, and so does ours, with the line."""
+    """A malformed pattern is refused, like by the engine's command, with its line."""
     (tmp_path / "Dockerfile").write_text(f"FROM {BUSYBOX}\nCOPY . /ctx\n")
     taken = []
     for pattern in MALFORMED:

@@ -1,4 +1,4 @@
-"""What is recorded of commands in a container, and what is kept of the container itself."""
+"""Records of commands in a container, and evidence of the container itself."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ MIB = 1 << 20
 
 
 class Records:
-    """A folder that a container's commands are recorded in.
+    """Folder in which a container's commands are recorded.
 
     Args:
         container: whose commands.
@@ -57,7 +57,7 @@ class Records:
         container.capture_to(folder)
 
     def all(self) -> list[dict[str, Any]]:
-        """The records; a later one with the same number takes the place of an earlier one."""
+        """Return the records; a later one with an equal number replaces an earlier one."""
         file = self.folder / "commands.jsonl"
         self._container.capture_to(None)  # what waits is written
         self._container.capture_to(self.folder)
@@ -75,7 +75,7 @@ class Records:
         return str(kept.get("text", "")).encode()
 
     def holds(self, text: str) -> bool:
-        """Whether any file here has it in it."""
+        """Return whether any file of the folder has a text."""
         return any(
             text.encode() in path.read_bytes() for path in self.folder.rglob("*") if path.is_file()
         )
@@ -89,13 +89,13 @@ def records(box: ContainerExecutor, tmp_path: Path) -> Iterator[Records]:
 
 @pytest.fixture(params=["resident shell", "engine"])
 def way(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A command that is fed a stdin is started by the engine, others by the resident shell."""
+    """Return options of a command: stdin makes the engine start it, not the resident shell."""
     return {} if request.param == "resident shell" else {"stdin": b""}
 
 
 @pytest.fixture
 def warnings(node: Node) -> Iterator[list[str]]:
-    """What the node's log is warned of."""
+    """Return the warnings in the node's log, as a list that grows."""
     found: list[str] = []
 
     class Handler(logging.Handler):
@@ -157,7 +157,7 @@ def test_words_and_signal(box: ContainerExecutor, records: Records) -> None:
 
 
 def test_node_and_async(box: ContainerExecutor, records: Records) -> None:
-    """Commands of LISA, which have a terminal, and commands without a wait are recorded."""
+    """LISA's own commands, which have a terminal, and async commands are recorded."""
     box.node.execute("echo node", shell=True)
     assert records.output(records.last()) == b"node\r\n"
     box.run_async("echo forgotten; exit 4")
@@ -184,7 +184,7 @@ def test_numbers_and_many_at_once(box: ContainerExecutor, records: Records) -> N
 
 
 def test_order_of_streams(box: ContainerExecutor, records: Records) -> None:
-    """Pieces put the streams together again, in the order in which they came."""
+    """Recorded pieces give the order in which the output of both streams came."""
     box.run("for i in 1 2 3; do printf o$i; sleep 0.05; printf e$i >&2; sleep 0.05; done")
     record, at, order = records.last(), {1: 0, 2: 0}, ""
     for _, stream, size in record["pieces"]:
@@ -209,7 +209,7 @@ def test_many_pieces(
 
 
 def test_long_output_goes_to_a_file(box: ContainerExecutor, records: Records) -> None:
-    """As it comes, without growing memory, wherever else it goes."""
+    """A long output is recorded as it comes, without growing memory."""
     running = box.run_async(
         "yes 0123456789 | head -c 3000000; sleep 2; echo end >&2", stdout=os.devnull
     )
@@ -232,7 +232,7 @@ def test_no_text(box: ContainerExecutor, records: Records) -> None:
     assert records.output(records.last()) == b"\xff\xfe"
 
 
-def test_cap_is_told(fresh: Fresh, tmp_path: Path, warnings: list[str]) -> None:
+def test_limit_is_reported(fresh: Fresh, tmp_path: Path, warnings: list[str]) -> None:
     container = fresh(capture_limit="2m")
     records = Records(container, tmp_path)
     result = container.run(f"yes | head -c {3 * MIB}")
@@ -245,7 +245,7 @@ def test_cap_is_told(fresh: Fresh, tmp_path: Path, warnings: list[str]) -> None:
 
 
 def test_running_command_is_there_already(box: ContainerExecutor, records: Records) -> None:
-    """What a killed runner leaves."""
+    """A running command has a record that survives a killed runner."""
     running = box.run_async("echo begun; sleep 100")
     file = records.folder / "commands.jsonl"
     eventually(file.exists)
@@ -293,7 +293,7 @@ def test_no_shell(fresh: Fresh, no_shell: str, tmp_path: Path) -> None:
 
 
 def test_unwritable_folder(box: ContainerExecutor, tmp_path: Path, warnings: list[str]) -> None:
-    """One warning, and the test goes on."""
+    """An unwritable folder causes one warning, and the test continues."""
     (tmp_path / "file").write_text("no folder")
     box.capture_to(tmp_path / "file" / "below")
     try:
@@ -306,7 +306,7 @@ def test_unwritable_folder(box: ContainerExecutor, tmp_path: Path, warnings: lis
 
 
 def test_full_disk(box: ContainerExecutor, tmp_path: Path, warnings: list[str]) -> None:
-    """The record says how much of a stream found no room."""
+    """A record has the number of bytes that did not fit on a full disk."""
     with small_disk(tmp_path / "output", "1m"):
         box.capture_to(tmp_path)
         try:
@@ -362,7 +362,7 @@ def test_secrets(fresh: Fresh, tmp_path: Path) -> None:
 
 
 def test_secrets_in_long_output(box: ContainerExecutor, records: Records) -> None:
-    """Wherever the pieces of the output, and those of the file, happen to end."""
+    """Secrets in a long output are masked wherever pieces and file parts end."""
     secret.add_secret(KNOWN, sub="<masked>")
     # Lines of changing length, so that secrets lie across all kinds of borders; no line end at all.
     script = (
@@ -554,7 +554,7 @@ def test_state_out_of_memory(fresh: Fresh, tmp_path: Path) -> None:
     assert OWN not in inspected
 
 
-def test_state_of_what_is_gone(fresh: Fresh, tmp_path: Path) -> None:
+def test_state_of_a_removed_container(fresh: Fresh, tmp_path: Path) -> None:
     container = fresh()
     engine, masking = container.engine, container.capture.masking
     container.kill("KILL")

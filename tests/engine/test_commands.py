@@ -1,4 +1,4 @@
-"""Commands in containers: what goes in, what comes out, and how they end."""
+"""Commands in containers: their input, output and end."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ Fresh = Callable[..., ContainerExecutor]
 
 
 def in_box(container: ContainerExecutor, words: str) -> list[str]:
-    """Processes in a container with these words in their command lines."""
+    """Return the command lines of a container's processes that contain some words."""
     lines = container.run(["ps", "-o", "args"]).stdout.splitlines()
     return [line for line in lines if words in line]
 
 
 @pytest.fixture(params=["resident shell", "engine"])
 def way(request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A command that is fed a stdin is started by the engine, others by the resident shell."""
+    """Return options of a command: stdin makes the engine start it, not the resident shell."""
     return {} if request.param == "resident shell" else {"stdin": b""}
 
 
@@ -71,9 +71,7 @@ def test_working_directory(box: ContainerExecutor, way: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("cwd", ["/not/there", "/etc/passwd"])
-def test_working_directory_that_is_none(
-    box: ContainerExecutor, cwd: str, way: dict[str, Any]
-) -> None:
+def test_invalid_working_directory(box: ContainerExecutor, cwd: str, way: dict[str, Any]) -> None:
     with pytest.raises(CommandNotStartedError, match=rf"'true'.*'{cwd}'") as caught:
         box.run(["true"], cwd=cwd, **way)
     assert box.name in str(caught.value)
@@ -133,7 +131,7 @@ def test_stdin_of_fifty_mebibytes(box: ContainerExecutor, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("command", [["true"], ["head", "-c", "3"], "exec <&-; sleep 0.2"])
-def test_stdin_that_is_not_read(box: ContainerExecutor, command: Any) -> None:
+def test_unread_stdin(box: ContainerExecutor, command: Any) -> None:
     started = time.monotonic()
     assert box.run(command, stdin=b"abc" + bytes(8 << 20), timeout=20).exit_code == 0
     assert time.monotonic() - started < 10
@@ -149,7 +147,7 @@ def test_stdin_that_cannot_be_read(box: ContainerExecutor) -> None:
     eventually(lambda: not in_box(box, "sleep 100"))
 
 
-def test_stdin_that_is_text(box: ContainerExecutor) -> None:
+def test_stdin_as_text(box: ContainerExecutor) -> None:
     with pytest.raises(TypeError):
         box.run(["cat"], stdin=io.StringIO("text"), timeout=30)  # type: ignore[arg-type]
 
@@ -248,10 +246,10 @@ def test_exit_code(
     assert not result.oom_killed
 
 
-def test_words_of_the_engine_in_a_commands_mouth(
+def test_command_prints_a_message_of_the_engine(
     box: ContainerExecutor, way: dict[str, Any]
 ) -> None:
-    """What the engine says where it could not run a command, printed by one that did run."""
+    """A command that prints the engine's own error message counts as started."""
     words = 'OCI runtime exec failed: exec: "x": executable file not found'
     result = box.run(f"echo '{words}'; echo more; exit 126", **way)
     assert (result.stdout, result.exit_code) == (f"{words}\nmore", 126)
@@ -312,7 +310,7 @@ def test_timeout_of_another_user(box: ContainerExecutor, way: dict[str, Any]) ->
 
 
 def test_timeout_where_root_lacks_capabilities(fresh: Fresh, way: dict[str, Any]) -> None:
-    """Then root in the container may not signal other users, but the node's root may."""
+    """If a container's root may not signal other users, the node's root ends the command."""
     container = fresh(cap_drop=["ALL"], user="1000")
     with pytest.raises(CommandTimeoutError, match="was killed"):
         container.run("sleep 1235.5 & sleep 1235.5", timeout=1, **way)
@@ -342,8 +340,8 @@ def test_timeout_without_a_shell(fresh: Fresh, no_shell: str, machine: SandboxNo
 
 
 @pytest.mark.parametrize("way", ["variable", "docker", "stdin"])
-def test_timeout_of_the_engine_s_exec(fresh: Fresh, way: str) -> None:
-    """A descendant that left by all ways is killed, too, where the engine starts the command."""
+def test_timeout_of_an_exec(fresh: Fresh, way: str) -> None:
+    """A timeout kills a detached descendant also if the engine has started the command."""
     container = fresh(environment={"a.b": "c"} if way == "variable" else {})
     command = "(setsid sleep 1238 >/dev/null 2>&1 &); sleep 1238"
     with pytest.raises(CommandTimeoutError, match="was killed"):
@@ -355,7 +353,7 @@ def test_timeout_of_the_engine_s_exec(fresh: Fresh, way: str) -> None:
 
 
 def test_many_timeouts_at_once(box: ContainerExecutor) -> None:
-    """More than sshd has sessions for."""
+    """More commands at the same time than sshd has sessions are killed at their timeouts."""
 
     def run(number: int) -> None:
         with pytest.raises(CommandTimeoutError, match="was killed"):
@@ -369,7 +367,7 @@ def test_many_timeouts_at_once(box: ContainerExecutor) -> None:
 def test_background_processes_are_not_waited_for(
     box: ContainerExecutor, way: dict[str, Any]
 ) -> None:
-    """The engine waits 2 seconds for those that hold the output, and the command has ended."""
+    """A command ends without a wait for processes that hold its output."""
     started = time.monotonic()
     result = box.run("sleep 1240 & echo started", timeout=1, **way)
     assert (result.stdout, result.exit_code) == ("started", 0)
@@ -404,7 +402,7 @@ def test_signal(box: ContainerExecutor, way: dict[str, Any]) -> None:
 
 @pytest.mark.alone
 def test_case_timeout_of_lisa(box: ContainerExecutor) -> None:
-    """It comes as an exception into the waiting thread; the command must not outlive its case."""
+    """A command ends with its case, whose timeout is an exception in the waiting thread."""
     started = time.monotonic()
     with pytest.raises(FunctionTimedOut):
         func_timeout(1, box.run, ("sleep 1241 & sleep 1241",))
@@ -462,7 +460,9 @@ def test_container_dies_under_a_command(
     assert not container.is_running
 
 
-def test_paused_container_is_told(fresh: Fresh, machine: SandboxNode, way: dict[str, Any]) -> None:
+def test_paused_container_is_reported(
+    fresh: Fresh, machine: SandboxNode, way: dict[str, Any]
+) -> None:
     container = fresh()
     running = container.run_async("echo begun; sleep 1243", **way)
     eventually(lambda: running._stdout.kept)
@@ -486,13 +486,13 @@ def test_command_without_a_shell(fresh: Fresh, no_shell: str) -> None:
 
 
 def test_many_threads(box: ContainerExecutor) -> None:
-    """32 threads with 20 commands each: outputs do not mix, and nothing is left open."""
+    """Outputs of 20 commands in each of 32 threads do not mix, and nothing is left open."""
 
     def many(thread: int) -> list[str]:
         wrong = []
         for number in range(20):
             word = f"{thread}-{number}"
-            # What is fed goes another way than what is not.
+            # Commands with stdin and without take different ways.
             stdin = word if number % 10 == 0 else None
             result = box.run(f"echo {word}; echo {word} >&2; exit {number}", stdin=stdin)
             if (result.stdout, result.stderr, result.exit_code) != (word, word, number):

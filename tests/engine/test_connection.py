@@ -1,4 +1,4 @@
-"""Engine calls over an SSH connection that was closed, cut, or leads through a jump box."""
+"""Engine calls over an SSH connection that was closed, was cut, or leads through a jump box."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture()
 def own(machine: SandboxNode) -> Iterator[Node]:
-    """A node of the test's own, as root: no other test uses its connection."""
+    """Return a node, logged in as root, whose connection no other test uses."""
     node = connect_as(machine, "root")
     yield node
     release_lease(node)  # else it would go on to be renewed, over a connection of its own
@@ -43,7 +43,7 @@ def own(machine: SandboxNode) -> Iterator[Node]:
 
 
 def test_closed_by_lisa(each_user: Node) -> None:
-    """LISA closes the node's connection after each case; the next call connects again."""
+    """The next call connects again after LISA has closed the connection at the end of a case."""
     with engine_of(each_user) as engine:
         assert engine.ping()
         for _ in range(3):
@@ -53,7 +53,7 @@ def test_closed_by_lisa(each_user: Node) -> None:
 
 
 def test_stale_stream_is_not_used_to_change(own: Node) -> None:
-    """The pool's streams ended with the connection: a POST notices before it sends anything."""
+    """A POST sends nothing over a stream that ended with its connection."""
     with engine_of(own) as engine, container_of(engine) as container:
         engine.api.inspect_container(container)
         own.close()
@@ -63,7 +63,7 @@ def test_stale_stream_is_not_used_to_change(own: Node) -> None:
 
 
 def test_cut_while_reading(own: Node, machine: SandboxNode) -> None:
-    """A GET that was under way is sent again, on a new connection."""
+    """A GET is sent again on a new connection after its connection was cut."""
     with engine_of(own) as engine, container_of(engine) as container:
         answers: list[object] = []
         call = threading.Thread(
@@ -79,7 +79,7 @@ def test_cut_while_reading(own: Node, machine: SandboxNode) -> None:
 
 @pytest.mark.alone
 def test_cut_while_changing(own: Node, machine: SandboxNode) -> None:
-    """A POST under way may have been done or not: never again, and told at once."""
+    """A POST is not sent again after its connection was cut; the error comes at once."""
     with engine_of(own) as engine, container_of(engine, "sleep", "2") as container:
         errors: list[BaseException] = []
 
@@ -105,7 +105,7 @@ def test_cut_while_changing(own: Node, machine: SandboxNode) -> None:
 
 
 def test_cut_below_a_relay(machine: SandboxNode) -> None:
-    """The relay outlives the connection, and the next one uses it."""
+    """A relay outlives the connection, and the next connection uses it."""
     node = connect_as(machine, "sudo")
     with engine_of(node) as engine:
         before = relays(machine)
@@ -116,7 +116,7 @@ def test_cut_below_a_relay(machine: SandboxNode) -> None:
 
 
 def test_many_threads_reconnect_once(own: Node, machine: SandboxNode) -> None:
-    """20 threads find the connection closed: one opens it, all use it."""
+    """Of 20 threads that find the connection closed, one opens it, and all use it."""
     with engine_of(own) as engine:
         others = len(sshd_pids(machine, "root")) - 1
         for _ in range(3):
@@ -134,7 +134,7 @@ def test_many_threads_reconnect_once(own: Node, machine: SandboxNode) -> None:
 
 
 def test_node_is_gone() -> None:
-    """A node that stops answering causes an error in seconds. (LISA would wait for five minutes.)"""
+    """A node that stops answering causes an error in seconds, not in LISA's five minutes."""
     with start_sandbox(1) as sandbox, pytest.MonkeyPatch.context() as patch:
         node = connect_as(sandbox.nodes[0], "sudo")
         assert is_reachable(node)
@@ -151,7 +151,7 @@ def test_node_is_gone() -> None:
 
 
 def test_tcp_options(own: Node) -> None:
-    """Nagle's algorithm is off, and a peer that is gone is noticed."""
+    """Nagle's algorithm is off, and TCP notices a lost peer."""
     shell = own.shell
     assert isinstance(shell, SshShell)
     sock = transport_of(shell).sock
@@ -161,15 +161,15 @@ def test_tcp_options(own: Node) -> None:
 
 
 @pytest.fixture(scope="module")
-def two() -> Iterator[Sandbox]:
-    """Two nodes of this module's own."""
+def two_nodes() -> Iterator[Sandbox]:
+    """Start two nodes for the tests of this module."""
     with start_sandbox(2) as sandbox:
         yield sandbox
 
 
-def test_engine_restarted(two: Sandbox) -> None:
-    """Idle streams ended with the old engine; the next call, of whatever kind, meets the new one."""
-    machine = two.nodes[0]
+def test_engine_restarted(two_nodes: Sandbox) -> None:
+    """The first call of each kind after an engine's restart reaches the new engine."""
+    machine = two_nodes.nodes[0]
     for user in ("root", "sudo"):
         node = connect_as(machine, user)
         with engine_of(node) as engine:
@@ -190,9 +190,9 @@ def image_on(engine: Engine) -> str:
         return f"{BUSYBOX}:latest"
 
 
-def test_jump_box(two: Sandbox) -> None:
-    """The node answers to another one only, which LISA logs in to first."""
-    jump, target = two.nodes
+def test_jump_box(two_nodes: Sandbox) -> None:
+    """A node behind a jump box is reached through LISA's login on the jump box."""
+    jump, target = two_nodes.nodes
     target.run(
         "gateway=$(ip route show default | cut -d' ' -f3); "
         "iptables -I INPUT -s $gateway -p tcp --dport 22 -j DROP"
@@ -228,10 +228,10 @@ def test_jump_box(two: Sandbox) -> None:
     ],
 )
 def test_login_behind_jump_box(
-    two: Sandbox, of_box: dict[str, Any], of_target: dict[str, Any], says: str
+    two_nodes: Sandbox, of_box: dict[str, Any], of_target: dict[str, Any], says: str
 ) -> None:
     """Each machine on the way is checked within seconds, with its own credentials."""
-    jump, target = two.nodes
+    jump, target = two_nodes.nodes
     shell = node_behind(jump, target, of_box, of_target).shell
     assert isinstance(shell, SshShell)
     if not says:
@@ -253,7 +253,7 @@ def node_behind(
     of_box: dict[str, Any] | None = None,
     of_target: dict[str, Any] | None = None,
 ) -> Node:
-    """Return a node that is reached through a jump box, not connected yet."""
+    """Return an unconnected node that is reached through a jump box."""
     runbook = schema.RemoteNode(name="behind", address=target.address)
     node = Node.create(-1, runbook, is_test_target=False, logger_name="behind")
     assert isinstance(node, RemoteNode)

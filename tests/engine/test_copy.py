@@ -36,7 +36,7 @@ PLACES = ["/copied", "/root", "/data", "/srv", "/memory", "/dev/shm"]
 
 @pytest.fixture(scope="module")
 def places(node: Node) -> Iterator[ContainerExecutor]:
-    """A container with files of every kind of place."""
+    """Return a container with files in every kind of place."""
 
     config = ContainerTestConfig(
         image=BUSYBOX,
@@ -48,7 +48,7 @@ def places(node: Node) -> Iterator[ContainerExecutor]:
 
 
 def look(container: ContainerExecutor, path: str) -> list[str]:
-    """What a process in the container sees: kind, mode, owner, time, size, name."""
+    """Return the attributes of a file in a container: kind, mode, owner, time, size, name."""
     found = container.run(
         f"cd {path} && find . | sort | xargs -d '\\n' stat -c '%n %A %u:%g %Y %s'"
     )
@@ -122,7 +122,7 @@ def test_there_and_back(places: ContainerExecutor, tmp_path: Path, place: str) -
 
 @pytest.mark.parametrize("place", ["/root", "/memory"])
 def test_names_of_the_copy(places: ContainerExecutor, tmp_path: Path, place: str) -> None:
-    """As cp: a folder, or a slash at the end, means "into"."""
+    """A target that is a folder, or ends with a slash, gets the copy inside, like with cp."""
     (tmp_path / "file").write_text("1")
     (tmp_path / "link").symlink_to("file")
     places.run(["mkdir", f"{place}/folder"])
@@ -161,7 +161,7 @@ def test_copied_over(places: ContainerExecutor, tmp_path: Path, place: str) -> N
 
 
 def test_folder_into_a_folder_of_that_name(places: ContainerExecutor, tmp_path: Path) -> None:
-    """They are merged, and the mode of /tmp is not the mode of ours."""
+    """A folder is merged with one of its name, and /tmp keeps its mode."""
     (tmp_path / "tmp").mkdir(0o700)
     (tmp_path / "tmp" / "ours").write_text("x")
     places.run("echo x >/tmp/theirs")
@@ -197,14 +197,14 @@ def test_link_is_followed_to_its_file(places: ContainerExecutor, tmp_path: Path)
 
 
 def test_files_of_the_kernel(places: ContainerExecutor, tmp_path: Path) -> None:
-    """Their size is known only after they were read."""
+    """Files of the kernel, whose size is unknown before the read, are copied."""
     for path in ("/proc/version", "/sys/class/net/lo/mtu"):
         places.copy_from(path, tmp_path / "got")
         assert (tmp_path / "got").read_bytes() == places.run(["cat", path]).stdout_bytes
 
 
 def test_files_the_engine_mounts(places: ContainerExecutor, tmp_path: Path) -> None:
-    """/etc/hosts is a mount point: it can be written, and not be replaced."""
+    """/etc/hosts, a mount point, is overwritten, not replaced."""
     places.copy_from("/etc/hosts", tmp_path / "hosts")
     assert "localhost" in (tmp_path / "hosts").read_text()
     with (tmp_path / "hosts").open("a") as file:
@@ -214,7 +214,7 @@ def test_files_the_engine_mounts(places: ContainerExecutor, tmp_path: Path) -> N
 
 
 def test_mounted_from_within(fresh: Fresh, tmp_path: Path) -> None:
-    """What a container mounts itself the engine does not see; the copy must not go below it."""
+    """A copy reaches a mount that the container has made itself, which the engine does not see."""
     container = fresh(privileged=True)
     (tmp_path / "file").write_text("x")
     container.run("mkdir '/mnt point'; mount -t tmpfs none '/mnt point'", expected_exit_code=0)
@@ -237,8 +237,11 @@ def test_mounted_from_within(fresh: Fresh, tmp_path: Path) -> None:
 def test_root_of_the_node(
     fresh: Fresh, machine: SandboxNode, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    """Docker 20.10 copies all mounts of the node into the container for each look at its files, and
-    doubles what is there; soon the kernel takes no more."""
+    """Copies with the node's root mounted are complete and add no mounts.
+
+    Docker 20.10 copies all mounts of the node into the container for each access to its files,
+    which doubles their number until the kernel refuses more.
+    """
     container = fresh(user="nobody", **options)
     mounts = container.run("wc -l </proc/self/mounts").stdout
     source = build(tmp_path / "source")
@@ -270,7 +273,7 @@ def test_owner_is_the_containers_user(fresh: Fresh, tmp_path: Path, user: str, o
         container.copy_to(tmp_path / "folder", f"{place}/on/way")
         owners = container.run(f"stat -c %u:%g {place}/on/way {place}/on/way/file").stdout.split()
         assert owners == [owner, owner]
-    # What was made on the way is his too, so that he can add to it.
+    # New parent folders belong to the user, too, who can add files to them.
     assert container.run("touch /place/on/more").exit_code == 0
 
 
@@ -349,7 +352,7 @@ def _truncate_once_open(path: Path) -> None:
 
 
 def test_file_that_shrinks(box: ContainerExecutor, tmp_path: Path) -> None:
-    """Also while the connection is used for it: the next call must not meet what is left of it."""
+    """A copy of a file that shrinks leaves no data in the connection for the next call."""
     path = tmp_path / "shrinks"
     for place in ("/root/x", "/dev/shm/x"):
         path.write_bytes(b"")
@@ -375,7 +378,7 @@ def test_container_is_not_there_any_more(
 
 
 def test_hostile_container(fresh: Fresh, tmp_path: Path) -> None:
-    """Its tar is what it wants to be; nothing outside the target is written."""
+    """An arbitrary tar of a hostile container writes nothing outside the target."""
     container = fresh(tmpfs={"/memory": ""})
     container.run(
         "mkdir /evil /memory/loot && cd /evil && echo evil >f && tar -c -f all.tar f && "
@@ -406,7 +409,7 @@ def test_no_shell(fresh: Fresh, no_shell: str, tmp_path: Path) -> None:
 
 
 def test_container_that_does_not_run(node: Node, fresh: Fresh, tmp_path: Path) -> None:
-    """DockerAdvanced copies into what was only created; but not onto a tmpfs not there yet."""
+    """DockerAdvanced copies into a created container, but not to its future tmpfs."""
     docker = node.tools[DockerAdvanced]
     (tmp_path / "file").write_text("x")
     created = docker.create_container(
@@ -456,7 +459,7 @@ node.close()
 def test_memory_for_a_big_file(
     fresh: Fresh, machine: SandboxNode, tmp_path: Path, target: str, mebibytes: int
 ) -> None:
-    """It does not depend on the size of the file, in each direction."""
+    """Memory for a copy does not depend on the file's size, in each direction."""
     container = fresh(tmpfs={"/memory": "size=400m"})
     with (tmp_path / "big").open("wb") as file:
         file.write(b"begin")
@@ -485,7 +488,7 @@ def test_memory_for_a_big_file(
 
 
 def test_archive_is_not_compressed(box: ContainerExecutor) -> None:
-    """Check what the engine sends: compressing would take ten times as long."""
+    """An archive from the engine is not compressed, which would take ten times as long."""
     chunks = archive_chunks(box.engine, box.name, "/bin/busybox")
     with contextlib.closing(chunks):
         assert next(chunks).startswith(b"busybox\0")

@@ -1,4 +1,4 @@
-"""Files that are no plain ones, or have odd names, into and out of containers, as docker cp has it."""
+"""Special files and odd names are copied into and out of containers like by docker cp."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.nodes import BUSYBOX
 
 @pytest.fixture(scope="module")
 def places(node: Node) -> Iterator[ContainerExecutor]:
-    """A container with files of every kind of place."""
+    """Return a container with files in every kind of place."""
 
     config = ContainerTestConfig(
         image=BUSYBOX,
@@ -31,7 +31,7 @@ def places(node: Node) -> Iterator[ContainerExecutor]:
 def test_odd_files_as_docker_cp_has_them(
     places: ContainerExecutor, tmp_path: Path, place: str
 ) -> None:
-    """A pipe is a pipe, a link that leads nowhere a link, also below names of hard links."""
+    """Pipes, dangling links, and hard links to both stay what they are."""
     (tmp_path / "source").mkdir()
     os.mkfifo(tmp_path / "source" / "pipe")
     (tmp_path / "source" / "link").symlink_to("none")
@@ -56,7 +56,7 @@ def test_odd_files_as_docker_cp_has_them(
 
 
 def test_devices(places: ContainerExecutor, tmp_path: Path, logged: Callable[[], str]) -> None:
-    """Devices are copied in, and never out."""
+    """Devices are copied into a container, and never out of it."""
     os.mknod(tmp_path / "null", 0o20644, os.makedev(1, 3))
     places.copy_to(tmp_path / "null", "/dir/null")
     assert places.run("[ -c /dir/null ] && stat -c %t:%T /dir/null").stdout == "1:3"
@@ -73,7 +73,7 @@ def test_devices(places: ContainerExecutor, tmp_path: Path, logged: Callable[[],
 def test_names_that_are_not_utf8(
     places: ContainerExecutor, tmp_path: Path, place: str, name: bytes
 ) -> None:
-    """The engine takes no such argument, and says nothing."""
+    """Names that are not UTF-8 are copied although the engine takes no such argument."""
     (tmp_path / "source").mkdir()
     file = tmp_path / "source" / os.fsdecode(name)
     file.write_text("x")

@@ -1,4 +1,4 @@
-"""Which way to a node's engine is taken, and what is said where there is none."""
+"""The way to a node's engine that is taken, and the errors of a node without one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.nodes import connect, connect_as
 
 
 def by_key(machine: SandboxNode, password: str = "") -> Node:
-    """The user whose sudo asks for his password, logged in without it."""
+    """Log in by key as the user whose sudo asks for a password."""
     user, key = machine.password_username, machine.private_key_file
     return connect(machine.address, user, machine.port, key, password)
 
@@ -35,7 +35,7 @@ def test_way_of_each_user(each_user: Node) -> None:
 
 
 def test_member_of_the_docker_group(machine: SandboxNode) -> None:
-    """He opens the socket himself and needs no sudo."""
+    """A member of the docker group opens the socket without sudo."""
     user = machine.password_username
     machine.run(["usermod", "--append", "--groups", "docker", user])
     try:
@@ -50,7 +50,7 @@ def test_member_of_the_docker_group(machine: SandboxNode) -> None:
 
 @pytest.fixture()
 def no_engine(machine: SandboxNode) -> Iterator[SandboxNode]:
-    """The node with its engine's socket out of the way, at /run/docker.away."""
+    """Return the node with its engine's socket moved to /run/docker.away."""
     machine.run("mv /run/docker.sock /run/docker.away")
     yield machine
     machine.run("rm -rf /run/docker.sock /run/podman; mv /run/docker.away /run/docker.sock")
@@ -69,14 +69,14 @@ def test_no_engine(no_engine: SandboxNode, each_user: Node) -> None:
 
 
 def test_second_place(no_engine: SandboxNode, each_user: Node) -> None:
-    """podman's socket, in a folder that only root may look into."""
+    """podman's socket is found in a folder that only root may read."""
     no_engine.run("mkdir -m 700 /run/podman; ln -s /run/docker.away /run/podman/podman.sock")
     with engine_of(each_user) as engine:
         assert engine.ping()
 
 
 def test_stale_socket(no_engine: SandboxNode, each_user: Node) -> None:
-    """A socket is there, and nobody listens: the error names it, and the cause where known."""
+    """The error for a socket without a listener names it, and the cause if known."""
     bind = "import socket; socket.socket(socket.AF_UNIX).bind('/run/docker.sock')"
     no_engine.run(["python3", "-c", bind])
     with pytest.raises(EngineNotFoundError, match=r"/var/run/docker\.sock") as caught:
@@ -89,7 +89,7 @@ def test_stale_socket(no_engine: SandboxNode, each_user: Node) -> None:
     [("", "it needs a password, none is known"), ("wrong", "the password was refused")],
 )
 def test_sudo_refuses(machine: SandboxNode, password: str, words: str) -> None:
-    """He logs in by key; what the runbook says of his password does not do for sudo."""
+    """A wrong password for sudo is an error of sudo although the login by key works."""
     node = by_key(machine, password)
     started = time.monotonic()
     with pytest.raises(SudoError, match=words) as caught:
@@ -100,15 +100,15 @@ def test_sudo_refuses(machine: SandboxNode, password: str, words: str) -> None:
 
 
 def test_no_sudo_and_no_engine(no_engine: SandboxNode) -> None:
-    """Where nobody is known to listen, that is what the error is about."""
+    """A node without a known engine has an error about the engine, not about sudo."""
     node = by_key(no_engine)
     with pytest.raises(EngineNotFoundError, match="no process listens.*sudo on the node failed"):
         Engine(node)
     node.close()
 
 
-def test_login_shell_that_greets(machine: SandboxNode) -> None:
-    """What a profile prints is not taken for the command's output."""
+def test_output_of_a_profile(machine: SandboxNode) -> None:
+    """Text that a profile prints does not count as a command's output."""
     node = connect_as(machine, "sudo")
     profile = f"~{machine.username}/.bashrc"
     machine.run(f"cp {profile} /tmp/bashrc; sed -i '1i echo hello' {profile}")

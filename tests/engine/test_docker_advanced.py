@@ -1,4 +1,4 @@
-"""The LISA tool DockerAdvanced: every method, and every way a container can fail."""
+"""The LISA tool DockerAdvanced: every method, and every way in which a container can fail."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def docker(node: Node) -> Iterator[DockerAdvanced]:
 
 @pytest.fixture()
 def container(docker: DockerAdvanced) -> Iterator[str]:
-    """A container that does nothing; its name."""
+    """Return the name of a container that runs `sleep`."""
     docker.run_in_container(BUSYBOX, ["sleep", "1000"], detach=True, remove=False, name="idle")
     yield "idle"
     docker.remove_container("idle", force=True)
@@ -59,7 +59,7 @@ def container(docker: DockerAdvanced) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def images(docker: DockerAdvanced) -> Iterator[None]:
-    """An image without a shell, and one with an entrypoint."""
+    """Make an image without a shell, and one with an entrypoint."""
     api = docker.client.api
     base = api.create_container(BUSYBOX, ["true"])["Id"]
     api.commit(base, WITH_ENTRYPOINT, changes='ENTRYPOINT ["echo", "entered"]')
@@ -100,7 +100,7 @@ def test_output_of_a_quick_command_is_never_lost(docker: DockerAdvanced) -> None
 
 
 def test_results_are_not_cached(docker: DockerAdvanced) -> None:
-    """Neither of the engine's nor of the docker command."""
+    """Results of the engine and of the docker command are not cached."""
     read = "cat /proc/sys/kernel/random/uuid"
     first, second = (docker.run_in_container(BUSYBOX, read).stdout for _ in range(2))
     assert first != second
@@ -117,7 +117,7 @@ def test_results_are_not_cached(docker: DockerAdvanced) -> None:
     ["two  words", "it's", 'a "quoted" one', "one\ntwo", "$HOME `id` \\ ; | & > * ?", "ü €", "-n"],
 )
 def test_words_arrive_as_they_are(docker: DockerAdvanced, text: str) -> None:
-    """No shell sees a sequence's words, neither on the node nor in the container."""
+    """No shell changes a sequence's words, on the node or in the container."""
     result = docker.run_in_container(BUSYBOX, ["printf", "%s|", text, ""], environment={"X": text})
     assert isinstance(result, CommandResult)
     assert result.stdout_bytes.decode() == f"{text}||"
@@ -140,7 +140,7 @@ def test_expected_exit_code(docker: DockerAdvanced) -> None:
 
 @pytest.mark.parametrize("driver", ["none", "local", "json-file"])
 def test_any_log_driver(docker: DockerAdvanced, machine: SandboxNode, driver: str) -> None:
-    """The output is followed from the start, not read from a log that may not be there."""
+    """The output is complete with any log driver, since it is followed from the start."""
     body_of = docker.engine.api.create_container_from_config
 
     def with_driver(body: dict[str, object], *args: object) -> object:
@@ -169,7 +169,7 @@ def test_any_log_driver(docker: DockerAdvanced, machine: SandboxNode, driver: st
 def test_command_that_cannot_run(
     docker: DockerAdvanced, words: list[str], exit_code: int, said: str, detach: bool
 ) -> None:
-    """As `docker run` and shells have it: 127 is not there, 126 may not be executed."""
+    """A missing command has exit code 127, one that may not be executed 126."""
     result = docker.run_in_container(BUSYBOX, words, detach=detach, name="cannot-run")
     assert result.exit_code == exit_code
     assert result.stdout == ""
@@ -186,8 +186,8 @@ def test_killed_by_a_signal(docker: DockerAdvanced) -> None:
     assert docker.run_in_container(BUSYBOX, "sh -c 'kill -TERM $$'; exit $?").exit_code == 143
 
 
-def test_folder_that_cannot_be_worked_in(docker: DockerAdvanced) -> None:
-    """That is no matter of the command: an error, not an exit code."""
+def test_working_directory_is_a_file(docker: DockerAdvanced) -> None:
+    """A working directory that is a file is an error, not an exit code."""
     with pytest.raises(EngineError, match="passwd"):
         docker.run_in_container(BUSYBOX, "true", working_dir="/etc/passwd")
 
@@ -225,7 +225,7 @@ def test_the_pull_does_not_count_in_the_timeout(docker: DockerAdvanced) -> None:
 
 
 def test_timeout_of_the_case(docker: DockerAdvanced) -> None:
-    """LISA ends a case by an exception put into its thread: the container goes too."""
+    """A container is removed when LISA ends its case by an exception in the thread."""
     with pytest.raises(FunctionTimedOut):
         func_timeout(0.7, docker.run_in_container, (BUSYBOX, "sleep 100"), {"name": "of-the-case"})
     assert eventually(lambda: docker.list(all=True, name="of-the-case") == [])
@@ -265,7 +265,7 @@ def test_anonymous_volumes_go_with_it(docker: DockerAdvanced) -> None:
 
 
 def test_name_taken(docker: DockerAdvanced, container: str) -> None:
-    """The other container is not touched."""
+    """A container that has the wanted name already is not changed."""
     before = docker.inspect(container)["State"]
     for call in (docker.run_in_container, docker.create_container):
         with pytest.raises(NameTakenError, match=f"remove_container\\('{container}'"):
@@ -303,12 +303,12 @@ def test_image_without_a_shell(docker: DockerAdvanced) -> None:
 
 
 def test_own_command_of_the_image(docker: DockerAdvanced) -> None:
-    """Without a command the image's runs: a shell, which finds no input."""
+    """Without a command the image's own runs: a shell, which finds no input."""
     assert docker.run_in_container(BUSYBOX).exit_code == 0
 
 
 def test_connection_cut(machine: SandboxNode, docker: DockerAdvanced) -> None:
-    """The container is removed over the next connection."""
+    """A container is removed over the next connection after its own was cut."""
     node = connect_as(machine, "password")
     errors: list[BaseException] = []
 
@@ -368,7 +368,7 @@ def test_exec_where_nothing_runs(docker: DockerAdvanced) -> None:
 
 
 def test_life(docker: DockerAdvanced) -> None:
-    """create, start, stop, restart, kill, wait, remove. `create` is LISA's on the class."""
+    """A container is created, started, stopped, restarted, killed, waited for and removed."""
     script = "trap 'echo asked; exit 7' TERM; echo up; while :; do sleep 0.1; done"
     identifier = docker.create(BUSYBOX, script, name="life", labels={"of": "tests"})
     try:
@@ -443,7 +443,7 @@ def test_copies(docker: DockerAdvanced, container: str, tmp_path: Path) -> None:
 
 
 def test_removal(docker: DockerAdvanced, container: str) -> None:
-    """With `force` named, a refusal is raised; without, it is LISA's call, and logged."""
+    """A refused removal is an error if `force` is given, and else logged, like LISA's."""
     with pytest.raises(EngineError, match="cannot remove a running container"):
         docker.remove_container(container, force=False)
     docker.remove_container(container)

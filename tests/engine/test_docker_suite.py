@@ -1,4 +1,4 @@
-"""LISA's own Docker suite works with DockerAdvanced in the place of Docker, and with both alike."""
+"""LISA's own Docker suite works the same with DockerAdvanced as with LISA's Docker tool."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IDENTIFIER = "Hello from the container"
 
 @pytest.fixture(scope="module", params=[Docker, DockerAdvanced])
 def tool(request: pytest.FixtureRequest, node: Node) -> Iterator[Docker]:
-    """Each of the two, in LISA's suite too; the node has the images that it would pull."""
+    """Put each of the two tools into LISA's suite, on a node that has the images."""
     node.tools[DockerAdvanced].run_in_container(BUSYBOX, "true")
     client = node.tools[DockerAdvanced].client
     client.images.get(BUSYBOX).tag("hello-world")
@@ -42,7 +42,7 @@ def suite() -> Any:
 
 @pytest.fixture()
 def dockerfile(node: Node, machine: SandboxNode) -> Iterator[str]:
-    """A Dockerfile of our own, where the suite would copy one of its."""
+    """Write a Dockerfile in the place of the suite's own."""
     path = node.working_path / "own.Dockerfile"
     machine.run(f"cat > {path}", stdin=f'FROM {BUSYBOX}\nCMD ["echo", "{IDENTIFIER}"]\n')
     yield path.name
@@ -57,7 +57,7 @@ def images(node: Node) -> list[str]:
 
 
 def test_a_whole_case(suite: Any, tool: Docker, node: Node, dockerfile: str) -> None:
-    """Start the engine, remove an image that is not there, build, run, compare, remove."""
+    """A case starts the engine, removes an unknown image, builds, runs, compares, removes."""
     suite._execute_docker_test(node, "own-image", IDENTIFIER, "", dockerfile)
     assert "own-image:latest" not in images(node)
 
@@ -68,7 +68,7 @@ def test_a_case_that_fails(suite: Any, tool: Docker, node: Node, dockerfile: str
 
 
 def test_build_fails(tool: Docker, node: Node, machine: SandboxNode) -> None:
-    """Both raise. (LISA's would try ten times first.)"""
+    """A failed build raises an error, LISA's after ten tries."""
     if type(tool) is Docker:
         return
     machine.run(f"printf 'FROM {BUSYBOX}\\nRUN echo why; exit 3\\n' > {node.working_path}/bad")
@@ -86,7 +86,7 @@ def test_run_container(tool: Docker) -> None:
 
 
 def test_extra_args(tool: Docker, node: Node, machine: SandboxNode) -> None:
-    """As the suite's seccomp case has it: words for the docker command, files of the node."""
+    """Extra arguments for the docker command may name a file of the node, a seccomp profile."""
     profile = {
         "defaultAction": "SCMP_ACT_ALLOW",
         "syscalls": [{"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO"}],
@@ -107,7 +107,7 @@ def test_extra_args(tool: Docker, node: Node, machine: SandboxNode) -> None:
 
 
 def test_named_container(tool: Docker, node: Node) -> None:
-    """Kept, looked into, removed; and what is not there, or runs, is removed without complaint."""
+    """A named container is kept; removing a missing container or image is no error."""
     tool.run_container(BUSYBOX, ephemeral=False, container_name="named", command="echo kept")
     tool.remove_container("named")
     assert node.tools[DockerAdvanced].list(all=True, name="named") == []

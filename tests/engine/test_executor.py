@@ -93,7 +93,7 @@ def test_start_and_stop_twice(node: Node) -> None:
     container.stop()
 
 
-def test_stop_of_what_somebody_removed(node: Node, machine: SandboxNode) -> None:
+def test_stop_after_removal_by_another(node: Node, machine: SandboxNode) -> None:
     container = ContainerExecutor(node, BOX).start()
     machine.run(f"docker rm -f {container.name}")
     container.stop()
@@ -110,7 +110,7 @@ def test_not_started(node: Node, method: str) -> None:
         getattr(ContainerExecutor(node, BOX), method)(*arguments.get(method, []))
 
 
-def test_volume_of_somebody_else_stays(node: Node, machine: SandboxNode) -> None:
+def test_volume_of_another_container_stays(node: Node, machine: SandboxNode) -> None:
     machine.run("docker volume create not_ours")
     try:
         with ContainerExecutor(node, BOX.merged(volumes={"not_ours": "/data"})) as container:
@@ -169,7 +169,7 @@ def test_name_given(node: Node, machine: SandboxNode) -> None:
 
 
 def test_zombies_are_reaped(box: ContainerExecutor) -> None:
-    """The first process inherits orphans and must reap them."""
+    """The first process inherits orphans and reaps them."""
     box.run("for i in 1 2 3 4 5; do (sh -c 'sleep 0.1 >/dev/null 2>&1 &' &); done; sleep 0.5")
     states = box.run("cat /proc/[0-9]*/stat 2>/dev/null | sed 's/.*) //' | cut -c1").stdout.split()
     assert states, "there are processes at all"

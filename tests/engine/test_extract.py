@@ -1,4 +1,4 @@
-"""What is extracted is what the engine itself makes of the image: file by file, as exported."""
+"""An extracted root file system equals the engine's own export, file by file."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tests.support.engines import MORE_PACKAGES
 
 pytest_plugins = ["tests.support.archives"]
 
-# What the engine puts into every container it creates.
+# Files that the engine puts into every container.
 OF_ENGINE = {".dockerenv", "dev", "etc", "proc", "sys"}
 LAYERS = 20
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")  # cap_net_raw=ep
@@ -51,7 +51,7 @@ KINDS = {
 
 
 def exported(archive: Path) -> dict[str, Any]:
-    """As `archives.tree`, of a tar of `docker export`, read by Python's own module."""
+    """Describe a tar of `docker export`, read by Python's own module, like `archives.tree`."""
     found: dict[str, Any] = {}
     with tarfile.open(archive, errors="surrogateescape") as opened:
         for info in opened:
@@ -92,7 +92,7 @@ def extracted(found: ExtractedImage) -> dict[str, Any]:
 
 
 class Maker:
-    """Makes layers at random, each on top of those below, with every kind of entry."""
+    """Maker of random layers with every kind of entry, each based on those below."""
 
     def __init__(self, seed: int) -> None:
         self.random = random.Random(seed)
@@ -112,7 +112,7 @@ class Maker:
         ]
         return f"{self.random.choice(kinds)}{self.count}"
 
-    def dressed(self, entry: LayerEntry) -> LayerEntry:
+    def with_attributes(self, entry: LayerEntry) -> LayerEntry:
         pick = self.random.choice
         xattrs = {"security.capability": CAPABILITY} if entry.content and pick([0, 0, 1]) else {}
         return LayerEntry(
@@ -145,7 +145,7 @@ class Maker:
                 LayerEntry.fifo,
             ]
         )
-        return self.dressed(make())
+        return self.with_attributes(make())
 
     def layer(self) -> dict[str, Any]:
         layer: dict[str, Any] = {}
@@ -161,7 +161,7 @@ class Maker:
         for path, entry in self.random.sample(sorted(self.there.items()), min(6, len(self.there))):
             if any(new == path or new.startswith(f"{path}/") for new in layer):
                 if entry.is_folder and path not in layer and self.random.random() < 0.5:
-                    layer[path] = self.dressed(LayerEntry.opaque())
+                    layer[path] = self.with_attributes(LayerEntry.opaque())
                 continue
             if any(path.startswith(f"{new}/") for new, x in layer.items() if not x.is_folder):
                 continue
@@ -169,7 +169,9 @@ class Maker:
             kept = LayerEntry(b"was a link") if entry.kind.value == "hard link" else entry
             change = self.random.choice([LayerEntry.whiteout, self.entry, lambda x=kept: x])
             changed = change()
-            layer[path] = self.dressed(changed) if changed.kind.value != "whiteout" else changed
+            layer[path] = (
+                self.with_attributes(changed) if changed.kind.value != "whiteout" else changed
+            )
         self.stack(layer)
         return layer
 
@@ -191,7 +193,7 @@ def every_kind(seed: int) -> LayeredImage:
 
 
 def export(machine: SandboxNode, image: str, tool: str = "docker") -> dict[str, Any]:
-    """What the engine exports of the image."""
+    """Return the engine's export of an image."""
     container = machine.run(f"{tool} create {image} x").stdout.strip()
     try:
         machine.run(f"{tool} export -o /root/export.tar {container}")
@@ -233,7 +235,7 @@ def test_as_docker_export(machine: SandboxNode, tmp_path: Path, seed: int) -> No
     machine.run("docker load -i /root/image.tar")
     try:
         assert_same(ours, export(machine, f"tests/every:{seed}"))
-        # What the engine itself saves is the same again, in the older of the two formats.
+        # The engine's own archive of it has equal files, in the older of the two formats.
         machine.run(f"docker save -o /root/image.tar tests/every:{seed}")
         shutil.copy(loaded, archive)
         saved = extract_contained(tmp_path, archive, tmp_path / "saved")
@@ -244,7 +246,7 @@ def test_as_docker_export(machine: SandboxNode, tmp_path: Path, seed: int) -> No
         machine.run(f"docker rmi tests/every:{seed}")
 
 
-# What a test would do in a container: the engine makes the whiteouts of it.
+# Changes in a container, of which the engine makes whiteouts.
 CHANGES = """
 set -e
 mkdir -p /w/old/sub /w/gone/sub /w/kept; echo 1 >/w/old/sub/x; echo 2 >/w/gone/sub/x; echo 3 >/w/f
@@ -268,7 +270,7 @@ def commit(machine: SandboxNode, tool: str, base: str, script: str, name: str) -
 
 
 def committed(machine: SandboxNode, tool: str) -> list[str]:
-    """Images whose upper layers the engine has made itself; the last is the topmost."""
+    """Return images whose upper layers the engine has made itself, the topmost last."""
     busybox = root_of(machine) / "bin/busybox"
     links = {
         f"bin/{name}": LayerEntry.symlink("busybox") for name in ("sh", "mkdir", "ln", "rm", "mv")
@@ -286,7 +288,7 @@ def committed(machine: SandboxNode, tool: str) -> list[str]:
 
 
 def test_made_by_docker(machine: SandboxNode, tmp_path: Path) -> None:
-    """Layers that the engine wrote, with its own whiteouts and opaque folders."""
+    """Layers made by the engine, with its whiteouts and opaque folders, are extracted."""
     names = committed(machine, "docker")
     try:
         machine.run(f"docker save -o /root/image.tar {names[-1]}")
@@ -329,7 +331,7 @@ PODMAN_WAYS = {
 
 
 def test_made_by_podman(podman_machine: SandboxNode, tmp_path: Path) -> None:
-    """Real OCI layouts, with layers in gzip and zstd."""
+    """Real OCI layouts are extracted, with layers in gzip and zstd."""
     name = committed(podman_machine, "podman")[-1]
     theirs = export(podman_machine, name, "podman")
     root = root_of(podman_machine) / "root"

@@ -1,6 +1,6 @@
-"""What a user meets when the machine below fails: the engine, the disk, the network.
+"""Failures of the machine: the engine, the disk, the network.
 
-They have a node of their own, and mend what they break. The tests of other files never meet it.
+The tests have a node of their own and mend what they break.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ BOX = ContainerTestConfig(image=BUSYBOX)
 
 @pytest.fixture(scope="module")
 def own_machine() -> Iterator[SandboxNode]:
-    """A node that may be broken."""
+    """Return a node that may be broken."""
     with start_sandbox(1, docker_group=True) as sandbox:
         yield sandbox.nodes[0]
 
 
 @pytest.fixture
 def own_node(own_machine: SandboxNode) -> Iterator[Node]:
-    """It, for a user in the docker group."""
+    """Connect to the node as a user in the docker group."""
     node = connect_as(own_machine, "sudo")
     yield node
     disconnect(node)
@@ -51,7 +51,7 @@ def own_node(own_machine: SandboxNode) -> Iterator[Node]:
 
 @pytest.fixture
 def own_box(own_node: Node) -> Iterator[ContainerExecutor]:
-    """A container there."""
+    """Return a container on the node."""
     with ContainerExecutor(own_node, BOX) as container:
         yield container
 
@@ -105,7 +105,7 @@ def _check_killed(
 
 
 def test_engine_hangs(own_machine: SandboxNode, own_box: ContainerExecutor) -> None:
-    """A timeout holds also then, before the command was started and while it runs."""
+    """A timeout holds if the engine hangs before the command's start or during it."""
     running = own_box.run_async("sleep 1402")
     own_machine.run("kill -STOP $(pidof dockerd)")
     try:
@@ -119,7 +119,7 @@ def test_engine_hangs(own_machine: SandboxNode, own_box: ContainerExecutor) -> N
         assert time.monotonic() - started < 30
     finally:
         own_machine.run("kill -CONT $(pidof dockerd)")
-    # The one nobody waited for any more is killed as soon as the engine has started it.
+    # The command that was given up is killed as soon as the engine has started it.
     eventually(lambda: own_box.run(["echo", "usable"]).stdout == "usable")
     eventually(lambda: not processes(own_machine, "sleep 1403"))
 
@@ -176,7 +176,7 @@ def test_timeout_without_sudo(own_machine: SandboxNode, image: str) -> None:
 
 
 def test_disk_is_full(own_machine: SandboxNode, own_node: Node, tmp_path: Path) -> None:
-    """Docker's data on a file system of 160 MiB."""
+    """Errors name the full disk, a file system of 160 MiB for Docker's data."""
     own_machine.run(
         "kill $(pidof dockerd); while pidof dockerd; do sleep 0.1; done;"
         f"mount -t tmpfs -o size=160m full /var/lib/docker; {START_ENGINE}"

@@ -1,4 +1,4 @@
-"""Hundreds of containers over the one SSH connection of a node, and nothing left on either side."""
+"""Hundreds of containers over one SSH connection of a node leave nothing on either side."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEPT = 10
 
 
 def state(node: Node, machine: SandboxNode) -> dict[str, int]:
-    """What the connection holds on both sides."""
+    """Return the open resources of the connection on both sides."""
     folders = " ".join(f"/proc/{pid}/fd/*" for pid in sshd_pids(machine, "root"))
     return {
         "threads": threading.active_count(),

@@ -1,4 +1,4 @@
-"""A node whose engine does not run, or that has none: the tool starts and installs it."""
+"""Nodes without a running engine: the tool installs and starts one."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from tests.support.waiting import eventually, happens
 
 @pytest.fixture()
 def stopped() -> Iterator[SandboxNode]:
-    """A node with a Docker Engine that is not started, and no systemd."""
+    """Return a node with a Docker Engine that is not started, and without systemd."""
     with start_sandbox(1, docker="stopped") as sandbox:
         yield sandbox.nodes[0]
 
 
 def test_sysv_script(stopped: SandboxNode) -> None:
-    """It exists once it answers: by its script, and then never started again."""
+    """An engine is started by its init script once, and then found running."""
     assert dockerds(stopped) == []
     node = connect_as(stopped, "sudo")
     docker = node.tools[DockerAdvanced]
@@ -54,7 +54,7 @@ def test_sysv_script(stopped: SandboxNode) -> None:
 
 
 def test_no_script(stopped: SandboxNode) -> None:
-    """dockerd itself, which outlives the connection; its log is kept."""
+    """dockerd is started directly; it outlives the connection, and its log is kept."""
     stopped.run("rm /etc/init.d/docker")
     node = connect_as(stopped, "sudo")
     docker = node.tools[DockerAdvanced]
@@ -68,7 +68,7 @@ def test_no_script(stopped: SandboxNode) -> None:
 
 
 def test_does_not_start(stopped: SandboxNode, logged: Callable[[], str]) -> None:
-    """The cause is the first thing said, and the engine's logs are the last."""
+    """The error of a failed start begins with the cause and ends with the engine's logs."""
     node = connect_as(stopped, "sudo")
     asks: list[Callable[[], object]] = [
         lambda: start_engine(node),
@@ -101,7 +101,7 @@ def test_does_not_start(stopped: SandboxNode, logged: Callable[[], str]) -> None
 
 
 def test_runs_elsewhere(stopped: SandboxNode) -> None:
-    """No second engine is started beside one that listens at another socket."""
+    """No second engine is started if one listens at another socket."""
     stopped.run("(setsid dockerd -H unix:///srv/other.sock >/var/log/other.log 2>&1 </dev/null &)")
     assert eventually(
         lambda: stopped.run("test -S /srv/other.sock", check=False).returncode == 0, 30
@@ -115,7 +115,7 @@ def test_runs_elsewhere(stopped: SandboxNode) -> None:
     node.close()
 
 
-# What a runner does on the node itself, which it reaches over SSH.
+# Program of a runner on the node itself, which it reaches over SSH.
 ON_ITSELF = """
 import sys
 from pathlib import Path
@@ -132,7 +132,7 @@ node.close()
 
 
 def test_own_machine_over_ssh(stopped: SandboxNode, tmp_path: Path) -> None:
-    """A runner starts no engine unasked on its own machine, also where that is a remote node."""
+    """A runner starts no engine unasked on its own machine, even as a remote node."""
     login = (stopped.address, stopped.username, str(stopped.port), str(stopped.private_key_file))
     done = subprocess.run(
         [
@@ -153,7 +153,7 @@ def test_own_machine_over_ssh(stopped: SandboxNode, tmp_path: Path) -> None:
 
 
 def test_sudo_refuses(stopped: SandboxNode) -> None:
-    """He may not start it, nor install one: told at once, and LISA not let change his password."""
+    """A missing password for sudo is an error at once, and LISA changes no password."""
     user, key = stopped.password_username, stopped.private_key_file
     node = connect(stopped.address, user, stopped.port, key)
     with pytest.raises(SudoError, match="it needs a password.*Give the node's user a password"):
@@ -163,7 +163,7 @@ def test_sudo_refuses(stopped: SandboxNode) -> None:
 
 
 def test_full_disk(stopped: SandboxNode) -> None:
-    """The disk of the engine is full."""
+    """The error of a container whose engine's disk is full names the disk."""
     stopped.run("mount -t tmpfs -o size=40m,mode=700 tmpfs /var/lib/docker")
     node = connect_as(stopped, "sudo")
     docker = node.tools[DockerAdvanced]
@@ -179,13 +179,13 @@ def test_full_disk(stopped: SandboxNode) -> None:
 
 @pytest.fixture()
 def absent() -> Iterator[SandboxNode]:
-    """A node without any engine."""
+    """Return a node without any engine."""
     with start_sandbox(1, docker="absent") as sandbox:
         yield sandbox.nodes[0]
 
 
 def test_install(absent: SandboxNode, logged: Callable[[], str]) -> None:
-    """By LISA's knowledge of the distribution, from its packages; then started."""
+    """An engine is installed by LISA's knowledge of the distribution, and started."""
     node = connect_as(absent, "sudo")
     docker = node.tools[DockerAdvanced]
     assert isinstance(docker, Docker)
@@ -199,8 +199,10 @@ def test_install(absent: SandboxNode, logged: Callable[[], str]) -> None:
 
 
 def test_no_way_to_install(absent: SandboxNode) -> None:
-    """A distribution LISA does not know: the cause, and what to do. (Where packages cannot be had
-    it is the same error, after LISA's retries, which take a minute and a half.)"""
+    """An unknown distribution is an error with the cause and the next step.
+
+    Without a package source the error is the same, after LISA's retries of 90 seconds.
+    """
     absent.run("rm /etc/os-release; echo 'ID=tests\nNAME=Tests\nVERSION_ID=1' > /etc/os-release")
     node = connect_as(absent, "sudo")
     with pytest.raises(EngineNotFoundError, match="no container engine is installed on node"):
@@ -218,7 +220,7 @@ def test_no_way_to_install(absent: SandboxNode) -> None:
 def test_full_disk_of_an_image(
     machine: SandboxNode, node: Node, logged: Callable[[], str], place: str, size: str
 ) -> None:
-    """The disk is full while an image is made: told as such, without progress bars."""
+    """The error of an image made on a full disk names the disk, without progress bars."""
     machine.run(f"mount -t tmpfs -o size={size},mode=1777 tmpfs {place}")
     release = machine.run(". /etc/os-release; echo $VERSION_CODENAME").stdout.strip()
     image = f"lisa_container/debian:{release}" if place == "/tmp" else "lisa_container/root"

@@ -17,7 +17,7 @@ from tests.support.nodes import connect_as, disconnect
 
 
 def image_of(machine: SandboxNode, what: str) -> LayeredImage:
-    """Busybox below, a script above; `what` makes it another image for each test."""
+    """Return an image of busybox and a script; `what` makes it differ for each test."""
     busybox = Path(f"/proc/{machine.pid}/root/bin/busybox")
     links = {f"bin/{name}": LayerEntry.symlink("busybox") for name in ("sh", "sleep", "cat", "ls")}
     return image_from_layers(
@@ -38,7 +38,7 @@ def image_of(machine: SandboxNode, what: str) -> LayeredImage:
 
 
 def test_run_on_a_node(node: Node, machine: SandboxNode) -> None:
-    """As any other image; loaded once; and it goes with the lease, and only then."""
+    """An image of layers runs like any other, is loaded once, and goes with the lease."""
     image = image_of(machine, "run")
     config = ContainerTestConfig(image=image.reference)
     with ContainerExecutor(node, config) as container:
@@ -52,7 +52,7 @@ def test_run_on_a_node(node: Node, machine: SandboxNode) -> None:
     assert docker.run_in_container(image.reference).stdout == "hello you from /srv"
     with ContainerExecutor(node, config) as container:
         assert container.inspect()["Image"] == first
-    # Gone by somebody's hand: it is loaded again.
+    # An image that was removed by hand is loaded again.
     docker.remove_image(image.reference, force=True)
     with ContainerExecutor(node, config) as container:
         assert container.run("cat /etc/motd").stdout == "run"
@@ -78,8 +78,8 @@ def test_of_another_process(node: Node) -> None:
         ContainerExecutor(node, ContainerTestConfig(image=reference)).start()
 
 
-def test_a_file_that_is_gone_by_then(node: Node, machine: SandboxNode, tmp_path: Path) -> None:
-    """Nothing is left of an image that could not be sent to its end."""
+def test_file_removed_before_shipping(node: Node, machine: SandboxNode, tmp_path: Path) -> None:
+    """An image that could not be sent completely leaves nothing on the node."""
     (tmp_path / "big").write_bytes(b"x" * 3_000_000)
     image = image_from_layers([{"small": b""}, {"big": tmp_path / "big"}])
     (tmp_path / "big").write_bytes(b"y" * 3_000_000)
@@ -91,7 +91,7 @@ def test_a_file_that_is_gone_by_then(node: Node, machine: SandboxNode, tmp_path:
 
 
 def test_docker_load(machine: SandboxNode, tmp_path: Path) -> None:
-    """The engine gives the image the id that we foretell."""
+    """The engine gives an image the id that was computed here."""
     image = image_of(machine, "load")
     archive = image.save(tmp_path / "image.tar", name="tests/hello:1")
     shutil.copy(archive, f"/proc/{machine.pid}/root/root/image.tar")

@@ -1,4 +1,4 @@
-"""What starting and removing a container costs, and what is remembered for the next one."""
+"""Cost of starting and removing a container, and knowledge kept for the next one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ BOX = ContainerTestConfig(image=BUSYBOX)
 
 @pytest.fixture
 def requests(node: Node, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Grows by each request that goes to the engine."""
+    """Return a list of the requests to the engine, which grows."""
     with ContainerExecutor(node, BOX):  # the first of its kind looks at the image
         pass
     api, seen = Engine.of(node).api, []
@@ -56,7 +56,7 @@ def test_requests_of_a_start_and_a_removal(node: Node, requests: list[str]) -> N
     assert requests == [f"DELETE {identity}"]
 
 
-def test_removal_that_is_not_waited_for(node: Node, machine: SandboxNode) -> None:
+def test_removal_without_waiting(node: Node, machine: SandboxNode) -> None:
     container = ContainerExecutor(node, BOX).start()
     container.stop_soon()
     assert eventually(lambda: not machine.run("docker ps -aq").stdout, 60)
@@ -65,7 +65,7 @@ def test_removal_that_is_not_waited_for(node: Node, machine: SandboxNode) -> Non
     assert not container.is_started
 
 
-def test_removal_while_somebody_removes_it(node: Node, machine: SandboxNode) -> None:
+def test_removal_during_another_removal(node: Node, machine: SandboxNode) -> None:
     containers = [ContainerExecutor(node, BOX).start() for _ in range(3)]
     for container in containers:
         container.stop_soon()
@@ -74,7 +74,7 @@ def test_removal_while_somebody_removes_it(node: Node, machine: SandboxNode) -> 
 
 
 def test_image_removed_since(node: Node, machine: SandboxNode) -> None:
-    """It is looked for once; where it is gone, the engine says so, and it is fetched again."""
+    """An image that was removed meanwhile is pulled again, or is an error of `pull_policy`."""
     with ContainerExecutor(node, BOX):
         pass
     machine.run(f"docker rmi -f {BUSYBOX}")
@@ -90,7 +90,7 @@ def test_image_removed_since(node: Node, machine: SandboxNode) -> None:
 
 
 def test_image_replaced_since(node: Node, machine: SandboxNode, no_sleep: str) -> None:
-    """What the old image had need not be in the new one of the same name."""
+    """Knowledge about an image is not used for another one of its name."""
     one = make_image(node, "another", ["cat"])
     config = ContainerTestConfig(image="lisa_container_tests/moving", pull_policy="never")
     for image, has_shell in ((BUSYBOX, True), (no_sleep, True), (one, False), (BUSYBOX, True)):

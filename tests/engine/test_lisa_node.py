@@ -1,4 +1,4 @@
-"""A container as LISA sees any node: the same calls on the machine and in the container."""
+"""Containers as LISA nodes: the same calls on the machine and in the container."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_nohup(either: Node) -> None:
 
 
 def test_no_engine_inside(inside: ContainerNode) -> None:
-    """A container cannot have containers: the error names the node that can."""
+    """Use of an engine on a container's node is an error that names the node to use."""
     config = ContainerTestConfig(image=BUSYBOX)
     for use in (
         lambda: ContainerExecutor(inside, config).start(),
@@ -95,7 +95,7 @@ def test_no_engine_inside(inside: ContainerNode) -> None:
 
 
 def test_shell(either: Node, tmp_path: Path) -> None:
-    """Every operation of LISA's shells."""
+    """Every operation of LISA's shells works in a container."""
     shell = either.shell
     root = PurePosixPath(f"/tmp/shell {time.monotonic_ns()}")
     shell.mkdir(root / "a" / "b", parents=True)
@@ -134,7 +134,7 @@ def test_tools(either: Node) -> None:
     assert str(either.working_path).startswith(either.execute("echo $HOME", shell=True).stdout)
 
 
-def test_what_only_a_container_has(inside: ContainerNode, node: Node) -> None:
+def test_methods_of_a_container_only(inside: ContainerNode, node: Node) -> None:
     assert inside.host is node and inside.parent is node
     assert inside.is_remote and inside.is_posix
     assert inside.connection_info["address"].count(".") == 3
@@ -167,7 +167,7 @@ SAME = {
 
 @pytest.mark.parametrize("sudo", [False, True])
 def test_same_as_over_ssh(node: Node, inside: ContainerNode, sudo: bool) -> None:
-    """What a command of LISA's sees and gives is the same, byte for byte."""
+    """LISA's commands see and give the same bytes as over SSH."""
     for name, script in SAME.items():
         theirs, ours = (each.execute(script, shell=True, sudo=sudo) for each in (node, inside))
         assert (ours.stdout, ours.stderr, ours.exit_code) == (
@@ -180,7 +180,7 @@ def test_same_as_over_ssh(node: Node, inside: ContainerNode, sudo: bool) -> None
 
 @pytest.mark.parametrize("nohup", [False, True])
 def test_children_over_ssh(either: Node, nohup: bool) -> None:
-    """What a command leaves in its process group ends with it, except with nohup."""
+    """Processes in a command's group end with it, except with nohup, as over SSH."""
     command = "sh -c 'sleep 291 & echo $! >/tmp/child; sleep 0.3'"
     either.execute(command, nohup=nohup, expected_exit_code=0)
     time.sleep(0.3)

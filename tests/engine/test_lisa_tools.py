@@ -1,4 +1,4 @@
-"""All of LISA's tools, and its disks, in a container beside its node."""
+"""LISA's tools and disks, in a container and on its node."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _OTHERS = re.compile(
 _READS = re.compile(r"(get|is|list|has|support|current|module)(_.*|$)")
 # A method that takes a minute, and a tool that downloads before it tells whether it is there.
 _SLOW = {"get_statistics", "Mono"}
-# What is different in a container, and why.
+# Tools with other results in a container, and the reasons.
 _DIFFERENT = {
     # A container has its own mounts, networks, host name and user.
     *("Mount.get_partition_info", "Df.get_partitions", "Hostname.get_hostname"),
@@ -120,7 +120,7 @@ def survey(node: Node, names: Collection[str] | None = None) -> dict[str, str]:
 
 
 def test_all_tools(node: Node, inside: ContainerNode) -> None:
-    """Each tool is there in both or in neither, and reads the same."""
+    """Each tool exists in both places or in neither, and gives equal results."""
     with ThreadPoolExecutor(1) as pool:
         in_container = pool.submit(survey, inside)
         theirs = survey(node)
@@ -142,7 +142,7 @@ def test_all_tools(node: Node, inside: ContainerNode) -> None:
 
 
 def test_tools_that_need_a_terminal(node: Node, inside: ContainerNode) -> None:
-    """LISA's code looks for carriage returns, and for messages that come to terminals only."""
+    """LISA's tools that parse a terminal's carriage returns and messages work inside."""
     for each in (node, inside):
         assert each.tools[Lscpu].get_architecture() == CpuArchitecture.X64
         os = each.os
@@ -156,7 +156,7 @@ def test_tools_that_need_a_terminal(node: Node, inside: ContainerNode) -> None:
 
 
 def test_no_disk_of_the_node(inside: ContainerNode) -> None:
-    """`lsblk` shows the node's disks in any container; LISA is not told of them."""
+    """LISA sees no disk of the node in a container, although `lsblk` shows them."""
     assert "disk" in inside.execute("lsblk").stdout
     assert inside.tools[Lsblk].get_disks(force_run=True) == []
     assert inside.tools.lsblk is inside.tools[Lsblk]
@@ -185,7 +185,7 @@ def test_disks_of_the_config(node: Node, inside: ContainerNode) -> None:
 
 
 def test_features(node: Node) -> None:
-    """Features of the platform that choose disks are not a container's; others are its node's."""
+    """Features that choose disks are not available in a container; others are its node's."""
     platform = ReadyPlatform(schema.Platform(type="ready"))
     node.features = Features(node, platform)
     try:

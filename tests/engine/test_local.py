@@ -34,7 +34,7 @@ REPOSITORY = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def own_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The socket of an engine started for these tests, which touches nothing else here."""
+    """Start an engine that touches nothing else on this machine; return its socket."""
     folder = tmp_path_factory.mktemp("engine")
     dockerd = shutil.which("dockerd", path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
     assert dockerd, "dockerd is missing: apt-get install docker.io"
@@ -62,7 +62,7 @@ def own_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture()
 def local(own_engine: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
-    """This machine as a node, its engine named by DOCKER_HOST."""
+    """Return this machine as a node whose engine DOCKER_HOST names."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{own_engine}")
     node = local_node_connect()
     yield node
@@ -89,7 +89,7 @@ def test_executor(local: Node) -> None:
 
 
 def test_enter(local: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Both ways name the socket: another shell may have no DOCKER_HOST."""
+    """Both commands to enter a container name the socket, as a shell may lack DOCKER_HOST."""
     config = ContainerTestConfig(image=BUSYBOX, network_mode="none", hostname="inside")
     with ContainerExecutor(local, config) as container:
         write_script(container.engine, container.name, tmp_path / "enter.sh")
@@ -105,7 +105,7 @@ def test_enter(local: Node, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 
 def test_images(local: Node) -> None:
-    """Built, and shipped from this machine's engine to itself under another name."""
+    """Images are built, and shipped from this machine's engine to itself under another name."""
     engine = Engine.of(local)
     text = f'FROM {BUSYBOX}\nCMD ["echo", "built"]\n'
     built = build_image(engine, BuildSpec(dockerfile_inline=text, network="none"))
@@ -125,14 +125,14 @@ def test_exec_socket(local: Node) -> None:
 
 
 def test_sys_of_a_privileged_container(local: Node) -> None:
-    """Where the engine lacks capabilities /sys is read-only at first; a process there changes it."""
+    """/sys, which is read-only at first, can be remounted in a privileged container."""
     docker = local.tools[DockerAdvanced]
     script = "mount -o remount,rw /sys; grep ' /sys sysfs ' /proc/mounts"
     result = docker.run_in_container(BUSYBOX, script, privileged=True, network_mode="none")
     assert result.stdout.startswith("sysfs /sys sysfs rw,"), result
 
 
-def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_no_listener(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/there-is-none")
     with pytest.raises(EngineNotFoundError, match="there-is-none on this machine.*No such file"):
         Engine(local_node_connect())
@@ -141,7 +141,7 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None
 def test_never_started_unasked(
     own_engine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """An engine runs here, but elsewhere: it is named, and no second one is started beside it."""
+    """An engine at another socket is named, and no second one is started."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/usual.sock")
     before = engines_here()
     (ours,) = [x for x in before if str(own_engine) in x.sockets]
@@ -166,7 +166,7 @@ def test_never_started_unasked(
 def test_start_that_was_asked_for(
     own_engine: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Also then no second engine is started beside one that listens elsewhere."""
+    """A requested start is refused if an engine listens at another socket."""
     monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/usual.sock")
     before = engines_here()
     use_settings(ContainerSettings(start_engine=True))
@@ -186,7 +186,7 @@ def test_docker_host_of_another_machine(monkeypatch: pytest.MonkeyPatch) -> None
         Engine(local_node_connect())
 
 
-# What runs as a user who may not open the socket, in a root file system that has sudo.
+# Program of a user who may not open the socket, in a root file system that has sudo.
 SCRIPT = """
 import sys
 from pathlib import Path
@@ -238,7 +238,7 @@ exec chroot --userspec=65534:65534 . env HOME=/tmp DOCKER_HOST="unix://$ENGINE/d
     ],
 )
 def test_sudo_user(own_engine: Path, tmp_path: Path, rule: str, said: str) -> None:
-    """He may not open the socket: a relay under sudo, as on a remote node. sudo never prompts."""
+    """A sudo user reaches the engine by a relay, as on a remote node; sudo never prompts."""
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "WORK": str(tmp_path),

@@ -40,7 +40,7 @@ def nothing_left(machine: SandboxNode) -> Iterator[None]:
 
 
 class Counted(ContainerExecutor):
-    """Tells how many start at the same time."""
+    """Container that counts the starts at the same time."""
 
     now = most = begun = 0
     lock = threading.Lock()
@@ -79,7 +79,7 @@ def test_on_two_connections(node: Node, root_node: Node, machine: SandboxNode) -
 
 
 def test_one_fails(node: Node, machine: SandboxNode) -> None:
-    """Those beside it are removed, and one that ran before is not touched."""
+    """The failure of one start removes the new containers, but not one that ran before."""
     before, *new = boxes(node, 12)
     before.start()
     wrong = ContainerExecutor(node, BOX.merged(devices=["/dev/of_nobody"]))
@@ -100,7 +100,7 @@ def test_none_is_begun_after_a_failure(node: Node) -> None:
 
 
 class Together(ContainerExecutor):
-    """Three that start at the same moment."""
+    """Container that starts at the same moment as two others."""
 
     barrier = threading.Barrier(3)
 
@@ -118,7 +118,7 @@ def test_all_reasons(node: Node) -> None:
 
 
 def test_interrupted(node: Node, machine: SandboxNode) -> None:
-    """An exception in the waiting thread, as by LISA's case timeout, removes all containers."""
+    """An exception in the waiting thread, like LISA's case timeout, removes all containers."""
     wanted = boxes(node, 60)
     with pytest.raises(FunctionTimedOut):
         func_timeout(1.5, start_all, (wanted,))
@@ -144,7 +144,7 @@ def test_one_for_each_of_32_threads(node: Node) -> None:
 
 
 def test_end_of_the_process(node: Node) -> None:
-    """What is left when the process ends is removed several at a time."""
+    """Containers left at the end of the process are removed several at a time."""
     started = start_all(boxes(node, 10))
     _remove_left_overs()
     assert not any(each.is_started for each in started)

@@ -106,7 +106,7 @@ def test_kill_of_a_process(inside: ContainerNode, machine: SandboxNode) -> None:
     assert process.wait_result(timeout=5).exit_code == 137
 
 
-def test_close_ends_what_runs(fresh: Fresh, machine: SandboxNode) -> None:
+def test_close_ends_running_commands(fresh: Fresh, machine: SandboxNode) -> None:
     """`close` ends commands like a closed SSH connection, except those started with nohup.
 
     LISA closes its nodes after each case; the container can be used again.

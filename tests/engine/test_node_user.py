@@ -1,4 +1,4 @@
-"""What runs on a node gives what its `sh` gives, whatever the user's login shell and start files do."""
+"""Commands on a node behave like in its `sh`, whatever the user's login shell and profile do."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ BEGIN = "cd /srv; HOME=/h; "
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[SandboxNode]:
-    """A node with further shells, which the tests change for good."""
+    """Start a node with further shells, which the tests change for good."""
     with start_sandbox(1, packages=MORE_PACKAGES) as sandbox:
         machine = sandbox.nodes[0]
         for name, (shell, file, text) in USERS.items():
@@ -128,8 +128,8 @@ def test_scripts_as_the_nodes_sh(user: Node, plain: dict[str, tuple[bytes, str, 
     assert run_script(user, "id -un").stdout == user.connection_info["username"]
 
 
-def test_all_that_asks_the_node(user: Node, machine: SandboxNode) -> None:
-    """Capabilities, package settings and images that are made on the node."""
+def test_features_that_run_commands_on_the_node(user: Node, machine: SandboxNode) -> None:
+    """Capabilities, package settings and images on the node work in each login shell."""
     engine = Engine.of(user)
     bits = int(machine.run("grep CapBnd /proc/$(pidof dockerd)/status").stdout.split()[1], 16)
     has = {name for bit, name in enumerate(CAPABILITIES) if bits >> bit & 1}

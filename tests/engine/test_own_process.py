@@ -1,4 +1,4 @@
-"""Containers whose first process is the image's own: services, and systemd."""
+"""Containers with a first process of their own: services, and systemd."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def first_process(container: ContainerExecutor) -> str:
 
 
 def test_image_is_first(fresh: Fresh, service: str, machine: SandboxNode) -> None:
-    """The image's command is PID 1; `ready` is awaited; it ends by its own signal."""
+    """The image's command is PID 1, is awaited by `ready`, and ends by its own signal."""
     folder = "/var/tmp/own_process"
     try:
         container = fresh(
@@ -79,7 +79,7 @@ def test_first_process(fresh: Fresh, service: str, config: dict[str, str], first
 
 
 def test_docker_advanced(node: Node, service: str) -> None:
-    """`run_in_container` has the same fields."""
+    """`run_in_container` has the fields of the container's own process, too."""
     docker = node.tools[DockerAdvanced]
     result = docker.run_in_container(service, entrypoint="echo", command="two words")
     assert result.stdout == "two words"
@@ -87,10 +87,10 @@ def test_docker_advanced(node: Node, service: str) -> None:
     assert docker.run_in_container(BUSYBOX, ["cat", "/proc/1/comm"], init="engine").stdout != "cat"
 
 
-def test_wait_is_told(
+def test_wait_is_logged(
     fresh: Fresh, service: str, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
 ) -> None:
-    """A line at the start, some with what is missing, one at the end."""
+    """A wait for `ready` logs its start, some lines with what is missing, and its end."""
     monkeypatch.setattr(own_process, "_QUIET", 0.0)
     monkeypatch.setattr(own_process, "Activity", functools.partial(Activity, period=0.2))
     up = ["sleep 2; touch /up; exec sleep 600"]
@@ -120,7 +120,7 @@ def test_wait_is_told(
 def test_never_ready(
     node: Node, service: str, machine: SandboxNode, config: dict[str, object], says: str
 ) -> None:
-    """The error has the cause on its first line, and nothing stays."""
+    """The error of a container that is never ready begins with the cause; nothing stays."""
     executor = ContainerExecutor(node, ContainerTestConfig(image=service).merged(**config))
     with pytest.raises(ContainerDiedError, match=says):
         executor.start()
@@ -152,7 +152,7 @@ def systemd(node: Node, debian_image: str) -> Iterator[ContainerExecutor]:
 
 
 def test_systemd(systemd: ContainerExecutor) -> None:
-    """A LISA node like any other, whose units are up when it is started."""
+    """A container with systemd is a LISA node whose units are up after its start."""
     assert systemd.run("cat /proc/1/comm").stdout == "systemd"
     assert systemd.run("systemctl is-system-running").stdout in ("running", "degraded")
     node: ContainerNode = systemd.node
@@ -170,7 +170,7 @@ def test_systemd(systemd: ContainerExecutor) -> None:
 
 
 def test_systemd_without_privileges(node: Node, systemd: ContainerExecutor) -> None:
-    """What systemd lacks is the first thing said."""
+    """The error of a failed systemd begins with the missing privileges."""
     config = systemd.config.merged(privileged=False, startup_timeout=10)
     with pytest.raises(ContainerDiedError, match="privileged: true"):
         ContainerExecutor(node, config).start()

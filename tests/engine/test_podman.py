@@ -1,4 +1,4 @@
-"""Rootful podman through its Docker-compatible API: the same tool, the same promises."""
+"""Rootful podman through its Docker-compatible API behaves like Docker."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.support.waiting import eventually
 
 @pytest.fixture(scope="module")
 def podman_machine() -> Iterator[SandboxNode]:
-    """A node with podman, and a Docker Engine that is installed but must not be started."""
+    """Return a node with podman, and with a Docker Engine that must not be started."""
     with start_sandbox(1, packages=MORE_PACKAGES, docker=False) as sandbox:
         machine = sandbox.nodes[0]
         machine.run("rm /etc/init.d/docker /usr/sbin/dockerd")
@@ -60,7 +60,7 @@ def podman_node(request: pytest.FixtureRequest, podman_machine: SandboxNode) -> 
 
 @pytest.fixture(scope="module")
 def podman(podman_node: Node) -> DockerAdvanced:
-    """The tool, which has started podman's service."""
+    """Return the tool, which has started podman's service."""
     return podman_node.tools[DockerAdvanced]
 
 
@@ -101,7 +101,7 @@ def test_out_of_memory(podman: DockerAdvanced) -> None:
 
 
 def test_out_of_memory_while_it_runs(podman_node: Node) -> None:
-    """The engine sends no event `oom`; the counters of the control group tell."""
+    """A kill at the memory limit is found in the control group, without an event."""
     config = ContainerTestConfig(image=BUSYBOX, memory="16m")
     with ContainerExecutor(podman_node, config) as container:
         for command, code, stdin in (
@@ -146,7 +146,7 @@ def test_detach(podman: DockerAdvanced) -> None:
 
 
 def test_privileged(podman: DockerAdvanced) -> None:
-    """What the service can give, by its own bounding set."""
+    """A privileged container has all capabilities of the service's bounding set."""
     script = "grep CapEff /proc/self/status; grep Seccomp: /proc/self/status"
     shown = podman.run_in_container(BUSYBOX, script, privileged=True, expected_exit_code=0).stdout
     _, bits, _, seccomp = shown.split()
@@ -156,15 +156,18 @@ def test_privileged(podman: DockerAdvanced) -> None:
 
 
 def test_limits(podman: DockerAdvanced) -> None:
-    """Without CAP_SYS_RESOURCE podman may not set the limits that it adds to those asked for."""
+    """A config's limits are set without those of podman that need CAP_SYS_RESOURCE."""
     limits = {"nofile": "100:200"}
     result = podman.run_in_container(BUSYBOX, "ulimit -Sn; ulimit -Hn", ulimits=limits)
     assert result.stdout.split() == ["100", "200"], result.stderr
 
 
 def test_sdk(podman: DockerAdvanced) -> None:
-    """Not `containers.run`, which follows the log: of a container that ends just then, podman 4.3
-    may follow it for ever."""
+    """The SDK's client creates, starts, waits for and removes a container.
+
+    It does not use `containers.run`, which may follow the log of an ended container for ever
+    (podman 4.3).
+    """
     container = podman.client.containers.create(BUSYBOX, ["echo", "hello"])
     container.start()
     assert container.wait(timeout=60)["StatusCode"] == 0
@@ -187,7 +190,7 @@ def test_executor(podman: DockerAdvanced, podman_node: Node) -> None:
 def test_image_of_layers(
     podman: DockerAdvanced, podman_node: Node, podman_machine: SandboxNode, tmp_path: Path
 ) -> None:
-    """Through the API, and by `podman load` of the saved archive."""
+    """An image of layers is loaded through the API, and by `podman load` of its archive."""
     root = Path(f"/proc/{podman_machine.pid}/root")
     links = {f"bin/{name}": LayerEntry.symlink("busybox") for name in ("sh", "sleep")}
     image = image_from_layers(
@@ -212,7 +215,7 @@ def test_image_of_layers(
 
 
 def test_ship(podman: DockerAdvanced, podman_node: Node, podman_machine: SandboxNode) -> None:
-    """Only the layer that changed, in an archive and from podman's own store."""
+    """Only the changed layer is sent, from an archive and from podman's own store."""
     root = Path(f"/proc/{podman_machine.pid}/root")
     lower = {
         "bin/busybox": root / "bin/busybox",
@@ -258,7 +261,7 @@ def test_tools_in_a_layer(podman: DockerAdvanced, podman_node: Node, tmp_path: P
 
 
 def test_capture(podman_node: Node, tmp_path: Path) -> None:
-    """Records, changes, files and the state of a container."""
+    """Records, changes, files and the state of a container are captured."""
     config = ContainerTestConfig(image=BUSYBOX, measure=True)
     with ContainerExecutor(podman_node, config) as container:
         container.capture_to(tmp_path)
@@ -289,7 +292,7 @@ def test_image_of_the_root(podman: DockerAdvanced, podman_node: Node) -> None:
 
 
 def test_own_process(podman: DockerAdvanced, podman_node: Node) -> None:
-    """The first process is the config's own, is awaited, and ends by its own signal."""
+    """A container's own first process is awaited and ends by its own signal."""
     script = "trap 'exit 3' TERM; touch /up; while :; do sleep 0.1; done"
     config = ContainerTestConfig(image=BUSYBOX, command=["sh", "-c", script], ready="test -e /up")
     with ContainerExecutor(podman_node, config) as container:

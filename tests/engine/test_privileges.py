@@ -1,4 +1,4 @@
-"""What a config asks for is what the container has, seen from inside; "privileged" above all."""
+"""Privileges that a config asks for are those inside the container, above all "privileged"."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def docker(node: Node) -> DockerAdvanced:
 
 
 def inside(docker: DockerAdvanced, script: str, **options: object) -> str:
-    """What a shell in a container with these options prints."""
+    """Return the output of a shell in a container with some options."""
     result = docker.run_in_container(BUSYBOX, script, expected_exit_code=0, **options)  # type: ignore[arg-type]
     return result.stdout
 
@@ -42,7 +42,7 @@ def capabilities(docker: DockerAdvanced, **options: object) -> set[str]:
 
 
 def test_the_engine_of_the_tests_lacks_capabilities(docker: DockerAdvanced) -> None:
-    """Else the tests below would try the engine's own --privileged only, and not our pieces."""
+    """The tests' engine lacks capabilities; otherwise they would test its own --privileged."""
     if not docker.engine.capabilities.missing:
         pytest.fail(
             "this machine has all capabilities: drop one from the bounding set of the tests"
@@ -62,7 +62,7 @@ def test_bounding_set(docker: DockerAdvanced, machine: SandboxNode) -> None:
 
 
 def test_privileged_capabilities(docker: DockerAdvanced) -> None:
-    """Exactly what the engine can give; what is dropped by name stays dropped."""
+    """A privileged container has all that the engine can grant, except dropped ones."""
     granted = set(docker.engine.capabilities.granted)
     assert capabilities(docker, privileged=True) == granted
     assert capabilities(docker, privileged=True, cap_drop=["NET_RAW"]) == granted - {"CAP_NET_RAW"}
@@ -71,7 +71,7 @@ def test_privileged_capabilities(docker: DockerAdvanced) -> None:
 
 
 def test_privileged_boundaries_are_off(docker: DockerAdvanced) -> None:
-    """No seccomp filter, nothing of /proc masked or read-only. Each is on without it."""
+    """A privileged container has no seccomp filter and no masked or read-only /proc."""
     script = "grep Seccomp: /proc/self/status; grep -c ' /proc/' /proc/mounts || true"
     assert inside(docker, script, privileged=True) == "Seccomp:\t0\n0"
     seccomp, masks = inside(docker, script).splitlines()
@@ -89,7 +89,7 @@ def test_privileged_writes_sysctls(docker: DockerAdvanced) -> None:
 
 
 def test_privileged_devices(docker: DockerAdvanced, machine: SandboxNode) -> None:
-    """All devices of the node, but not its terminals, one of which is open meanwhile."""
+    """A privileged container has all devices of the node except its terminals."""
     find = "find /dev -type b -o -type c"
     terminal = machine.run("script -qc 'sleep 60' /dev/null >/dev/null 2>&1 & echo $!").stdout
     try:
@@ -106,7 +106,7 @@ def test_privileged_devices(docker: DockerAdvanced, machine: SandboxNode) -> Non
 
 
 def test_privileged_device_cgroup(docker: DockerAdvanced) -> None:
-    """A device that is made in the container can be opened there."""
+    """A privileged container can open a device that it has made."""
     script = "mknod /dev/made b 7 0 && head -c 0 /dev/made && echo opened"
     assert inside(docker, script, privileged=True) == "opened"
     failed = docker.run_in_container(BUSYBOX, script)
@@ -131,7 +131,7 @@ def test_note_is_logged_once(node: Node) -> None:
 
 
 def test_parallel_first_use(node: Node) -> None:
-    """Several containers prepared at once all get what the engine can give."""
+    """Containers prepared at the same time all get what the engine can give."""
     docker = node.tools[DockerAdvanced]
     Engine.forget(node)
     found: list[set[str]] = []
@@ -159,7 +159,7 @@ def test_cap_add_and_drop(docker: DockerAdvanced) -> None:
 
 
 def test_capability_the_engine_lacks(docker: DockerAdvanced) -> None:
-    """Asked for by name, it is an error and not left out."""
+    """A capability that the engine lacks is an error if the config names it."""
     missing = docker.engine.capabilities.missing[0]
     with pytest.raises(EngineError, match="caps|capabilit"):
         docker.run_in_container(BUSYBOX, "true", cap_add=[missing])

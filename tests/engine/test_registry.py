@@ -73,8 +73,7 @@ http.server.ThreadingHTTPServer(("0.0.0.0", port), Refusing).serve_forever()
 
 @pytest.fixture(scope="module")
 def registries() -> Iterator[SandboxNode]:
-    """A node with an open registry and one that wants credentials, on its loopback, both with
-    `image:1` and `image:2`."""
+    """Start two registries with `image:1` and `image:2`, one open and one with credentials."""
     with start_sandbox(1, packages=MORE_PACKAGES) as sandbox:
         machine = sandbox.nodes[0]
         give_accounts(machine, {USER: PASSWORD})
@@ -109,7 +108,7 @@ def docker(registries: SandboxNode) -> Iterator[DockerAdvanced]:
 
 @pytest.fixture(autouse=True)
 def removed(docker: DockerAdvanced) -> Iterator[None]:
-    """Each test finds the node without the images, and leaves it so."""
+    """Remove the images from the node before and after each test."""
     yield
     for image in docker.client.images.list():
         for tag in image.tags:
@@ -131,8 +130,8 @@ def test_pull(docker: DockerAdvanced) -> None:
     docker.pull_image(f"{OPEN}/image@{digest}")
 
 
-def test_as_lisas(docker: DockerAdvanced) -> None:
-    """LISA's users give the timeout in the second place."""
+def test_timeout_as_second_argument(docker: DockerAdvanced) -> None:
+    """The second argument is the timeout, like in LISA's tool."""
     docker.pull_image(f"{OPEN}/image:1", 60)
     assert tags(docker) == [f"{OPEN}/image:1"]
 
@@ -159,14 +158,14 @@ def test_cannot_be_had(
     assert image in str(caught.value)
 
 
-def test_registry_that_is_not_trusted(docker: DockerAdvanced, registries: SandboxNode) -> None:
-    """Docker trusts its own loopback without TLS, and nobody else."""
+def test_untrusted_registry(docker: DockerAdvanced, registries: SandboxNode) -> None:
+    """A registry without a trusted certificate, outside Docker's loopback, is refused."""
     with pytest.raises(RegistryUntrustedError, match="tls: .*CA certificate"):
         docker.pull_image(f"{registries.address}:5003/image:1")
 
 
-def test_registry_that_is_busy_for_a_while(docker: DockerAdvanced) -> None:
-    """It is asked again."""
+def test_busy_registry(docker: DockerAdvanced) -> None:
+    """A pull from a busy registry is tried again."""
     docker.pull_image("127.0.0.1:5004/image:1")
     assert tags(docker) == ["127.0.0.1:5004/image:1"]
 
@@ -177,7 +176,7 @@ def test_wrong_name(docker: DockerAdvanced) -> None:
 
 
 def test_credentials(docker: DockerAdvanced, registries: SandboxNode) -> None:
-    """Right, wrong, none; the password is on no command line and in no file of the node."""
+    """Right, wrong and no credentials have their effect; the password is nowhere on the node."""
     docker.pull_image("image:1", registry=CLOSED, username=USER, password=PASSWORD)
     assert tags(docker) == [f"{CLOSED}/image:1"]
     for username, password in ((USER, "wrong"), ("nobody", PASSWORD), (None, None)):
@@ -191,7 +190,7 @@ def test_credentials(docker: DockerAdvanced, registries: SandboxNode) -> None:
 def test_credentials_of_docker_login(
     registries: SandboxNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What `docker login` stored on this machine is used, as the docker command would."""
+    """Credentials stored by `docker login` on this machine are used."""
     encoded = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
     (tmp_path / "config.json").write_text(json.dumps({"auths": {CLOSED: {"auth": encoded}}}))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -203,10 +202,10 @@ def test_credentials_of_docker_login(
     node.close()
 
 
-def test_credential_helper_that_does_not_work(
+def test_broken_credential_helper(
     registries: SandboxNode, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is no reason not to try without."""
+    """A broken credential helper does not prevent a pull without it."""
     (tmp_path / "config.json").write_text(json.dumps({"credsStore": "there-is-none"}))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
     node = connect_as(registries, "root")
@@ -224,7 +223,7 @@ def test_no_progress(docker: DockerAdvanced) -> None:
 
 
 def test_policies(docker: DockerAdvanced) -> None:
-    """`missing` keeps what is there, `always` follows a moved tag, `never` does not pull."""
+    """`missing` keeps an image, `always` follows a moved tag, `never` does not pull."""
     reference = f"{OPEN}/image:1"
     with pytest.raises(ImageNotFoundError, match="pull_policy is 'never'"):
         docker.run_in_container(reference, "true", pull_policy="never")
@@ -241,6 +240,6 @@ def test_policies(docker: DockerAdvanced) -> None:
         assert docker.client.images.get(reference).id == expected, policy
 
 
-def test_image_that_is_made_here(docker: DockerAdvanced) -> None:
+def test_image_made_here(docker: DockerAdvanced) -> None:
     with pytest.raises(ConfigError, match="'lisa_container/bysybox:latest' is neither on node"):
         docker.run_in_container("lisa_container/bysybox", "true")

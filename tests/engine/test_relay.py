@@ -1,4 +1,4 @@
-"""The relay that gives a sudo user the engine's socket: in python and in perl."""
+"""Relay that gives a sudo user the engine's socket, in python and in perl."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SHOW = "mv /usr/bin/{0}.hidden /usr/bin/{0}"
 
 @pytest.fixture(params=["python3", "perl"])
 def interpreter(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterator[str]:
-    """The only interpreter for a relay that the node has."""
+    """Leave a node only one interpreter for a relay."""
     hidden = {"python3": "perl", "perl": "python3"}[request.param]
     machine.run(HIDE.format(hidden))
     yield request.param
@@ -37,14 +37,14 @@ def interpreter(request: pytest.FixtureRequest, machine: SandboxNode) -> Iterato
 
 @pytest.fixture(params=["node", "password_node"])
 def user(request: pytest.FixtureRequest) -> Node:
-    """Both kinds of sudo users."""
+    """Return both kinds of sudo users in turn."""
     user: Node = request.getfixturevalue(request.param)
     return user
 
 
 @pytest.fixture(autouse=True)
 def no_others(node: Node, machine: SandboxNode) -> None:
-    """What an earlier test left for later ones."""
+    """End the relay that an earlier test left."""
     Engine.forget(node)
     assert relays(machine) == []
 
@@ -57,7 +57,7 @@ def relay(node: Node, idle_seconds: float = 60) -> RelayDialer:
 
 
 def test_interpreters(interpreter: str, user: Node, machine: SandboxNode) -> None:
-    """The socket is the user's alone, and Engine.close() leaves nothing behind."""
+    """The socket belongs to the user alone, and Engine.close() leaves nothing behind."""
     with engine_of(user) as engine:
         assert engine.dialer.name == "relay"
         (pid,) = relays(machine)
@@ -71,7 +71,7 @@ def test_interpreters(interpreter: str, user: Node, machine: SandboxNode) -> Non
 
 
 def test_ends_when_idle(interpreter: str, node: Node, machine: SandboxNode) -> None:
-    """While a stream is open it stays; the next call after its end starts another one."""
+    """An idle relay ends, one with a stream stays; the next call starts another one."""
     idle = 0.3 if interpreter == "python3" else 1  # perl's clock ticks in seconds
     way = relay(node, idle)
     stream = way.dial()
@@ -89,7 +89,7 @@ def test_ends_when_idle(interpreter: str, node: Node, machine: SandboxNode) -> N
 
 @pytest.mark.parametrize("signal", ["TERM", "KILL"])
 def test_killed(interpreter: str, signal: str, node: Node, machine: SandboxNode) -> None:
-    """After a relay was killed, the next call starts another one."""
+    """The next call starts another relay after one was killed."""
     with engine_of(node) as engine:
         engine.api.close()  # a perl relay's idle streams have processes of their own
         machine.run(["kill", f"-{signal}", *relays(machine)])
@@ -100,7 +100,7 @@ def test_killed(interpreter: str, signal: str, node: Node, machine: SandboxNode)
 
 
 def test_many_streams(interpreter: str, node: Node, machine: SandboxNode) -> None:
-    """300 requests at once, each held open by the engine until the container ends."""
+    """300 requests at the same time are held open by the engine until the container ends."""
     with engine_of(node) as engine, container_of(engine) as container:
         # Attached to, waiting, and nothing else: one open stream each.
         codes: list[int] = []
@@ -120,7 +120,7 @@ def test_many_streams(interpreter: str, node: Node, machine: SandboxNode) -> Non
 
 
 def test_bytes_arrive_as_they_are(interpreter: str, node: Node) -> None:
-    """16 MiB there and back, while a stream that nobody reads is stuck."""
+    """16 MiB go both ways while another stream is blocked."""
     content = os.urandom(16 * 1024 * 1024)
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -139,7 +139,7 @@ def test_bytes_arrive_as_they_are(interpreter: str, node: Node) -> None:
 
 
 def test_memory_is_bounded(node: Node, machine: SandboxNode) -> None:
-    """A flood that nobody reads stops at its source. (The perl relay has no buffers at all.)"""
+    """Unread output stops at its source, so a relay's memory is bounded; perl has no buffers."""
     with engine_of(node) as engine, container_of(engine) as container:
         assert isinstance(engine.dialer, RelayDialer)
         (pid,) = relays(machine)
@@ -158,7 +158,7 @@ def resident_kib(machine: SandboxNode, pid: str) -> int:
 
 
 def test_no_interpreter(node: Node, machine: SandboxNode) -> None:
-    """Without any, docker's own tunnel carries the streams."""
+    """Docker's own tunnel carries the streams on a node without an interpreter."""
     machine.run("; ".join(HIDE.format(name) for name in ("python3", "perl")))
     try:
         with engine_of(node) as engine:
@@ -169,7 +169,7 @@ def test_no_interpreter(node: Node, machine: SandboxNode) -> None:
 
 
 def test_engine_gone(interpreter: str, node: Node, machine: SandboxNode) -> None:
-    """A relay is there and its engine is not: a call says so, and so does a new relay."""
+    """A missing engine makes a ping fail through a relay, and makes a new relay fail."""
     with engine_of(node) as engine:
         machine.run("mv /run/docker.sock /run/docker.away")
         try:
@@ -183,7 +183,7 @@ def test_engine_gone(interpreter: str, node: Node, machine: SandboxNode) -> None
 
 
 def test_modules_in_the_users_home(node: Node, machine: SandboxNode) -> None:
-    """The relay runs as root: it imports nothing that lies where the user logs in."""
+    """A relay, which runs as root, imports no module from the user's home."""
     home = f"~{machine.username}"
     machine.run(f"echo 'raise SystemExit(1)' > {home}/selectors.py")
     try:
@@ -196,7 +196,7 @@ def test_modules_in_the_users_home(node: Node, machine: SandboxNode) -> None:
 
 
 def test_two_engines_on_one_node(node: Node, machine: SandboxNode) -> None:
-    """Each has a relay of its own; the end of one does not touch the other."""
+    """Each engine has its own relay, and the end of one does not affect the other."""
     with engine_of(node) as first:
         second = Engine(node)
         second.close()

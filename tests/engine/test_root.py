@@ -38,7 +38,7 @@ ORDINARY = (
 
 
 def test_root(node: Node, machine: SandboxNode) -> None:
-    """Complete enough to work in, without secrets, and gone with the run."""
+    """An image of the node's root can be worked in, has no secrets, and goes with the run."""
     for path in (*SECRETS, *ORDINARY):
         machine.run(f"[ -e {path} ] || {{ mkdir -p $(dirname {path}) && echo hidden >{path}; }}")
     machine.run("cp /bin/true /usr/local/bin/mine && setcap cap_net_raw+ep /usr/local/bin/mine")

@@ -77,7 +77,7 @@ def test_hundred_mebibytes_to_a_callback(box: ContainerExecutor) -> None:
     assert (count, len(result.stdout_bytes)) == (100 * MIB, TAIL)
 
 
-def test_what_is_kept(box: ContainerExecutor, tmp_path: Path) -> None:
+def test_kept_output(box: ContainerExecutor, tmp_path: Path) -> None:
     count = 3 * MIB
     command = f"yes | head -c {count}; echo end"
     assert len(box.run(command).stdout_bytes) == count + 4
@@ -169,10 +169,8 @@ def test_worker_stays_while_nothing_is_left(box: ContainerExecutor) -> None:
 
 
 @pytest.mark.parametrize("words", ["0.00 0.00 0.00 0/0 0", ""])
-def test_kernel_that_does_not_tell_its_newest_process(
-    node: Node, machine: SandboxNode, words: str
-) -> None:
-    """gVisor does not report it; lxcfs replaces the file."""
+def test_kernel_without_last_pid(node: Node, machine: SandboxNode, words: str) -> None:
+    """Sessions work where the kernel does not report its newest process, as in gVisor."""
     machine.run(f"echo '{words}' >/root/loadavg")
     volumes = {"/root/loadavg": "/proc/loadavg:ro"}
     config = ContainerTestConfig(image=BUSYBOX, volumes=volumes)
@@ -185,8 +183,8 @@ def test_kernel_that_does_not_tell_its_newest_process(
         machine.run("rm /root/loadavg")
 
 
-def test_kill_that_comes_too_late(box: ContainerExecutor) -> None:
-    """Output and end of a command that ended by itself are not taken for the next command's."""
+def test_late_kill(box: ContainerExecutor) -> None:
+    """Output and end of a command that ended by itself are not those of the next command."""
     ended = 0
     for round_ in range(60):
         begun = time.monotonic()
@@ -201,7 +199,7 @@ def test_kill_that_comes_too_late(box: ContainerExecutor) -> None:
     assert 0 < ended < 60
 
 
-def test_processes_left_write_to_nobody(box: ContainerExecutor) -> None:
+def test_output_of_background_processes_is_dropped(box: ContainerExecutor) -> None:
     """Output of processes that a command left goes to no later command."""
     assert box.run("(sleep 0.2; echo late; echo late >&2) &", nohup=True).left_processes
     for _ in range(10):
@@ -265,7 +263,7 @@ def test_broken_under_commands(own: ContainerExecutor, machine: SandboxNode, how
     assert [line.split()[0] for line in counts] == ["1"] * len(counts)
 
 
-def test_engine_is_told_from_container_and_node(
+def test_engine_failure_is_distinguished_from_container_and_node(
     own: ContainerExecutor, machine: SandboxNode
 ) -> None:
     running = own.run_async("echo begun; sleep 106")
@@ -387,10 +385,10 @@ def test_any_bytes_as_docker_exec(
     err: bytes,
     end: str,
 ) -> None:
-    def said(data: bytes) -> str:
+    def print_command(data: bytes) -> str:
         return "printf '" + "".join(f"\\{x:03o}" for x in data) + "'"
 
-    text = f"{said(out)}; {said(err)} >&2; {end}"
+    text = f"{print_command(out)}; {print_command(err)} >&2; {end}"
     result = box.run(text)
     assert (result.stdout_bytes, result.stderr_bytes) == (out, err)
     stdout, stderr, exit_code = by_cli(box.name, ["sh", "-c", text], {}, "/", b"")

@@ -1,4 +1,4 @@
-"""A container's shell does what LISA's own SshShell does: each operation on both, and compared."""
+"""Each operation of LISA's SshShell has the same result with a container's shell."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Act = Callable[[Any, PurePosixPath, Path], Any]
 
 @pytest.fixture(scope="module")
 def container_node(node: Node) -> Iterator[Node]:
-    """A container whose user is as unprivileged as the node's."""
+    """Start a container whose user has no more rights than the node's; return its node."""
     config = ContainerTestConfig(image=BUSYBOX, user="nobody")
     with ContainerExecutor(node, config) as container:
         yield container.node
 
 
 def prepare(node: Node, root: PurePosixPath) -> None:
-    """The same files everywhere."""
+    """Make files of several kinds in a folder of a node."""
     commands = f"""
         set -e; umask 022; mkdir {root}; cd {root}
         mkdir folder empty 'a b' -- -dash; echo text >file; echo x >folder/x; echo y >'a b/ü€'
@@ -40,15 +40,15 @@ def prepare(node: Node, root: PurePosixPath) -> None:
 
 
 def state(node: Node, root: PurePosixPath) -> str:
-    """All that is there, with kinds and modes."""
+    """Return all files with kinds and modes."""
     script = f"cd {root} && find . | sort | while read -r x; do stat -c '%n %A %s' \"$x\"; done"
     lines = node.execute(script, shell=True, sudo=True).stdout.replace("\r", "").splitlines()
-    # What a folder's own size is depends on the file system.
+    # The size of a folder depends on the file system.
     return "\n".join(x.rpartition(" ")[0] if " d" in x else x for x in lines)
 
 
 def outcome(act: Act, node: Node, root: PurePosixPath, local: Path) -> Any:
-    """What an operation gives, or what kind of error it raises."""
+    """Return the result of an operation, or the kind of its error."""
     try:
         return act(node.shell, root, local)
     except OSError as error:
@@ -155,7 +155,7 @@ def test_same_as_ssh(node: Node, container_node: Node, tmp_path: Path, name: str
 
 
 def test_better_than_ssh(container_node: Node, tmp_path: Path) -> None:
-    """SshShell raises something unspecific, or nothing, for these."""
+    """Errors are specific where SshShell raises an unspecific one, or none."""
     shell, root = container_node.shell, PurePosixPath(f"/tmp/better_{time.monotonic_ns()}")
     prepare(container_node, root)
     with pytest.raises(FileNotFoundError, match=r"none"):

@@ -1,4 +1,4 @@
-"""Images shipped to nodes: only what a node lacks, whatever comes in between."""
+"""Images shipped to nodes: only missing layers are sent, even after failures."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 @pytest.fixture(scope="module")
 def nodes(sandbox: Sandbox) -> Iterator[list[Node]]:
-    """Of a user with sudo."""
+    """Connect to the nodes as a user with sudo."""
     connected = [connect_as(machine, "sudo") for machine in sandbox.nodes]
     yield connected
     for node in connected:
@@ -45,13 +45,13 @@ def nodes(sandbox: Sandbox) -> Iterator[list[Node]]:
 
 @pytest.fixture(autouse=True)
 def no_images(sandbox: Sandbox) -> None:
-    """Each test finds the nodes without any."""
+    """Remove all images of the tests from the nodes."""
     for machine in sandbox.nodes:
         machine.run("docker rmi -f $(docker images -q) 2>/dev/null || true")
 
 
 def image_of(machine: SandboxNode, *layers: bytes) -> LayeredImage:
-    """Busybox, and layers of a file each."""
+    """Return an image of busybox and of layers with a file each."""
     busybox = Path(f"/proc/{machine.pid}/root/bin/busybox")
     links = {f"bin/{name}": LayerEntry.symlink("busybox") for name in ("sh", "sleep", "cat")}
     lowest: dict[str, Any] = {"bin/busybox": busybox, **links}
@@ -65,13 +65,13 @@ def images(machine: SandboxNode, *options: str) -> list[str]:
 
 
 def received(machine: SandboxNode) -> int:
-    """Bytes that came over the node's network."""
+    """Return the number of bytes that the node's network has received."""
     lines = machine.run("cat /proc/net/dev").stdout.splitlines()[2:]
     return sum(int(x.split()[1]) for x in lines if not x.strip().startswith("lo:"))
 
 
 def test_a_changed_top_layer(nodes: list[Node], sandbox: Sandbox, tmp_path: Path) -> None:
-    """It alone is sent, whether the lower ones were loaded, shipped or built upon."""
+    """Only a changed layer is sent, whether the others were loaded, shipped or built upon."""
     loaded, _, built = sandbox.nodes
     base, top = os.urandom(8 * MB), os.urandom(4 * MB)
     old = image_of(loaded, base, b"old").save(tmp_path / "old.tar", "tests/old:1")
@@ -116,7 +116,7 @@ def test_goes_with_the_run_or_stays(sandbox: Sandbox, tmp_path: Path) -> None:
     assert images(machine) == ["tests/kept:latest"]
 
 
-def test_a_name_that_is_taken(nodes: list[Node], sandbox: Sandbox) -> None:
+def test_name_taken(nodes: list[Node], sandbox: Sandbox) -> None:
     """`ship` takes another image's name only with `keep`; a name of this run moves."""
     machine, node = sandbox.nodes[0], nodes[0]
     first, second = image_of(machine, b"first"), image_of(machine, b"second")
@@ -140,7 +140,7 @@ def test_a_name_that_is_taken(nodes: list[Node], sandbox: Sandbox) -> None:
 def test_a_cut_connection(
     nodes: list[Node], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It goes on with what is missing; what came is under the lease meanwhile, and gone then."""
+    """A shipment continues after a cut; layers that had arrived are under the lease."""
     machine, node = sandbox.nodes[0], nodes[0]
     monkeypatch.setattr(send, "_PORTION", 2 * MB)
     layers = [os.urandom(3 * MB) for _ in range(4)]
@@ -169,7 +169,7 @@ def test_a_cut_connection(
 
 
 def test_nodes_that_fail(nodes: list[Node], sandbox: Sandbox) -> None:
-    """The others get it; the error says which, and why."""
+    """A shipment reaches the other nodes; the error names those that failed, and why."""
     machine = sandbox.nodes[1]
     image = image_of(machine, b"y")
     Engine.of(nodes[1])
@@ -187,17 +187,17 @@ def test_nodes_that_fail(nodes: list[Node], sandbox: Sandbox) -> None:
 
 
 def test_from_a_node(nodes: list[Node], sandbox: Sandbox) -> None:
-    """A node's image, made there first where it is not there, to others and itself."""
+    """A node's image, made there if it is missing, is shipped to others and itself."""
     done = ship(BUSYBOX, nodes[1:], source=nodes[1])
     assert [each.layers for each in done] == [0, 1]
     with ContainerExecutor(nodes[2], ContainerTestConfig(image=BUSYBOX)) as container:
         assert container.run("echo ran").stdout == "ran"
 
 
-def test_a_layer_that_is_gone(
+def test_missing_layer(
     nodes: list[Node], sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where an engine does not have what it seemed to have, it gets all."""
+    """An engine that lacks a layer, contrary to its answer, gets all layers."""
     image = image_of(sandbox.nodes[0], b"z" * MB)
     monkeypatch.setattr(send, "missing_layers", lambda engine, diff_ids: [1])
     (done,) = ship(image, [nodes[0]])
@@ -206,7 +206,7 @@ def test_a_layer_that_is_gone(
 
 
 def test_packed(nodes: list[Node], sandbox: Sandbox, tmp_path: Path) -> None:
-    """What gets smaller is compressed; a compressed archive's layers go as they are."""
+    """Layers are compressed if that makes them smaller, and sent as they are otherwise."""
     image = image_of(sandbox.nodes[0], b"word " * MB)
     (plain,) = ship(image, [nodes[0]])
     assert plain.sent < image.size / 4
@@ -243,7 +243,7 @@ def test_a_caller_that_fails(nodes: list[Node], sandbox: Sandbox) -> None:
 
 
 def test_wrong_arguments(nodes: list[Node], tmp_path: Path) -> None:
-    """Nobody is asked anything."""
+    """Wrong arguments are refused before any request."""
     image = image_from_layers([{"a": b""}])
     wrong: list[tuple[Any, dict[str, Any], str]] = [
         ("debian:12", {}, "together with the node that has it"),

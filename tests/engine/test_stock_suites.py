@@ -1,4 +1,4 @@
-"""Cases of LISA's stock suites in a container and on its node: they end alike."""
+"""Cases of LISA's stock suites have equal results in a container and on its node."""
 
 from __future__ import annotations
 

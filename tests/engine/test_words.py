@@ -1,4 +1,4 @@
-"""Test that commands take LISA's words and Docker's, and the hints of refused arguments."""
+"""LISA's and Docker's different words for one option, and errors of exchanged values."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _exec(box: ContainerExecutor, **options: Any) -> str:
 
 @pytest.mark.parametrize("run", [_run, _run_async, _exec])
 def test_either_word(box: ContainerExecutor, run: Run) -> None:
-    """LISA's words and Docker's mean the same; both at once are refused."""
+    """LISA's words and Docker's mean the same, and both at once are refused."""
     for folder in ("cwd", "working_dir"):
         for variables in ("update_envs", "environment"):
             output = run(box, **{folder: "/tmp", variables: {"GIVEN": "text"}})
@@ -52,7 +52,7 @@ def test_either_word(box: ContainerExecutor, run: Run) -> None:
 
 
 def test_docker_of_the_node(root_node: Node) -> None:
-    """The tool shares the executor's connection; to make it breaks no command."""
+    """`container.docker` uses the executor's connection; its creation breaks no command."""
     with ContainerExecutor(root_node, ContainerTestConfig(image=BUSYBOX)) as container:
         engine = container.engine
         running = container.run_async(["sh", "-c", "sleep 1; echo done"])
@@ -66,7 +66,7 @@ def test_docker_of_the_node(root_node: Node) -> None:
 def test_volume_that_the_node_lacks(
     node: Node, machine: SandboxNode, logged: Callable[[], str]
 ) -> None:
-    """A swapped volume gets a warning, and a path that is there, or not to be seen, gets none."""
+    """Only a volume with exchanged sides causes a warning, not a path that exists."""
     machine.run("mkdir -m 700 /root/closed; mkdir /root/closed/inside")
     volumes = {
         "/srv": "/a",
@@ -85,7 +85,7 @@ def test_volume_that_the_node_lacks(
 
 
 def test_volume_that_the_engine_cannot_make(node: Node) -> None:
-    """The engine's refusal says that the sides may be swapped."""
+    """The error of a refused volume says that its sides may be exchanged."""
     config = ContainerTestConfig(image=BUSYBOX, volumes={"/proc/none": "/etc"})
     with pytest.raises(EngineError, match="/proc/none") as caught:
         ContainerExecutor(node, config).start()
@@ -98,7 +98,7 @@ def test_volume_that_the_engine_cannot_make(node: Node) -> None:
 def test_image_that_the_node_has_and_no_registry_serves(
     box: ContainerExecutor, options: dict[str, str]
 ) -> None:
-    """The error does not say that the node lacks the image."""
+    """An error of the registry does not say that the node lacks an image that it has."""
     docker = box.docker
     name = "127.0.0.1:1/there:1"
     docker.client.images.get(BUSYBOX).tag(name)

@@ -18,7 +18,7 @@ Make = Callable[..., ContainerExecutor]
 
 @pytest.fixture
 def make(node: Node, debian_image: str) -> Iterator[Make]:
-    """Makes containers of Debian, which go after the test."""
+    """Return a function that starts Debian containers, which are removed after the test."""
     with contextlib.ExitStack() as stack:
 
         def start(*tools: Tool, **config: Any) -> ContainerExecutor:
@@ -32,11 +32,11 @@ def make(node: Node, debian_image: str) -> Iterator[Make]:
 
 @pytest.fixture
 def container(make: Make) -> ContainerExecutor:
-    """A Debian as it is."""
+    """Return a container of an unchanged Debian."""
     return make()
 
 
 @pytest.fixture
 def python(make: Make) -> ContainerExecutor:
-    """A Debian with Python."""
+    """Return a container of Debian with Python."""
     return make(PYTHON)

@@ -1,4 +1,4 @@
-"""Commands of tools: of packages with several, and of packages that list none."""
+"""Commands of tools: packages with several commands, and packages that list none."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.shop import open_shop, put
 
 
 def test_several_commands_in_a_package(container: ContainerExecutor) -> None:
-    """A part of the package's name stands for it; else each command must be there."""
+    """A command named like a part of its package stands for it; otherwise all must exist."""
     (xz, ping, hosts) = container.install("xz-utils", "iputils-ping", "bsdextrautils")
     assert (xz.command, ping.command, hosts.command) == ("/usr/bin/xz", "/usr/bin/ping", "")
     assert ping.verified.startswith("ping from iputils"), "it knows -V, not --version"
@@ -26,7 +26,7 @@ def test_several_commands_in_a_package(container: ContainerExecutor) -> None:
 
 
 def test_several_commands_in_a_layer(make: Any) -> None:
-    """Packages that the image has, of which no command has the package's name."""
+    """A cached layer has packages none of whose commands is named like the package."""
     names = ("util-linux", "coreutils")
     first = make()
     made = first.install(*names, cached=True)
@@ -48,7 +48,7 @@ SOURCES = {
 
 
 def test_pip_from_source(python: ContainerExecutor) -> None:
-    """A source distribution, of which old versions of pip keep no list of files."""
+    """A source distribution is installed; old versions of pip keep no list of its files."""
     for name, declared in SOURCES.items():
         files = {
             "setup.py": f"from setuptools import setup\nsetup(name={name!r}, version='1.5', "

@@ -1,5 +1,7 @@
-"""The managers of other distributions and languages: the real programs, as Debian has them, with
-repositories that the tests make in the container."""
+"""Package managers of other distributions and languages, the real programs from Debian.
+
+The tests make the repositories in the container.
+"""
 
 from __future__ import annotations
 
@@ -68,7 +70,7 @@ def do(container: ContainerExecutor, command: str) -> str:
 
 
 def repository_of_rpms(container: ContainerExecutor, manager: str) -> None:
-    """With pinger 1.2 and 2.0, and one that needs what is nowhere."""
+    """Make a repository with pinger 1.2 and 2.0, and a package with a missing dependency."""
     # Debian's rpm has a database for each user, unlike all others.
     put(container, "/root/.rpmmacros", b"%_dbpath /var/lib/rpm\n")
     for name, version, more in (

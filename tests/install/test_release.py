@@ -1,4 +1,4 @@
-"""Programs by URL and by file: fetched by this machine, checked, sent into the container."""
+"""Programs by URL and by file: downloaded by the runner, checked, and copied into the container."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROGRAM = b"#!/bin/sh\necho hello 1.2.3\n"
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves bytes by path, with the faults a test wants."""
+    """Handler that serves bytes by path, with the faults that a test wants."""
 
     files: ClassVar[dict[str, bytes]] = {}
     failing: ClassVar[list[str]] = []
@@ -79,7 +79,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def busybox(node: Node) -> Iterator[ContainerExecutor]:
-    """An image that has no package manager, no certificates and no curl."""
+    """Return a container without package manager, certificates and curl."""
     config = ContainerTestConfig(image="lisa_container/busybox", user="1000")
     with ContainerExecutor(node, config) as container:
         yield container
@@ -112,7 +112,7 @@ def test_a_program_by_url(busybox: ContainerExecutor, server: str) -> None:
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:xz", "w:bz2"])
 def test_an_archive_by_url(busybox: ContainerExecutor, server: str, mode: str) -> None:
-    """With a folder in it, and something that the program needs beside it."""
+    """An archive with a folder is installed, with files that the program needs beside it."""
     script = (
         b'#!/bin/sh\nread -r line <"$(dirname "$(readlink -f "$0")")/../share/line"; echo $line\n'
     )
@@ -161,14 +161,16 @@ def test_a_wrong_checksum(busybox: ContainerExecutor, server: str, tmp_path: Pat
 
 
 @pytest.mark.parametrize("fault", ["busy", "cut"])
-def test_what_passes_is_tried_again(busybox: ContainerExecutor, server: str, fault: str) -> None:
+def test_temporary_failure_is_tried_again(
+    busybox: ContainerExecutor, server: str, fault: str
+) -> None:
     Handler.files["/hello"] = PROGRAM
     Handler.failing += [fault, fault]
     busybox.install(Tool("hello", url=f"http://{server}/hello", checksum=digest(PROGRAM)))
     assert len(Handler.asked) == 3
 
 
-def test_what_does_not_pass(busybox: ContainerExecutor, server: str, tmp_path: Path) -> None:
+def test_permanent_failure(busybox: ContainerExecutor, server: str, tmp_path: Path) -> None:
     tool = Tool("hello", url=f"http://{server}/hello", checksum=digest(PROGRAM))
     with pytest.raises(ToolNotFoundError, match="404"):
         busybox.install(tool)
@@ -219,7 +221,7 @@ def test_another_file_of_the_same_name(busybox: ContainerExecutor, tmp_path: Pat
 
 
 def test_a_file_in_a_layer(node: Node, tmp_path: Path) -> None:
-    """What is in the file counts for the layer, not where it is."""
+    """A layer's key depends on the content of a file, not on its path."""
     config = ContainerTestConfig(image="lisa_container/busybox")
     remove_layers(node.tools[DockerAdvanced].engine)  # of an earlier run, on a node that is given
     layers = []

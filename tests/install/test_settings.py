@@ -30,8 +30,8 @@ PROXY = "/etc/apt/apt.conf.d/99test"
 
 
 @pytest.fixture
-def told(node: Node) -> Iterator[Node]:
-    """A node that is told all it can be."""
+def settings_on_node(node: Node) -> Iterator[Node]:
+    """Write package settings of all kinds on the node."""
     for name, text in FILES.items():
         write = f"mkdir -p ~/{Path(name).parent} && cat >~/{name} <<'END'\n{text}END"
         node.execute(write, shell=True, no_debug_log=True)
@@ -40,8 +40,8 @@ def told(node: Node) -> Iterator[Node]:
         node.execute(f"rm ~/{name}", shell=True)
 
 
-def test_settings_of_a_node(told: Node, logged: Callable[[], str]) -> None:
-    settings = PackageSettings.of_node(told)
+def test_settings_of_a_node(settings_on_node: Node, logged: Callable[[], str]) -> None:
+    settings = PackageSettings.of_node(settings_on_node)
     assert settings.files["pip.conf"] == b"[global]\nindex-url = https://me:p1ssword@x/simple\n"
     assert settings.files["npmrc"] == b"registry=https://r/\n//r/:_authToken=t2ken\n"
     assert settings.files["gemrc"] == b"---\n:sources:\n- https://me:p3ssword@g/\n"
@@ -55,7 +55,7 @@ def test_settings_of_a_node(told: Node, logged: Callable[[], str]) -> None:
     assert not [secret for secret in secrets if secret in said]
 
 
-def test_a_node_that_is_told_nothing(node: Node) -> None:
+def test_node_without_settings(node: Node) -> None:
     settings = PackageSettings.of_node(node)
     assert set(settings.files) <= {"certificates.pem", "apt.conf"}
     assert settings.secrets == frozenset()
@@ -64,7 +64,7 @@ def test_a_node_that_is_told_nothing(node: Node) -> None:
 def test_folder_of_another_user(
     container: ContainerExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A user of the container who makes the folder of the settings first gets none of them."""
+    """A user who makes the settings' folder first in the container gets no settings."""
     monkeypatch.setattr(workbench, "secrets", SimpleNamespace(token_hex=lambda size: "00" * size))
     folder = "/dev/shm/lisa_container.0000000000000000"
     container.run(["install", "-d", "-m", "777", "-o", "1000", folder], expected_exit_code=0)
@@ -75,7 +75,7 @@ def test_folder_of_another_user(
 
 
 def test_apt_takes_the_nodes_proxy(make: Any, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that does not answer; the password for it is in no log."""
+    """apt uses the node's proxy, whose password is in no log."""
     monkeypatch.setattr(installer, "_DELAYS", (0.1, 0.1, 0.1))
     line = 'Acquire::http::Proxy "http://me:s3cret@127.0.0.1:9/";'
     write = f"echo '{line}' >{PROXY}"
@@ -91,8 +91,8 @@ def test_apt_takes_the_nodes_proxy(make: Any, node: Node, monkeypatch: pytest.Mo
     container.install("jq")
 
 
-def test_no_space_for_settings(make: Any, told: Node) -> None:
-    """Nothing of them stays then, either."""
+def test_no_space_for_settings(make: Any, settings_on_node: Node) -> None:
+    """A failure to write the settings leaves none of them."""
     container = make(tmpfs={"/dev/shm": "size=16k"})
     with pytest.raises(ToolNoSpaceError, match="settings could not be written"):
         container.install("jq")

@@ -42,13 +42,13 @@ SHOP = "http://127.0.0.1:8000/simple/"
 
 
 def shop_settings(url: str = SHOP) -> PackageSettings:
-    """An index of our own, and pip's own tries again left out."""
+    """Return settings with the tests' own index, without pip's own retries."""
     return PackageSettings({"PIP_INDEX_URL": url, "PIP_RETRIES": "0"})
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rests between attempts that a test can wait for."""
+    """Shorten the delays between attempts."""
     monkeypatch.setattr(installer, "_DELAYS", (0.1, 0.1, 0.1))
 
 
@@ -70,7 +70,7 @@ def test_the_second_time_nothing_is_installed(
     assert not jq.from_cache and jq.layer == tree.layer
     assert first.installed == [jq, tree]
     assert f"storing tools as image '{jq.layer}' on node '{engine.name}'…" in logged()
-    # A container of the image is like one of the image below, and is nobody's.
+    # A layer has the command of its base image, and belongs to no lease.
     found = engine.api.inspect_image(jq.layer)["Config"]
     assert (found["Cmd"], found["Entrypoint"] or []) == (["/bin/bash"], [])
     assert found["Labels"]["lisa_container.lease"] == ""
@@ -100,7 +100,7 @@ def test_the_second_time_nothing_is_installed(
         third.install("tree", cached=True)
     assert third.run("test -e /mine").exit_code == 0
 
-    # What is in use stays, and what that is made of.
+    # A layer in use stays, with the layers below it.
     assert not {jq.layer, other.layer} & set(remove_layers(engine))
     for executor in (first, second, third):
         executor.stop()
@@ -113,8 +113,8 @@ def test_the_second_time_nothing_is_installed(
     assert not {jq.layer, other.layer} & set(names)
 
 
-def test_no_layer_of_what_failed(make: Any) -> None:
-    """What was installed before the tool that failed stays, and the next call goes on from there."""
+def test_no_layer_after_a_failure(make: Any) -> None:
+    """Tools before the one that failed stay installed, and the next call continues."""
     container = make()
     images = {image["Id"] for image in container.engine.api.images(all=True)}
 
@@ -165,7 +165,7 @@ def test_the_command_has_another_name(container: ContainerExecutor) -> None:
     assert tool.verified.startswith("ripgrep 13.0.0")
 
 
-def test_what_is_there_is_not_installed_again(container: ContainerExecutor) -> None:
+def test_present_tool_is_not_installed_again(container: ContainerExecutor) -> None:
     first = container.install("tree")
     (again,) = container.install(Tool("tree", version="2.1"))
     assert container.installed == first
@@ -195,7 +195,7 @@ def test_apt_no_such_package(container: ContainerExecutor, quick: None) -> None:
 
 
 def test_apt_conflict(container: ContainerExecutor) -> None:
-    """The older jq wants the older library, and the newer one is there."""
+    """A version of jq that needs an older library than the installed one is an error."""
     container.install("jq")
     versions = container.run("apt-cache madison jq | cut -d '|' -f 2").stdout.split()
     assert len(versions) > 1, "Debian has only one jq now; this test needs another package"
@@ -230,7 +230,7 @@ def test_apt_takes_too_long(container: ContainerExecutor) -> None:
 
 
 def test_apt_tries_again(python: ContainerExecutor, quick: None) -> None:
-    """An archive that answers with 503 at first."""
+    """apt tries again after the archive's answer 503."""
     put(
         python,
         "/shop/p/DEBIAN/control",
@@ -285,7 +285,7 @@ def test_it_is_ready_for_the_containers_user(make: Any) -> None:
 
 
 def test_pip(container: ContainerExecutor) -> None:
-    """Python itself is not in the image: apt brings it."""
+    """apt installs Python before pip's tools if the image has none."""
     (tool,) = container.install(Tool("yq", version="3.2.1", via="pip"))
     assert (tool.version, tool.manager, tool.command) == ("3.2.1", "pip", "/usr/local/bin/yq")
     assert tool.verified == "yq 3.2.1"
@@ -328,7 +328,7 @@ def test_pip_no_space(make: Any) -> None:
         container.install(Tool("yq", via="pip"))
 
 
-def test_a_command_that_is_in_the_way(python: ContainerExecutor) -> None:
+def test_existing_command_conflicts(python: ContainerExecutor) -> None:
     put_wheel(python, "/shop", "greeter", "1.5.2", says="greeter 1.5.2")
     put(python, "/usr/local/bin/greeter", b"#!/bin/sh\necho mine\n")
     open_shop(python, 8000, "/shop")
@@ -397,8 +397,8 @@ def test_an_image_without_a_manager(node: Node) -> None:
             container.install(Tool("cowsay", via="npm"))
 
 
-def test_a_wrong_tool_before_anything_is_done(node: Node) -> None:
-    """Not even the container is asked: it was not started."""
+def test_wrong_tool_is_refused_first(node: Node) -> None:
+    """A wrong tool is refused even for a container that was not started."""
     executor = ContainerExecutor(node, ContainerTestConfig(image="lisa_container/busybox"))
     with pytest.raises(ConfigError, match="did you mean 'via'"):
         executor.install("jq", {"name": "yq", "vai": "pip"})
@@ -412,7 +412,7 @@ QUOTED = "s3cret-of%2Fthe%20shop"
 
 @pytest.fixture
 def node_with_secrets(node: Node) -> Any:
-    """A node whose pip.conf names an index with a password."""
+    """Write a pip.conf with a password on the node."""
     url = f"http://keeper:{QUOTED}@127.0.0.1:8000/simple/"
     text = f"[global]\nindex-url = {url}\nretries = 0\nfind-links = /nowhere\n"
     write = f"mkdir -p ~/.config/pip && cat >~/.config/pip/pip.conf <<'END'\n{text}END"

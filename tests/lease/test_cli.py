@@ -67,7 +67,7 @@ def states(machine: SandboxNode) -> dict[str, set[str]]:
 
 
 def test_incomplete_list(machine: SandboxNode, three: dict[str, Runner]) -> None:
-    """A node that cannot list all leases says so, and then no run is taken for dead."""
+    """A node that cannot list all leases reports that, and no run counts as dead."""
     before = left(machine)
     try:
         machine.run("printf 'kill -9 $$' >/usr/local/bin/stat && chmod +x /usr/local/bin/stat")
@@ -134,7 +134,7 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
     assert run("ps", *target(machine)).stdout.split() == title
 
 
-def test_what_stays(machine: SandboxNode, runners: Runners) -> None:
+def test_resource_in_use_stays(machine: SandboxNode, runners: Runners) -> None:
     """A resource in use stays; the output has the reason, and the exit code is 1."""
     runners.start(machine, "end").wait()  # makes the image
     label = "--label lisa_container.lease=0123456789abcdef"
@@ -228,7 +228,7 @@ def test_help() -> None:
 
 
 def test_wrong_key(machine: SandboxNode, tmp_path: Path) -> None:
-    """Said at once, not after LISA's ten minutes; by a runbook, too."""
+    """A refused key is an error at once, not after LISA's ten minutes; by a runbook, too."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     node = {**as_runbook(machine), "private_key_file": str(key)}
@@ -250,7 +250,7 @@ def test_version() -> None:
 
 
 def test_docs() -> None:
-    """The pages are shown; a name that is wrong has the nearest one first."""
+    """Pages are shown, and a wrong name suggests the nearest one first."""
     assert '"share/doc/lisa-container" = ["docs/*.md"]' in (ROOT / "pyproject.toml").read_text()
     listed = run("docs")
     assert listed.returncode == 0 and "Recipes" in listed.stdout

@@ -44,7 +44,7 @@ def ttl(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def own(machine: SandboxNode) -> Iterator[Node]:
+def own_connection(machine: SandboxNode) -> Iterator[Node]:
     """Connect for one test, and check that nothing is left on the node."""
     node = connect_as(machine, "sudo")
     yield node
@@ -141,12 +141,12 @@ def test_without_the_engines_command(machine: SandboxNode, runners: Runners) -> 
     assert left(machine) == []
 
 
-def test_without_any_client(machine: SandboxNode, own: Node) -> None:
+def test_without_any_client(machine: SandboxNode, own_connection: Node) -> None:
     """A warning is logged once, and the next run's sweep removes everything."""
     hide = "for name in docker curl; do mv /usr/bin/$name /usr/bin/$name.hidden; done"
     machine.run(hide)
     try:
-        with ContainerExecutor(own, BOX) as container:
+        with ContainerExecutor(own_connection, BOX) as container:
             assert any("docker, podman and curl" in note for note in container.engine._noted)
             assert container.run("echo works").stdout == "works"
             assert len(watchers(machine)) == 1
@@ -194,28 +194,28 @@ def test_build_under_way(machine: SandboxNode, runners: Runners, work: str) -> N
 
 @pytest.mark.parametrize("user", ["root", "sudo", "password"])
 def test_normal_end(machine: SandboxNode, runners: Runners, user: str) -> None:
-    """At the end of the process nothing is left, not even what it never removed."""
+    """At its end a process removes everything, even what it has never removed itself."""
     runner = runners.start(machine, "end", user, ttl=60)
     runner.wait()
     assert runner.lines == ["ready"], runner.lines
     assert left(machine) == []
 
 
-def test_release(machine: SandboxNode, own: Node) -> None:
+def test_release(machine: SandboxNode, own_connection: Node) -> None:
     """At the end of an environment the lease ends; then the node can be used again."""
     for _ in range(2):
-        with ContainerExecutor(own, BOX) as container:
-            release_lease(own)
+        with ContainerExecutor(own_connection, BOX) as container:
+            release_lease(own_connection)
             assert container.run("echo alive").stdout == "alive", "an executor is still there"
             assert watchers(machine) != []
-        own.tools[DockerAdvanced].create_network("forgotten")
-        release_lease(own)
+        own_connection.tools[DockerAdvanced].create_network("forgotten")
+        release_lease(own_connection)
         assert left(machine) == []
 
 
-def test_file(machine: SandboxNode, own: Node) -> None:
+def test_file(machine: SandboxNode, own_connection: Node) -> None:
     """Files on the node are removed with the lease."""
-    with ContainerExecutor(own, BOX) as container:
+    with ContainerExecutor(own_connection, BOX) as container:
         lease = Lease.of(container.engine)
         machine.run("mkdir -p '/run/of a lease/folder' && touch /run/of-a-lease")
         lease.file("/run/of a lease")
@@ -223,20 +223,20 @@ def test_file(machine: SandboxNode, own: Node) -> None:
         for wrong in ("relative/path", "/", "/run", "//run//"):
             with pytest.raises(ConfigError, match="legal: an absolute path"):
                 lease.file(wrong)
-    release_lease(own)
+    release_lease(own_connection)
     assert machine.run("ls -d /run/of*", check=False).stdout == ""
 
 
 @pytest.mark.parametrize("wrong", ["1", "0", "-5", "2.5", "a minute", "٣"])
-def test_wrong_ttl(own: Node, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+def test_wrong_ttl(own_connection: Node, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     monkeypatch.setenv(TTL_VARIABLE, wrong)
     with pytest.raises(ConfigError, match="whole seconds, at least 2"):
-        ContainerExecutor(own, BOX).start()
+        ContainerExecutor(own_connection, BOX).start()
 
 
-def test_labels(machine: SandboxNode, own: Node) -> None:
+def test_labels(machine: SandboxNode, own_connection: Node) -> None:
     """Labels name the run and lease. Cache images have no lease."""
-    with ContainerExecutor(own, BOX.merged(labels={"mine": "1"})) as container:
+    with ContainerExecutor(own_connection, BOX.merged(labels={"mine": "1"})) as container:
         labels = container.inspect()["Config"]["Labels"]
         ours = {name: value for name, value in labels.items() if name.startswith("lisa_container.")}
         assert labels["mine"] == "1"
@@ -256,10 +256,10 @@ MEND = "iptables -D INPUT -p tcp --dport 22 -j DROP"
 
 
 def test_network_comes_back_in_time(
-    machine: SandboxNode, own: Node, monkeypatch: pytest.MonkeyPatch
+    machine: SandboxNode, own_connection: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(TTL_VARIABLE, "60")
-    with ContainerExecutor(own, BOX) as container:
+    with ContainerExecutor(own_connection, BOX) as container:
         lease = Lease.of(container.engine)
         first = lease.id
         beat = f"cat /run/lisa_container.{first}/beat"
@@ -280,9 +280,9 @@ def test_network_comes_back_in_time(
 
 
 @pytest.mark.usefixtures("ttl")
-def test_network_does_not_come_back(machine: SandboxNode, own: Node) -> None:
+def test_network_does_not_come_back(machine: SandboxNode, own_connection: Node) -> None:
     """The node removes everything; the runner notices, and can then use the node again."""
-    container = ContainerExecutor(own, BOX).start()
+    container = ContainerExecutor(own_connection, BOX).start()
     container.run("true")
     first = Lease.of(container.engine).id
     machine.run(CUT)
@@ -296,7 +296,7 @@ def test_network_does_not_come_back(machine: SandboxNode, own: Node) -> None:
     with pytest.raises(ContainerDiedError, match="its lease expired: for 10 seconds"):
         container.run("true", timeout=100)
     container.stop()
-    with ContainerExecutor(own, BOX) as another:
+    with ContainerExecutor(own_connection, BOX) as another:
         assert another.run("echo alive").stdout == "alive"
         assert Lease.of(another.engine).id != first
 
@@ -304,11 +304,11 @@ def test_network_does_not_come_back(machine: SandboxNode, own: Node) -> None:
 # --- the engine -----------------------------------------------------------------------------------
 
 
-def test_engine_restarts(machine: SandboxNode, own: Node, runners: Runners) -> None:
+def test_engine_restarts(machine: SandboxNode, own_connection: Node, runners: Runners) -> None:
     """The engine restarts while one run lives and another one's lease expires."""
     victim = runners.start(machine, "wait")
     victim.wait_for("ready")
-    with ContainerExecutor(own, BOX) as container:
+    with ContainerExecutor(own_connection, BOX) as container:
         lease = Lease.of(container.engine)
         first = lease.id
         machine.run("service docker stop", timeout=120)
@@ -332,7 +332,7 @@ def test_engine_restarts(machine: SandboxNode, own: Node, runners: Runners) -> N
 
 
 @pytest.mark.parametrize("work", ["keep", "keep_and_wait"])
-def test_kept(machine: SandboxNode, own: Node, runners: Runners, work: str) -> None:
+def test_kept(machine: SandboxNode, own_connection: Node, runners: Runners, work: str) -> None:
     """A kept container outlives the end and expiry of its run, and other runs' sweeps."""
     runner = runners.start(machine, work)
     if work == "keep":
@@ -344,22 +344,22 @@ def test_kept(machine: SandboxNode, own: Node, runners: Runners, work: str) -> N
     kept = [f"container {runner.name} {runner.name}", f"volume {runner.name} {runner.name}_volume"]
     assert left(machine, "mark ") == kept
     machine.run("docker network create --label lisa_container.lease=0123 orphan")
-    with ContainerExecutor(own, BOX):
+    with ContainerExecutor(own_connection, BOX):
         wait_until(
             lambda: "orphan" not in machine.run("docker network ls").stdout, "another run's sweep"
         )
-    release_lease(own)
+    release_lease(own_connection)
     assert left(machine, "mark ") == kept
     # Its removal by hand needs no further step.
     machine.run(f"docker rm -f {runner.name} && docker volume rm {runner.name}_volume")
-    with ContainerExecutor(own, BOX):
+    with ContainerExecutor(own_connection, BOX):
         wait_until(lambda: not any("mark " in line for line in left(machine)), "the marks go")
 
 
 # --- the sweep ------------------------------------------------------------------------------------
 
 
-def test_sweep(machine: SandboxNode, own: Node, runners: Runners) -> None:
+def test_sweep(machine: SandboxNode, own_connection: Node, runners: Runners) -> None:
     """After a reboot, the next run's first contact removes what a dead run left, and no more."""
     dead, living = (runners.start(machine, "detach", ttl=ttl) for ttl in (4, 60))
     dead.wait_for("ready")
@@ -368,7 +368,7 @@ def test_sweep(machine: SandboxNode, own: Node, runners: Runners) -> None:
     machine.run(f"kill -9 $(tail -n 1 $(grep -l {dead.name} /run/lisa_container.*/state)); sleep 5")
     machine.run("docker volume create nobodys && docker network create nobodys")
     assert any(dead.name in line for line in left(machine))
-    with ContainerExecutor(own, BOX) as container:
+    with ContainerExecutor(own_connection, BOX) as container:
         wait_until(
             lambda: not any(dead.name in line for line in left(machine)), f"end of {dead.name}"
         )
@@ -380,12 +380,12 @@ def test_sweep(machine: SandboxNode, own: Node, runners: Runners) -> None:
     living.stop()
 
 
-def test_relay_that_was_killed(machine: SandboxNode, own: Node) -> None:
+def test_relay_that_was_killed(machine: SandboxNode, own_connection: Node) -> None:
     """A killed relay's folder is removed with the lease."""
-    with ContainerExecutor(own, BOX):
+    with ContainerExecutor(own_connection, BOX):
         machine.run("pkill -9 -f 'docker.sock [0-9]+ [0-9.]+$'")
         assert machine.run("ls -d /run/lisa_container_*").stdout
-    release_lease(own)
+    release_lease(own_connection)
     assert machine.run("ls -d /run/lisa_container_*", check=False).stdout == ""
 
 

@@ -68,7 +68,7 @@ def reboot(machine: SandboxNode, lease: Lease) -> None:
 
 
 def check_goes_on(machine: SandboxNode, container: ContainerExecutor, lease: Lease) -> None:
-    """The container works, belongs to a living run, and no one removes it."""
+    """Check that the container works, and that its run counts as living."""
     words = [sys.executable, "-m", "lisa_container.cli"]
     target = [f"root@{machine.address}", "-i", str(machine.private_key_file)]
     shown = subprocess.run(
@@ -89,7 +89,7 @@ def test_reboot(
     seconds: int,
     logged: Callable[[], str],
 ) -> None:
-    """The living owner takes its lease up again, also if the node was away for longer."""
+    """A living owner takes its lease up again, even after a long absence of the node."""
     container, lease = running
     id, registered = lease.id, "/run/of_a_run/file"
     lease.file(registered)
@@ -125,7 +125,7 @@ def test_slow_node(
 
 
 def test_stopped_runner_goes_on(machine: SandboxNode, runners: Runners) -> None:
-    """A runner that gets no processor for two TTLs still has its connection, and its container."""
+    """A runner without CPU time for two TTLs keeps its connection and its container."""
     runner = runners.start(machine, "run", ttl=4)
     runner.wait_for("round")
     wait_until(lambda: any("node.sh beat" in line for line in left(machine)), "a renewal")
@@ -141,7 +141,7 @@ def test_stopped_runner_goes_on(machine: SandboxNode, runners: Runners) -> None:
 
 
 def test_runner_stopped_for_too_long(machine: SandboxNode, runners: Runners) -> None:
-    """It ends in one error with the reason, and nothing is left."""
+    """A runner stopped for too long ends with one error and its reason; nothing is left."""
     runner = runners.start(machine, "run", ttl=3)
     runner.wait_for("round")
     runner.signal(signal.SIGSTOP)
@@ -155,7 +155,7 @@ def test_runner_stopped_for_too_long(machine: SandboxNode, runners: Runners) -> 
 
 
 def test_condition(machine: SandboxNode, running: tuple[ContainerExecutor, Lease]) -> None:
-    """The node tells a lease that expired from one that was lost."""
+    """The node distinguishes an expired lease from a lost one."""
     _, lease = running
     renewal = lease._renewal
     assert renewal is not None

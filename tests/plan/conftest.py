@@ -15,7 +15,7 @@ from tests.support.plans import Run, Write
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Makes a plan of the text of its file, in busybox unless that names a container."""
+    """Return a function that makes a plan of a text, in busybox unless that names a container."""
 
     def write(text: str) -> Plan:
         text = textwrap.dedent(text)
@@ -30,7 +30,7 @@ def write(tmp_path: Path) -> Write:
 
 @pytest.fixture
 def run(write: Write, node: Node) -> Run:
-    """Writes a plan and runs it."""
+    """Return a function that makes and runs a plan."""
 
     def run(text: str, **options: Any) -> PlanResult:
         return run_plan(write(text), node, **options)

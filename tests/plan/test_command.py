@@ -1,4 +1,4 @@
-"""`lisa-container plan run`, as a person would."""
+"""`lisa-container plan run`, run like a user's."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ artifacts: [/tmp/log, /none]
 
 
 def words(machine: SandboxNode, path: Path, *more: str) -> list[str]:
-    """The command line."""
+    """Return the command line."""
     target = [f"{machine.username}@{machine.address}", "-i", str(machine.private_key_file)]
     more = (*more, "--log", str(path.parent / "log"))
     return [sys.executable, "-m", "lisa_container.cli", "plan", "run", str(path), *target, *more]
@@ -59,7 +59,7 @@ def history(folder: Path, *more: str) -> Any:
 
 
 def test_run(machine: SandboxNode, tmp_path: Path) -> None:
-    """Each step is told, artifacts are kept, and nothing is left on the node."""
+    """A run prints each step, keeps artifacts, and leaves nothing on the node."""
     path = tmp_path / "mine.yml"
     path.write_text(PLAN)
     done = run(machine, path, "--artifacts", str(tmp_path / "kept"))
@@ -119,7 +119,7 @@ def test_run(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:
-    """Ctrl-C: the command is killed, clean-up runs, and nothing is left."""
+    """Ctrl-C kills the command, clean-up runs, and nothing is left."""
     path = tmp_path / "mine.yml"
     cleanup = "cleanup: [{name: cleans, run: pwd}]\n"
     path.write_text(PLAN.replace("cd /etc", "sleep 4245") + cleanup)

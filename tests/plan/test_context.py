@@ -1,4 +1,4 @@
-"""What carries from step to step, in the shells that images have."""
+"""Context that carries from step to step, in the shells that images have."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _dedent(text: str) -> str:
 
 
 def test_unset(shell: str, run: Run) -> None:
-    """What the container has can be taken away, and be given back."""
+    """A step can unset a variable of the container, and a later one can set it."""
     container, _, rest = shell.partition("\n")
     container = container.replace("}", ", environment: {GIVEN: by container}}")
     text = """
@@ -118,7 +118,7 @@ def test_unset(shell: str, run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["LD_LIBRARY_PATH", "A", "ZZZ"])
 def test_empty_variable_of_the_container(shell: str, run: Run, name: str) -> None:
-    """It is not taken for the end of the environment."""
+    """An empty variable of the container does not end the list of variables."""
     container, _, rest = shell.partition("\n")
     container = container.replace("}", f", environment: {{{name}: ''}}}}")
     text = """
@@ -135,7 +135,7 @@ def test_empty_variable_of_the_container(shell: str, run: Run, name: str) -> Non
 
 
 def test_of_a_step_alone(run: Run) -> None:
-    """Its `cwd` and `environment` go back after it, also where it changes them."""
+    """A step's own `cwd` and `environment` end with it, also if it changes them."""
     result = run("""
     steps:
       - {name: before, run: cd /bin; export A=1}
@@ -150,7 +150,7 @@ def test_of_a_step_alone(run: Run) -> None:
 
 
 def test_users(run: Run) -> None:
-    """The home of one is not the home of another; what one exports, the other has."""
+    """Users have homes of their own and share exported variables."""
     result = run("""
     container: {image: lisa_container/debian}
     steps:
@@ -168,8 +168,8 @@ def test_users(run: Run) -> None:
     assert result.passed, [step.message for step in result.failed]
 
 
-def test_what_cannot_carry(run: Run) -> None:
-    """A step that is killed, or replaces its shell, leaves the context as it was."""
+def test_steps_that_do_not_carry(run: Run) -> None:
+    """A step that is killed, or replaces its shell, does not change the context."""
     result = run("""
     steps:
       - {name: first, run: cd /bin; export A=1}
@@ -182,8 +182,10 @@ def test_what_cannot_carry(run: Run) -> None:
 
 
 def test_keeps_secrets(run: Run, logged: Callable[[], str]) -> None:
-    """The environment is in no log, on no command line, and in the container's memory for a moment
-    only, for the step's user alone."""
+    """The environment is in no log and on no command line.
+
+    The container's memory has it for a moment only, readable by the step's user alone.
+    """
     result = run("""
     container: {image: lisa_container/busybox, environment: {SECRET: very-hidden}}
     setup: [{name: export, run: export COPY="$SECRET again"}]
@@ -206,7 +208,7 @@ def test_keeps_secrets(run: Run, logged: Callable[[], str]) -> None:
 
 
 def test_file_of_another_user(run: Run) -> None:
-    """A process of another user finds no name of a file on a command line before it is there."""
+    """A file's name is on no command line before the file exists."""
     result = run(r"""
     container: {image: lisa_container/debian}
     files:
@@ -234,7 +236,7 @@ def test_file_of_another_user(run: Run) -> None:
 
 
 def test_isolated(run: Run) -> None:
-    """Nothing goes in but the plan's own files, and nothing comes out."""
+    """An isolated step gets only the plan's own files, and leaves nothing to the plan."""
     result = run("""
     files: {/srv/file: of the plan}
     steps:

@@ -1,4 +1,4 @@
-"""Test what a plan leaves to look at."""
+"""Evidence and artifacts of a plan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EVIDENCE = {"changes.json", "state.json", "inspect.json", "container.log"}
 
 @pytest.mark.parametrize("evidence", ["failure", "never", "always"])
 def test_evidence(evidence: str, run: Run, tmp_path: Path) -> None:
-    """A failed step leaves evidence, from before the clean-up; a passed plan if it is asked for."""
+    """Evidence of a failed step is from before the clean-up; a passed plan has it if asked for."""
     code = 0 if evidence == "always" else 3
     result = run(
         f"""

@@ -25,7 +25,7 @@ pytest_plugins = ["tests.support.boxes"]
 
 @pytest.fixture(autouse=True)
 def nothing_left(machine: SandboxNode) -> None:
-    """No container is on the node before a test, so none of the one before."""
+    """Check that no container is left by the test before."""
     assert machine.run(["docker", "ps", "-aq"]).stdout == ""
 
 
@@ -33,7 +33,7 @@ def nothing_left(machine: SandboxNode) -> None:
 
 
 def test_after_a_failure(run: Run) -> None:
-    """What follows is skipped and says why; `always` and clean-up run."""
+    """Steps after a failure are skipped with a reason; `always` and clean-up run."""
     seen: list[StepResult] = []
     result = run(
         """
@@ -127,7 +127,7 @@ def test_endings(run: Run) -> None:
 
 
 def test_timeout(run: Run, machine: SandboxNode) -> None:
-    """It is killed, tells what it had printed, and clean-up runs."""
+    """A timeout kills a step, whose output so far is reported, and clean-up runs."""
     began = time.monotonic()
     result = run("""
     steps:
@@ -251,7 +251,7 @@ def test_files_that_differ(run: Run) -> None:
 
 
 def test_messages_are_fit_for_reports(run: Run) -> None:
-    """No secret of LISA's, and nothing that XML cannot have."""
+    """Messages have no secret of LISA's and no character that XML forbids."""
     secret.add_secret("very-hidden")
     result = run("""
     steps: [{name: tells, run: 'printf "very-hidden\\\\t\\\\001\\\\033[1m\\\\377ä\\\\n|"; exit 1'}]
@@ -282,7 +282,7 @@ def test_no_shell(run: Run, no_shell: str) -> None:
 
 
 def test_group(run: Run) -> None:
-    """At the same time, from one context that they do not change; one that fails stops no other."""
+    """Parallel steps share a context, which they do not change; one failure stops no other step."""
     result = run("""
     steps:
       - {name: before, run: mkdir /tmp/meet; cd /tmp/meet; export A=1}
@@ -316,7 +316,7 @@ def test_group(run: Run) -> None:
 
 
 class EndOfCase(BaseException):
-    """What LISA raises in the thread of a case whose time is up is no Exception either."""
+    """Exception like LISA's for a case whose time is up: no `Exception` either."""
 
 
 @pytest.mark.parametrize(
@@ -330,7 +330,7 @@ class EndOfCase(BaseException):
 def test_end_of_the_case(
     step: str, write: Write, node: Node, machine: SandboxNode, tmp_path: Path
 ) -> None:
-    """Commands are killed, clean-up runs, artifacts are kept, the containers go."""
+    """The end of a case kills commands, runs clean-up, keeps artifacts, removes containers."""
     plan = write(f"""
     container: {{image: lisa_container/busybox, volumes: {{/root/plan: /plan}}}}
     steps:
@@ -369,7 +369,7 @@ def test_end_of_the_case(
 
 
 def test_artifacts(run: Run, tmp_path: Path) -> None:
-    """Kept also of a plan that fails; what is not there is a warning."""
+    """Artifacts of a failed plan are kept, and a missing one is a warning."""
     result = run(
         """
     artifacts: [/srv/*.log, /srv/folder, /srv/a b, /srv/none, "/srv/[x]*"]
@@ -399,7 +399,7 @@ def test_artifacts(run: Run, tmp_path: Path) -> None:
 
 
 def test_under_the_lease(write: Write, node: Node) -> None:
-    """The plan's container, and one of an isolated step, go with the run."""
+    """The containers of a plan and of an isolated step belong to the run's lease."""
     from lisa_container import DockerAdvanced
 
     plan = write("""

@@ -24,7 +24,7 @@ def shelf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 
 @pytest.fixture(scope="module")
 def docker(shelf: Shelf) -> Iterator[DockerAdvanced]:
-    """As the usual LISA user, who has sudo."""
+    """Return the tool for the usual LISA user, who has sudo."""
     node: Node = connect_as(shelf.machine, "sudo")
     yield node.tools[DockerAdvanced]
     disconnect(node)
@@ -32,7 +32,7 @@ def docker(shelf: Shelf) -> Iterator[DockerAdvanced]:
 
 @pytest.fixture(autouse=True)
 def as_before(shelf: Shelf) -> Iterator[None]:
-    """Each test finds the node without the images, and no settings in force."""
+    """Reset the settings and remove all containers and images after each test."""
     yield
     use_settings(ContainerSettings())
     secret.reset()

@@ -1,4 +1,4 @@
-"""The same registries, by rootful podman."""
+"""Registries used by rootful podman."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def podmans(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shelf]:
 
 @pytest.fixture(autouse=True)
 def as_before() -> Iterator[None]:
-    """Instead of the other tests', which clears a node with docker."""
+    """Reset the settings, in the place of the fixture that clears a node with Docker."""
     yield
     use_settings(ContainerSettings())
 
@@ -54,7 +54,7 @@ def give(shelf: Shelf, **more: object) -> None:
 
 
 def test_loopback(podman: DockerAdvanced, podmans: Shelf) -> None:
-    """Without TLS, as Docker does by itself."""
+    """A registry on the loopback needs no TLS, as with Docker."""
     image = f"{OPEN}/team/tool:1@{podmans.digests['team/tool:1']}"
     assert podman.run_in_container(image, "cat /tag").stdout == "1"
     podman.client.images.get(image.replace(":1@", "@")).tag(f"{OPEN}/team/new", "1")

@@ -13,7 +13,7 @@ from lisa_container.errors import ImageNotFoundError, ImagePlatformError, Regist
 from lisa_container.images import ensure_image
 from tests.support.registries import OPEN, PASSWORD, USER, Shelf, tags
 
-# Where nobody is.
+# An address where nothing answers.
 NOWHERE = "127.0.0.1:1"
 
 
@@ -23,7 +23,7 @@ def mirror(*rules: tuple[str, str], **more: Any) -> None:
 
 
 def test_mirror(docker: DockerAdvanced, shelf: Shelf, caplog: pytest.LogCaptureFixture) -> None:
-    """The longest rule that fits counts, in whole components; the image has the name asked for."""
+    """The longest matching rule, in whole components, applies; the image keeps its name."""
     rules = [
         ("registry.example.com", f"{NOWHERE}/wrong"),
         ("registry.example.com/a/b", f"{OPEN}/team"),
@@ -46,10 +46,10 @@ def test_mirrors_name_that_was_there_stays(docker: DockerAdvanced, shelf: Shelf)
     assert tags(shelf) == [f"{OPEN}/team/tool:1", "registry.example.com/team/tool:1"]
 
 
-def test_mirror_that_lacks_it(
+def test_mirror_without_the_image(
     docker: DockerAdvanced, shelf: Shelf, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Then the image's own registry is asked; where that fails too, both are told of."""
+    """A failed mirror is followed by the image's own registry; the error names both."""
     logging.getLogger("lisa").addHandler(caplog.handler)
     try:
         mirror((f"{OPEN}/team", f"{OPEN}/none"))
@@ -67,7 +67,7 @@ def test_mirror_that_lacks_it(
 
 
 def test_credentials_of_a_mirror(docker: DockerAdvanced, shelf: Shelf) -> None:
-    """Its own; what was given for the image's registry is not shown to it."""
+    """A mirror gets its own credentials only, not those given for the image's registry."""
     entry = {"host": shelf.private, "ca": str(shelf.ca)}
     rule = (f"{OPEN}/team", f"{shelf.private}/team")
     mirror(rule, registries=[entry])
@@ -83,7 +83,7 @@ def test_credentials_of_a_mirror(docker: DockerAdvanced, shelf: Shelf) -> None:
 
 @pytest.mark.parametrize("tag", ["", ":1"])
 def test_pin(docker: DockerAdvanced, shelf: Shelf, tag: str) -> None:
-    """The digest counts, whatever the tag; another image of the name is not taken for it."""
+    """A pinned digest applies whatever the tag; another image of the name is not used."""
     pinned = f"{OPEN}/team/tool{tag}@{shelf.digests['team/tool:2']}"
     docker.pull_image(f"{OPEN}/team/tool:1")
     with pytest.raises(ImageNotFoundError, match="pull_policy is 'never'"):
@@ -101,7 +101,7 @@ def test_pin_that_there_is_none_of(docker: DockerAdvanced, shelf: Shelf) -> None
 
 
 def test_pin_through_a_mirror(docker: DockerAdvanced, shelf: Shelf) -> None:
-    """It is checked, and found again without asking anybody."""
+    """A pinned image from a mirror is checked, and found again without a request."""
     mirror(("registry.example.com", f"{OPEN}/team"))
     pinned = f"registry.example.com/tool:1@{shelf.digests['team/tool:2']}"
     with ContainerExecutor(docker.node, ContainerTestConfig(image=pinned)) as container:
@@ -112,7 +112,7 @@ def test_pin_through_a_mirror(docker: DockerAdvanced, shelf: Shelf) -> None:
 
 
 def test_platform(docker: DockerAdvanced, shelf: Shelf) -> None:
-    """An image of the name for another platform is not taken for it."""
+    """An image for another platform is not used under the name."""
     image = f"{OPEN}/team/both:1"
 
     def architecture() -> str:
@@ -132,14 +132,14 @@ def test_platform(docker: DockerAdvanced, shelf: Shelf) -> None:
 
 
 @pytest.mark.parametrize("name", ["team/both:1", "team/tool:1"])
-def test_platform_that_there_is_none_for(docker: DockerAdvanced, name: str) -> None:
-    """In a list of several, or an image for one."""
+def test_missing_platform(docker: DockerAdvanced, name: str) -> None:
+    """A missing platform is an error, for a list of images or a single one."""
     with pytest.raises(ImagePlatformError, match="Name a platform that it has"):
         docker.pull_image(f"{OPEN}/{name}", platform="linux/riscv64")
 
 
 def test_pin_and_platform_of_a_list(docker: DockerAdvanced, shelf: Shelf) -> None:
-    """Docker's own store has a digest once, which may be of a list."""
+    """A second platform of one pinned list is an error, as Docker stores a digest once."""
     image = f"{OPEN}/team/both@{shelf.digests['team/both:1']}"
     docker.pull_image(image, platform="linux/arm64")
     assert docker.client.images.get(image).attrs["Architecture"] == "arm64"

@@ -25,7 +25,7 @@ from tests.support.registries import OPEN, OTHER_PASSWORD, OTHER_USER, PASSWORD,
 
 
 def trust(shelf: Shelf, username: str = "", password: str = "", **more: Any) -> None:
-    """Settings with the registry's CA, and credentials where some are given."""
+    """Use settings with the registry's CA, and with credentials if given."""
     entry = {"host": shelf.private, "ca": str(shelf.ca), "username": username, "password": password}
     use_settings(ContainerSettings.from_mapping({"registries": [entry], **more}))
 
@@ -36,7 +36,7 @@ def encoded(username: str, password: str) -> str:
 
 @pytest.fixture
 def stored(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
-    """Stores a docker config: for the node's user, its root, or this machine's user."""
+    """Return a function that stores a docker config for a user of the node or of this machine."""
     machine = shelf.machine
     homes = {"user": f"/home/{machine.username}", "root": "/root"}
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path))
@@ -58,7 +58,7 @@ def stored(shelf: Shelf, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Ite
 
 
 def test_ca_is_lent(shelf: Shelf) -> None:
-    """It is on the node while the run's lease is, beside what was there before."""
+    """A CA is on the node only as long as the lease, beside the node's own."""
     machine, folder = shelf.machine, f"/etc/docker/certs.d/{shelf.private}"
     image = f"{shelf.private}/team/tool:1"
     node = connect_as(machine, "sudo")
@@ -97,7 +97,7 @@ def test_ca_is_lent(shelf: Shelf) -> None:
 
 
 def test_user_of_the_docker_group(shelf: Shelf) -> None:
-    """He may not put the CA there, which is said; all else works as for others."""
+    """A user who may not store the CA gets an error that says so; all else works."""
     machine = shelf.machine
     machine.run(f"usermod -aG docker {machine.password_username}")
     node: Node = connect_as(machine, "password")
@@ -124,8 +124,10 @@ def test_argument(docker: DockerAdvanced, shelf: Shelf) -> None:
 
 
 def test_order(docker: DockerAdvanced, shelf: Shelf, stored: Any) -> None:
-    """This machine's, root's on the node, the user's there, the runbook's, the argument's: each
-    wins over those before, also if it is wrong. Each is told."""
+    """Credentials of each place override those of the places before, even wrong ones.
+
+    The order: this machine, root on the node, the user there, the runbook, the argument.
+    """
     image = f"{shelf.private}/team/tool:1"
     trust(shelf)
     with pytest.raises(ImageUnauthorizedError, match="asked without credentials"):
@@ -151,7 +153,7 @@ def test_order(docker: DockerAdvanced, shelf: Shelf, stored: Any) -> None:
 
 @pytest.mark.parametrize("whose", ["user", "root", "here"])
 def test_stored(docker: DockerAdvanced, shelf: Shelf, stored: Any, whose: str) -> None:
-    """Each registry has its own."""
+    """Each registry gets its own stored credentials."""
     trust(shelf)
     others = {"quay.example.com": {"auth": encoded("x", "y")}, "docker.io": {"auth": "?"}}
     auths = {**others, f"https://{shelf.private}": {"auth": encoded(USER, PASSWORD)}}
@@ -165,7 +167,7 @@ def test_stored(docker: DockerAdvanced, shelf: Shelf, stored: Any, whose: str) -
 def test_helper_on_the_node(
     docker: DockerAdvanced, shelf: Shelf, stored: Any, key: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """It is run there; what it says goes nowhere else."""
+    """A helper of the node runs there, and its answer goes nowhere else."""
     answer = json.dumps({"ServerURL": shelf.private, "Username": USER, "Secret": PASSWORD})
     helper = f"#!/bin/sh\n[ $1 = get ] && [ \"$(cat)\" = {shelf.private} ] || {{ echo 'credentials not found'; exit 1; }}\ncat <<'END'\n{answer}\nEND\n"
     machine = shelf.machine
@@ -188,7 +190,7 @@ def test_helper_here(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The runner's own are run on the runner."""
+    """A helper of this machine runs here."""
     answer = json.dumps({"ServerURL": shelf.private, "Username": USER, "Secret": PASSWORD})
     (tmp_path / "answer").write_text(answer)
     helper = tmp_path / "docker-credential-tests"
@@ -204,7 +206,7 @@ def test_helper_here(
 
 
 def test_podmans_file(docker: DockerAdvanced, shelf: Shelf, stored: Any) -> None:
-    """In it a credential may be for a part of a registry."""
+    """podman's file may have credentials for a part of a registry."""
     trust(shelf)
     machine = shelf.machine
     auths = {
@@ -218,7 +220,7 @@ def test_podmans_file(docker: DockerAdvanced, shelf: Shelf, stored: Any) -> None
 
 
 def test_part_of_a_registry(docker: DockerAdvanced, shelf: Shelf) -> None:
-    """The longest name that fits counts, also in the runbook."""
+    """The longest matching name applies, also in the runbook."""
     entries = [
         {"host": shelf.private, "username": "nobody", "password": "wrong", "ca": str(shelf.ca)},
         {"host": f"{shelf.private}/team", "username": USER, "password": PASSWORD},
@@ -231,7 +233,7 @@ def test_part_of_a_registry(docker: DockerAdvanced, shelf: Shelf) -> None:
 
 
 def test_push(docker: DockerAdvanced, shelf: Shelf) -> None:
-    """With right, wrong and no credentials; what was pushed can be pulled."""
+    """A push works with right credentials only, and the image can be pulled."""
     trust(shelf)
     docker.pull_image(f"{OPEN}/team/tool:1")
     pushed = f"{shelf.private}/team/pushed:1"

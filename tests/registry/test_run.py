@@ -18,7 +18,7 @@ SUITES = Path(__file__).parent / "suites"
 
 
 def content_of(shelf: Shelf, folder: Path, **changes: str) -> dict[str, Any]:
-    """A runbook with the page's settings, for the registry of the tests."""
+    """Return a runbook with the page's settings, for the registry of the tests."""
     (text,) = [each.text for each in examples(PAGE) if each.name == "settings"]
     text = text.replace("registry.example.com:5000/library", f"{shelf.private}/team")
     text = text.replace("registry.example.com:5000", shelf.private)
@@ -33,10 +33,12 @@ def content_of(shelf: Shelf, folder: Path, **changes: str) -> dict[str, Any]:
 
 
 def test_run(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The password is in no file that the run writes."""
+    """No file of the run has the password."""
     monkeypatch.setenv("S_LISA_REGISTRY_PASSWORD", PASSWORD)
     run = run_lisa(content_of(shelf, tmp_path), tmp_path, {"registry_user": USER})
-    assert run.statuses() == {"stocked_by_a_mirror": "passed", "stocked_not": "failed"}, run.output
+    assert run.statuses() == {"stocked_by_a_mirror": "passed", "stocked_nowhere": "failed"}, (
+        run.output
+    )
     assert f"is from mirror '{shelf.private}/team/tool:2'" in run.output
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(written) > 5
@@ -48,7 +50,7 @@ def test_run(shelf: Shelf, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_password_in_the_runbook(shelf: Shelf, tmp_path: Path) -> None:
-    """It is no secret variable, and LISA logs runbooks; it is masked none the less."""
+    """A plain password in the runbook, which LISA logs, is masked."""
     content = content_of(shelf, tmp_path)
     content["notifier"][1]["registries"][0].update(username=USER, password=PASSWORD)
     run = run_lisa(content, tmp_path)
@@ -61,7 +63,7 @@ def test_password_in_the_runbook(shelf: Shelf, tmp_path: Path) -> None:
 
 
 def test_wrong_key(shelf: Shelf, tmp_path: Path) -> None:
-    """It ends the run before there is a node."""
+    """A wrong key of the settings ends the run before a node is used."""
     run = run_lisa(content_of(shelf, tmp_path, username="user"), tmp_path)
     assert run.exit_code != 0 and not run.cases
     assert "registries[0]: unknown field: given 'user'; legal: host, username" in run.output

@@ -1,4 +1,4 @@
-"""No password of a registry is anywhere but in the engine's and this process's memory."""
+"""Registry passwords are only in the memory of the engine and of this process."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ done
 
 
 def spellings(shelf: Shelf, username: str, password: str) -> list[str]:
-    """Also that of the header of a request."""
+    """Return all spellings of the credentials, such as that of a request's header."""
     pair = f"{username}:{password}".encode()
     header = Credential("", username, password).header(shelf.private)
     return [
@@ -41,7 +41,7 @@ def spellings(shelf: Shelf, username: str, password: str) -> list[str]:
 
 
 def found_on(shelf: Shelf, words: list[str]) -> str:
-    """Files of the node that have one of the words, but for what the registries need."""
+    """Return the node's files that contain one of the words, except those of the registries."""
     machine = shelf.machine
     machine.run("cat > /root/words", stdin="".join(f"{word}\n" for word in words))
     # Not with `grep -r`, which reads pipes too, nor below mounts, such as of namespaces.
@@ -98,7 +98,7 @@ def test_nowhere(shelf: Shelf, tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 def test_search_finds(shelf: Shelf) -> None:
-    """What the search above would find."""
+    """The search of this file finds a password in a file."""
     shelf.machine.run("cat > /var/log/leak", stdin=f"x{PASSWORD}y\n")
     assert found_on(shelf, spellings(shelf, USER, PASSWORD)) == "/var/log/leak\n"
     shelf.machine.run("rm /var/log/leak")

@@ -25,7 +25,7 @@ PORT = 5010
 
 @pytest.fixture
 def middleman(shelf: Shelf, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A server in front of the open registry; the image of a large layer by its name."""
+    """Start a server in front of the open registry; return the name of a large image."""
     what, times = request.param
     pid = serve_middleman(shelf.machine, PORT, what, times)
     yield f"127.0.0.1:{PORT}/team/large:1"
@@ -33,14 +33,14 @@ def middleman(shelf: Shelf, request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def asked(shelf: Shelf) -> list[str]:
-    """The middleman's log of requests for the large layer."""
+    """Return the middleman's log of requests for the large layer."""
     lines = shelf.machine.run(f"cat /root/{PORT}.log").stdout.splitlines()
     return [line for line in lines if line.startswith("GET") and shelf.digests["large"] in line]
 
 
 @pytest.mark.parametrize("middleman", [("redirect", 9)], indirect=True)
 def test_redirect(docker: DockerAdvanced, shelf: Shelf, middleman: str) -> None:
-    """To another server, as registries do that keep their layers elsewhere."""
+    """A layer is pulled from another server, like that of registries with separate storage."""
     served = f"grep -c '\"GET /v2/team/large/blobs/{shelf.digests['large']}' /root/open.log || true"
     before = int(shelf.machine.run(served).stdout)
     docker.pull_image(middleman)
@@ -51,7 +51,7 @@ def test_redirect(docker: DockerAdvanced, shelf: Shelf, middleman: str) -> None:
 
 @pytest.mark.parametrize("middleman", [("cut", 1)], indirect=True)
 def test_cut(docker: DockerAdvanced, shelf: Shelf, middleman: str) -> None:
-    """The engine goes on where it was."""
+    """The engine continues a cut download."""
     docker.pull_image(middleman)
     assert tags(shelf) == [middleman]
     first, second = asked(shelf)
@@ -62,7 +62,7 @@ def test_cut(docker: DockerAdvanced, shelf: Shelf, middleman: str) -> None:
 def test_stall(
     docker: DockerAdvanced, shelf: Shelf, middleman: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is begun anew."""
+    """A stalled download is started again."""
     monkeypatch.setattr(transfer, "_LEAST", 0.0)
     docker.pull_image(middleman, timeout=6)
     assert tags(shelf) == [middleman]
@@ -81,7 +81,7 @@ def test_stall_for_ever(docker: DockerAdvanced, shelf: Shelf, middleman: str) ->
 
 @pytest.mark.parametrize("middleman", [("slow", 9)], indirect=True)
 def test_ssh_is_cut(shelf: Shelf, middleman: str) -> None:
-    """In the middle of a pull; it is done over a new connection."""
+    """A pull is finished over a new connection after a cut."""
     node = connect_as(shelf.machine, "sudo")
     docker = node.tools[DockerAdvanced]
     assert docker.engine.ping()
@@ -124,7 +124,7 @@ def test_progress_in_the_log(
 
 
 def test_full_disk(docker: DockerAdvanced, shelf: Shelf) -> None:
-    """Docker keeps downloads in a folder of its own."""
+    """The error names the full disk of Docker's downloads."""
     folder = "/var/lib/docker/tmp"
     shelf.machine.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder])
     try:
@@ -136,7 +136,7 @@ def test_full_disk(docker: DockerAdvanced, shelf: Shelf) -> None:
 
 
 def test_shared(docker: DockerAdvanced, shelf: Shelf) -> None:
-    """Two suites want one image of one node at once: it is pulled once."""
+    """Two suites that want one image at the same time pull it once."""
     config = ContainerTestConfig(image=f"{OPEN}/team/tool:2")
     machine = shelf.machine
 

@@ -101,7 +101,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
 
 
 def test_one_shots(run: Run, folder: Path) -> None:
-    """Each container of one command has its record, also a second one of the same name."""
+    """Each container of one command has a record, even a second one of the same name."""
     _, found = case_of(folder, "shot_failed")
     first, failed = found.values()
     assert first.name == "shot" and failed.name != first.name
@@ -121,7 +121,7 @@ def test_one_shots(run: Run, folder: Path) -> None:
 
 
 def test_commands_elsewhere(run: Run, folder: Path) -> None:
-    """Commands by the engine are with the container's others; of a foreign one they are all."""
+    """The engine's commands are recorded with the container's, also in a foreign container."""
     _, found = case_of(folder, "shot_elsewhere")
     foreign, own = found.values()
     assert [x["argv"] for x in lines_of(foreign)] == [["echo", "by hand"], ["echo", "by its id"]]
@@ -130,7 +130,7 @@ def test_commands_elsewhere(run: Run, folder: Path) -> None:
 
 
 def test_replaced(run: Run, folder: Path) -> None:
-    """A container that takes the place of a dead one belongs to the case, too."""
+    """A container that replaces a dead one belongs to the case, too."""
     _, found = case_of(folder, "idle_prepared")
     assert len(found) == 2
     for path in found.values():
@@ -170,7 +170,7 @@ def test_kept(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 def test_cases_at_once(machine: SandboxNode, tmp_path: Path) -> None:
-    """Of two cases at the same time, each has the containers of its threads."""
+    """Each of two concurrent cases has the containers of its own threads."""
     content = runbook([], "at_once_.*")
     environments = [{"nodes": [as_runbook(machine, user)]} for user in ("root", "sudo")]
     content.update(environment={"environments": environments}, concurrency=2)

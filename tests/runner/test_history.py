@@ -88,7 +88,7 @@ def test_one_run(log: Path) -> None:
         assert (log / artifact["path"]).stat().st_size == artifact["size"]
 
 
-def test_what_changed(log: Path) -> None:
+def test_changes(log: Path) -> None:
     found = {change["what"]: change for change in history(log, "diff", "last-2", "last-1")}
     # On a loaded machine a case may also take much longer than before.
     assert set(found) - {"duration"} == {"image", "tool", "command"}

@@ -1,4 +1,4 @@
-"""Test kept containers: what is written of them, how they are entered, and that a run goes on."""
+"""Kept containers: their records, their commands to enter, and the rest of the run."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ def keep(machine: SandboxNode, user: str, names: str, folder: Path, when: str = 
 
 
 @pytest.mark.parametrize("user", ["sudo", "root"])
-def test_names_are_as_they_are(machine: SandboxNode, user: str, tmp_path: Path) -> None:
-    """LISA masks the user's name, `lisa` or `root`, everywhere in its own log."""
+def test_names_in_records_are_unmasked(machine: SandboxNode, user: str, tmp_path: Path) -> None:
+    """Records and names have the user's name, which LISA masks in its own log."""
     run = keep(machine, user, "keeping_.*", tmp_path)
     assert run.statuses() == {"keeping_failed": "failed", "keeping_later": "passed"}, run.output
     (kept,) = containers(machine)
@@ -94,7 +94,7 @@ def test_names_are_as_they_are(machine: SandboxNode, user: str, tmp_path: Path) 
 
 
 def test_always(machine: SandboxNode, tmp_path: Path) -> None:
-    """A suite's container is kept after the ends of its cases, and found by their names."""
+    """A suite's container is kept after its cases, and found by their names."""
     run = keep(machine, "sudo", "keeping_later", tmp_path, "always")
     assert run.statuses() == {"keeping_later": "passed"}, run.output
     (kept,) = containers(machine)
@@ -133,7 +133,7 @@ def test_guest(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def through_itself(machine: SandboxNode) -> Node:
+def node_behind_itself(machine: SandboxNode) -> Node:
     """Return the node, reached through two jump boxes, which are the same machine."""
     node = connect_as(machine, "sudo")
     info = {
@@ -153,8 +153,8 @@ def through_itself(machine: SandboxNode) -> Node:
     return node
 
 
-def test_script_through_jump_boxes(through_itself: Node, tmp_path: Path) -> None:
-    with ContainerExecutor(through_itself, ContainerTestConfig(image=BUSYBOX)) as container:
+def test_script_through_jump_boxes(node_behind_itself: Node, tmp_path: Path) -> None:
+    with ContainerExecutor(node_behind_itself, ContainerTestConfig(image=BUSYBOX)) as container:
         write_script(container.engine, container.name, tmp_path / "a b%h" / "enter.sh")
         entered = subprocess.run(
             [tmp_path / "a b%h" / "enter.sh"],
@@ -165,7 +165,7 @@ def test_script_through_jump_boxes(through_itself: Node, tmp_path: Path) -> None
         )
         assert entered.stdout.decode().strip() == container.id[:12], entered.stderr
         assert entered.returncode == 3
-    disconnect(through_itself)
+    disconnect(node_behind_itself)
 
 
 def test_no_password_is_written(password_node: Node, machine: SandboxNode, tmp_path: Path) -> None:

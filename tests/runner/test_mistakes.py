@@ -1,4 +1,4 @@
-"""Mistakes in suites and runbooks that are told before anything is created."""
+"""Mistakes in suites and runbooks that are reported before anything is created."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ RUNS = "is running on environment"
 
 
 def test_parameters(machine: SandboxNode, tmp_path: Path) -> None:
-    """A misspelt parameter: told at the selection, the nearest legal name first."""
+    """A misspelt parameter is an error at the selection, with the nearest legal name first."""
     run = run_lisa(runbook([as_runbook(machine)], "mistaken_.*"), tmp_path)
     assert run.statuses() == {
         "mistaken_name": "failed",
@@ -41,9 +41,9 @@ def test_parameters(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 def test_suite_on_guests(machine: SandboxNode, tmp_path: Path) -> None:
-    """A suite with containers of its own cannot run on guests: told at the selection.
+    """A suite with containers of its own is refused on guests, at the selection.
 
-    Whether there are guests may be said by a variable, in any word that LISA takes for true.
+    A variable may say whether there are guests, in any word that LISA takes for true.
     """
     guests = [{"type": "container", "image": BUSYBOX}]
     names = "(mistaken_not|plain_below|plain_above)"
@@ -86,7 +86,7 @@ def jump_box(node: dict[str, Any]) -> dict[str, Any]:
 def test_node_that_does_not_answer(
     machine: SandboxNode, tmp_path: Path, changes: dict[str, object], says: str, jump_boxes: int
 ) -> None:
-    """With the settings notifier, LISA's waiting for minutes does not begin."""
+    """The settings notifier ends a run whose node does not answer, without LISA's minutes."""
     entry = as_runbook(machine)
     content = runbook([{**entry, **changes}], "built_guest")
     content["dev"] = {"jump_boxes": [jump_box(entry)] * jump_boxes}

@@ -43,6 +43,16 @@ def test_two_nodes(tmp_path: Path) -> None:
     assert run.statuses() == {"two_nodes": "passed", "two_nodes_inside": "passed"}, run.output
 
 
+def test_one_of_two_nodes_fails(tmp_path: Path) -> None:
+    """A case ends only when the starts on all its nodes have ended, so that none comes later."""
+    content = runbook([], "half_.*")
+    del content["environment"]
+    content["platform"] = [{"type": "sandbox"}]
+    run = run_lisa(content, tmp_path)
+    assert run.statuses() == {"half_started": "failed", "half_left": "passed"}, run.output
+    assert "node 1 is not ready" in run.cases["half_started"].message
+
+
 def test_endings(machine: SandboxNode, tmp_path: Path) -> None:
     """Failure, timeout, skip and a missing image give a reason, and nothing is left."""
     names = "(ending_(?!interrupted).*|nameless.*)"

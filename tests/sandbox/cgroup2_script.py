@@ -1,4 +1,4 @@
-"""Runs on a machine of its own that has only cgroup version 2. See test_sandbox_cgroups.py."""
+"""Script for a machine with only cgroup version 2; see test_sandbox_cgroups.py."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def main() -> None:
 
 
 def _id_of(pid: int) -> str:
-    """The sandbox's id, from the name of its cgroup."""
+    """Return the sandbox's id from the name of its cgroup."""
     lines = Path(f"/proc/{pid}/cgroup").read_text(encoding="ascii").splitlines()
     path = next(line for line in lines if line.startswith("0:"))
     return path.split("lisa_container.")[1].split(".")[0]

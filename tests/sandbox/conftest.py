@@ -15,7 +15,7 @@ Login = Callable[..., "subprocess.CompletedProcess[str]"]
 
 @pytest.fixture(scope="session")
 def pair() -> Iterator[Sandbox]:
-    """Two nodes, for tests that leave them as they were."""
+    """Start two nodes for tests that leave them unchanged."""
     with start_sandbox(2) as running:
         yield running
 
@@ -32,7 +32,7 @@ def second(pair: Sandbox) -> SandboxNode:
 
 @pytest.fixture(scope="session")
 def login() -> Login:
-    """Logs in by OpenSSH's own client and runs a command."""
+    """Return a function that runs a command through OpenSSH's own client."""
 
     def run(node: SandboxNode, command: str, username: str = "", stdin: str = "") -> object:
         return subprocess.run(

@@ -1,4 +1,4 @@
-"""What a machine is like at a moment, for comparing it with another moment."""
+"""State of a machine at a moment, to compare it with another moment."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _RESTLESS += ("kernel/ns_last_pid", "kernel/pty/nr", "fs/aio-nr", "fs/quota", "n
 
 
 def machine_state(sandbox_id: str = "none") -> dict[str, Any]:
-    """The machine's users, processes, mounts, interfaces, firewall, settings and files.
+    """Return the machine's users, processes, mounts, interfaces, firewall, settings and files.
 
-    And the cgroups and the data of one sandbox: those places are shared with other machines.
+    It includes the cgroups and the data of one sandbox, whose places other machines share.
     """
     own = re.compile(rf"lisa_container\.{sandbox_id}\.")
     data = cache_folder(SandboxConfig()) / "nodes" / sandbox_id
@@ -74,7 +74,7 @@ def _settings() -> dict[str, str]:
 
 
 def _files() -> list[str]:
-    """Everything written since the machine was made, and the folders that it would be in.
+    """Return all files written since the machine was made, and the folders for them.
 
     A file that was written and removed again leaves no trace here, nor on the machine.
     """

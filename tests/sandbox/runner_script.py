@@ -1,9 +1,4 @@
-"""A runner for undo_script.py: starts two nodes, makes a mess on them, and ends.
-
-It tells the sandbox's id, and the pids of a node and of the keeper.
-
-Argument: how it ends; anything else than the three below waits for a signal.
-"""
+"""Runner for undo_script.py: starts two nodes, changes much on them, and ends."""
 
 from __future__ import annotations
 

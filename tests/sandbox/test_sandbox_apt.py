@@ -1,4 +1,4 @@
-"""Packages come from where the machine has its own, as far as its distribution signs them."""
+"""Packages come from the machine's own sources if their distribution signs them."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ Components: main
 
 @pytest.fixture
 def debian(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine with Debian stable, updates, security, and a vendor's repository."""
+    """Start a machine with Debian stable, updates, security, and a vendor's repository."""
     sources = [
         Source("http://mirror.example.com/debian", "stable", ("main", "contrib")),
         Source("http://mirror.example.com/debian", "stable-updates", ("main",)),
@@ -75,7 +75,7 @@ def debian(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("debian")
-def test_the_machine_s_release() -> None:
+def test_release_of_the_machine() -> None:
     found = apt.package_sources()
     assert found.suite == "stable"
     assert [line.split()[-3:] for line in found.lines] == [

@@ -1,4 +1,4 @@
-"""Wrong values fail before anything is done, with the field's name and what is legal."""
+"""Wrong values fail before anything is made, with the field's name and the legal values."""
 
 from __future__ import annotations
 

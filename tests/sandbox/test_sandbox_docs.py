@@ -1,4 +1,4 @@
-"""docs/sandbox.md: its examples run, and its table says what the code says."""
+"""docs/sandbox.md: its examples run, and its table agrees with the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGE = DOCS / "sandbox.md"
 
 
 def _rows() -> dict[str, str]:
-    """The field table: default by name."""
+    """Return the field table: default by name."""
     text = PAGE.read_text(encoding="utf-8")
     return dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \| ", text, re.M))
 

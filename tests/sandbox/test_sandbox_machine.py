@@ -128,7 +128,7 @@ def test_looking_leaves_nothing_behind(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_sandbox_tells_all_problems(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sandbox_lists_all_problems(monkeypatch: pytest.MonkeyPatch) -> None:
     problems = [machine.Problem("no this", "do that"), machine.Problem("no more", "do less")]
     monkeypatch.setattr(machine, "preflight", lambda config: problems)
     with pytest.raises(SandboxMachineError, match="- no this; do that\n- no more; do less"):

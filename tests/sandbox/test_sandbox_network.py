@@ -1,4 +1,4 @@
-"""The nodes reach each other and, where the machine does, the world."""
+"""Network of the nodes: to each other and, if the machine has a way, to the world."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_package_sources_are_the_machine_s(first: SandboxNode) -> None:
 def test_way_out_whatever_the_firewall(tmp_path: Path, setup: str, forwarding: int) -> None:
     setup = f"echo {forwarding} >/proc/sys/net/ipv4/ip_forward; {setup}"
     found = on_own_machine(tmp_path, "way_out_script.py", setup=setup)
-    assert found["heard from"] == "203.0.113.2", "under the machine's own address"
+    assert found["source"] == "203.0.113.2", "under the machine's own address"
     assert found["after"] == found["before"]
     if "DROP" not in setup:
         assert found["forward during"] == found["forward before"]
@@ -64,7 +64,7 @@ def test_way_out_whatever_the_firewall(tmp_path: Path, setup: str, forwarding: i
 
 def test_machine_without_a_way_out(tmp_path: Path) -> None:
     found = on_own_machine(tmp_path, "way_out_script.py", setup="ip address flush dev cable")
-    assert found["heard from"] == ""
+    assert found["source"] == ""
     assert found["after"] == found["before"]
 
 

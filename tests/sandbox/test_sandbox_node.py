@@ -1,4 +1,4 @@
-"""A node is a machine of its own, as far as a test can see."""
+"""A node behaves like a machine of its own."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_docker_needs_sudo(first: SandboxNode, login) -> None:
     assert mode == "root:docker 660"
 
 
-def test_docker_runs_containers_of_the_kernel_s_features(first: SandboxNode) -> None:
+def test_docker_runs_containers_with_kernel_features(first: SandboxNode) -> None:
     first.run(
         "mkdir -p /root/image/bin && cp /bin/busybox /root/image/bin/sh"
         " && tar -C /root/image -c . | docker import - box"
@@ -180,11 +180,11 @@ def test_services_by_their_usual_names(first: SandboxNode) -> None:
     first.run("for i in $(seq 50); do docker info >/dev/null 2>&1 && exit; sleep 0.1; done; false")
 
 
-def test_machine_s_knobs_cannot_be_turned_by_accident(first: SandboxNode) -> None:
+def test_sysctls_of_the_machine_cannot_be_changed_by_accident(first: SandboxNode) -> None:
     for knob in ("/proc/sys/vm/swappiness", "/sys/kernel/mm/ksm/run", "/proc/sysrq-trigger"):
         command = f"test ! -e {knob} || echo 1 2>/dev/null >{knob}"
         assert first.run(command, check=False).returncode != 0 or not Path(knob).exists()
-    # What is the network's is the node's own.
+    # Settings of the network belong to the node.
     first.run("echo 1 >/proc/sys/net/ipv4/ip_forward && ip link add x type veth")
     first.run("echo 2 >/sys/class/net/x/tx_queue_len && ip link delete x")
 
@@ -205,11 +205,11 @@ def test_devices_of_the_machine(first: SandboxNode, device: str) -> None:
     assert (first.run(f"test -c /dev/{device}", check=False).returncode == 0) == there
 
 
-def test_console_tells_what_happened(first: SandboxNode) -> None:
+def test_console_log(first: SandboxNode) -> None:
     assert "Starting Docker" in first.console
 
 
-def test_run_tells_what_failed(first: SandboxNode) -> None:
+def test_run_names_the_failed_command(first: SandboxNode) -> None:
     with pytest.raises(SandboxError, match="failed with 3 on node0: oh"):
         first.run("echo oh >&2; exit 3")
     assert first.run(["cat"], stdin="what it reads").stdout == "what it reads"
@@ -233,7 +233,7 @@ def test_stopped_docker_as_a_service() -> None:
         node = sandbox.nodes[0]
         assert node.run("service docker status", check=False).returncode != 0
         node.run("service docker stop")
-        # What LISA's own tool does with an engine that does not run.
+        # LISA's own tool starts a stopped engine like this.
         node.run("service docker restart && service docker status")
 
 

@@ -29,7 +29,7 @@ EXTENSIONS = [
 
 
 def platform(**values: Any) -> SandboxPlatform:
-    """The platform as a runbook with these values makes it."""
+    """Return the platform that a runbook with these values makes."""
     sandbox = values.pop("sandbox", None)
     raw = {"type": "sandbox", **values, **({"sandbox": sandbox} if sandbox else {})}
     loaded = load_platform([schema.load_by_type(schema.Platform, raw)])
@@ -68,7 +68,7 @@ def run(folder: Path, case: str, **parts: Any) -> tuple[str, dict[str, str], Pat
 
 
 def _processes_on(host: str) -> list[str]:
-    """The processes on this machine's nodes of that name."""
+    """Return the processes on this machine's nodes of a name."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         # It may have ended meanwhile, or have no files at all.
@@ -150,7 +150,9 @@ def test_values_reach_the_sandbox() -> None:
     assert config.docker_group
 
 
-def test_keep_environment_is_told_not_to_outlast_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keep_environment_warns_that_the_node_ends_with_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told: list[str] = []
     made = lisa_platform.SandboxPlatform(
         schema.load_by_type(schema.Platform, {"type": "sandbox", "keep_environment": "failed"})

@@ -1,4 +1,4 @@
-"""The root file system is made once, whoever wants it, and only kept when it is whole."""
+"""The root file system is made once for all users, and kept only if it is complete."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ echo "I: success" >&2
 
 
 class Made:
-    """A stand-in for mmdebstrap, first in PATH."""
+    """Stand-in for mmdebstrap, first in PATH."""
 
     def __init__(self, folder: Path) -> None:
         self.counter = folder / "counter"
@@ -90,12 +90,14 @@ def test_another_content_is_another_rootfs(made: Made, other: dict[str, object])
     assert made.times == 2
 
 
-def test_what_does_not_matter_for_the_content(made: Made) -> None:
+def test_settings_that_do_not_change_the_content(made: Made) -> None:
     changed = SandboxConfig(cache_dir=made.config.cache_dir, count=3, docker="stopped", user="u")
     assert rootfs.provide(made.config, print) == rootfs.provide(changed, print)
 
 
-def test_failure_tells_why_and_leaves_nothing(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_has_its_reason_and_leaves_nothing(
+    made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("FAIL", "no such mirror")
     with pytest.raises(
         SandboxError, match=r"no such mirror(.|\n)*failed with 7(.|\n)*apt-get update"
@@ -118,7 +120,7 @@ def test_unfinished_work_of_a_killed_runner_is_not_taken(
     _wait(lambda: made.times == 1)
     runner.kill()
     runner.wait()
-    # What it had started ends with it.
+    # Processes that it has started end with it.
     _wait(lambda: not _processes(str(made.counter.parent / "bin" / "mmdebstrap")))
     monkeypatch.setenv("DELAY", "0")
     unfinished = Path(made.config.cache_dir, "rootfs")
@@ -153,7 +155,7 @@ def test_not_a_tarball(tmp_path: Path) -> None:
         rootfs.provide(SandboxConfig(rootfs=str(file), cache_dir=str(tmp_path / "c")), print)
 
 
-def test_what_is_missing_in_a_rootfs_is_told_by_its_package(tmp_path: Path) -> None:
+def test_program_missing_in_a_rootfs_names_its_package(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/sh").touch()
     with pytest.raises(SandboxMachineError) as caught:

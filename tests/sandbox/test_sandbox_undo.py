@@ -24,7 +24,7 @@ def test_comparison_sees_a_running_sandbox(tmp_path: Path) -> None:
     assert set(found["during"]) == _ASPECTS
 
 
-def test_next_sandbox_undoes_what_a_killed_keeper_left(tmp_path: Path) -> None:
+def test_next_sandbox_cleans_up_after_a_killed_keeper(tmp_path: Path) -> None:
     found = on_own_machine(tmp_path, "undo_script.py", "keeper")
     assert found["after"] == {}
 

@@ -1,7 +1,4 @@
-"""Runs on a machine of its own: compares it before and after a sandbox. See test_sandbox_undo.py.
-
-Argument: how the runner ends. Prints what of the machine differs afterwards, as JSON.
-"""
+"""Script that compares a machine before and after a sandbox; see test_sandbox_undo.py."""
 
 from __future__ import annotations
 
@@ -40,7 +37,7 @@ def main(how: str) -> None:
     elif how == "SIGINT":
         runner.send_signal(signal.SIGINT)
     elif how == "keeper":
-        # Whoever comes next has to tidy up.
+        # The next sandbox cleans up.
         os.kill(keeper, signal.SIGKILL)
         _wait_end(node)
         runner.kill()
@@ -83,7 +80,7 @@ def _difference(before: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]
 
 
 def _only(one: Any, other: Any) -> Any:
-    """What is in the one and not in the other: lines, items or values."""
+    """Return the lines, items or values that only one of two states has."""
     if isinstance(one, dict):
         return {key: value for key, value in one.items() if other.get(key) != value}
     if isinstance(one, str):

@@ -1,8 +1,4 @@
-"""Runs on a machine of its own: whom does the world hear from, when a node calls?
-
-Prints that, and the firewall before, during and after the sandbox.
-
-"""
+"""Script for a machine of its own: prints the source address of a node's call to the world."""
 
 from __future__ import annotations
 
@@ -29,11 +25,11 @@ def main() -> None:
         address = sandbox.nodes[0].address
         sandbox.nodes[0].run(f"timeout 2 bash -c 'exec 3<>/dev/tcp/{_WORLD}/80'", check=False)
         try:
-            heard = server.accept()[1][0]
+            source = server.accept()[1][0]
         except TimeoutError:
-            heard = ""
+            source = ""
     found = {
-        "heard from": heard,
+        "source": source,
         "address": address,
         "before": before,
         "after": _firewall(),

@@ -1,4 +1,4 @@
-"""Small disks of this machine for tests, on which no room is left at will."""
+"""Small disks of this machine that tests can fill."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List of all on a node that several test files use, to check that each test leaves it unchanged.
+"""Lists of everything on a shared node, to check that each test leaves it unchanged.
 
 All of it is read from this machine, through the node's file system and its engine's socket. This
 takes a few milliseconds, so it can be done around each test.
@@ -41,7 +41,7 @@ _NETWORKS = {"bridge", "host", "none"}
 
 
 class _Connection(http.client.HTTPConnection):
-    """HTTP over a unix socket."""
+    """HTTP connection over a unix socket."""
 
     def __init__(self, path: Path) -> None:
         super().__init__("engine", timeout=30)

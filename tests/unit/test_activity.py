@@ -17,7 +17,7 @@ LOG = logging.getLogger("tests.activity")
 
 
 def test_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
-    """A line at the start, one now and then with the tool's words, one at the end."""
+    """A job logs one line at its start, some with the tool's last words, and one at its end."""
     caplog.set_level("INFO")
     seen = threading.Event()
 
@@ -28,8 +28,8 @@ def test_in_a_log(caplog: pytest.LogCaptureFixture) -> None:
 
     LOG.addHandler(handler := Seen())
     with Activity("making a", LOG, period=0.05) as job:
-        job.hear(b"unpacking a\n[=====>      ] 20%\r")
-        job.hear(b"\x1b[1munpacking b\x1b[0m\n[======>     ] 30%\r")
+        job.add_output(b"unpacking a\n[=====>      ] 20%\r")
+        job.add_output(b"\x1b[1munpacking b\x1b[0m\n[======>     ] 30%\r")
         assert seen.wait(10)
     LOG.removeHandler(handler)
     lines = caplog.messages
@@ -53,7 +53,7 @@ def test_it_fails(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_a_quick_job_has_no_line(caplog: pytest.LogCaptureFixture) -> None:
-    """With a delay only a job that lasts longer has lines."""
+    """An activity with a delay logs only a job that lasts longer than the delay."""
     caplog.set_level("INFO")
     with Activity("making a", LOG, delay=1000):
         pass
@@ -65,7 +65,7 @@ def test_a_quick_job_has_no_line(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    """The lines in between are one live line, which is removed at the end."""
+    """A terminal shows one live line during the job, which is removed at the end."""
     caplog.set_level("INFO")
     reading, writing = pty.openpty()
     monkeypatch.setattr(progress, "_REDRAW", 0.0)
@@ -73,7 +73,7 @@ def test_on_a_terminal(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptur
     with os.fdopen(writing, "w") as stream:
         monkeypatch.setattr(sys, "__stderr__", stream)
         with Activity("making a", LOG) as job:
-            job.hear(b"unpacking\n")
+            job.add_output(b"unpacking\n")
             text = ""
             while "making a, 0 s: unpacking" not in text:
                 text += os.read(reading, 10000).decode()

@@ -1,4 +1,4 @@
-"""Tar streams: what is packed is unpacked the same, and a hostile one writes nothing outside."""
+"""Tar streams: an unpacked copy equals its source, and a hostile stream writes nothing outside."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def crafted(*members: tarfile.TarInfo, data: bytes = b"data") -> bytes:
 
 
 def unpack(stream: Iterable[bytes], local: Path, *args: Any, **kwargs: Any) -> list[str]:
-    """Unpack where a user would have it."""
+    """Unpack an archive with the rights of a user."""
     with open_destination(local) as place:
         return unpacking.unpack(stream, place, *args, **kwargs)
 
@@ -52,13 +52,13 @@ def pieces(data: bytes, size: int = 1000) -> Iterator[bytes]:
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where to unpack; whatever else is in the parent afterwards was written outside."""
+    """Return the folder to unpack in; anything else in its parent was written outside."""
     (tmp_path / "in").mkdir()
     return tmp_path / "in" / "copy"
 
 
 def tree(path: Path) -> dict[str, Any]:
-    """All that can be seen of a folder: kinds, modes, times, contents, links."""
+    """Return all visible attributes of a folder's files: kinds, modes, times, contents, links."""
     found: dict[str, Any] = {}
     for each in [path, *sorted(path.rglob("*"))]:
         status = each.lstat()
@@ -72,7 +72,7 @@ def tree(path: Path) -> dict[str, Any]:
 
 
 def without_fractions(found: dict[str, Any]) -> dict[str, Any]:
-    """The same with times in whole seconds."""
+    """Return a tree's description with times in whole seconds."""
     return {name: x if isinstance(x, str) else (x[0], int(x[1]), x[2]) for name, x in found.items()}
 
 
@@ -82,7 +82,7 @@ NAMES = ["a b", "ünï€𝄞", "new\nline", "-leading", "x" * 101, "'\"\\$`*?",
 
 
 def build(root: Path) -> Path:
-    """A folder with everything a file system has."""
+    """Make a folder with every kind of file."""
     root.mkdir()
     for number, name in enumerate(NAMES):
         (root / name).write_bytes(bytes([number]) * number)
@@ -127,7 +127,7 @@ def test_a_file_there_and_back(tmp_path: Path, place: Path) -> None:
 
 
 def test_gnu_tar_understands_both_formats(tmp_path: Path) -> None:
-    """What the engine gets and what a container's tar gets."""
+    """GNU tar unpacks both the engine's format and that of a container's tar."""
     source = build(tmp_path / "source")
     for format_ in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
         target = tmp_path / f"out{format_}"
@@ -172,7 +172,7 @@ def test_pipes_are_copied_and_sockets_left_out(tmp_path: Path, place: Path) -> N
 
 
 def test_link_that_leads_nowhere(tmp_path: Path, place: Path) -> None:
-    """As docker cp has it: the link itself."""
+    """A dangling link is copied as a link, like `docker cp` does."""
     (tmp_path / "link").symlink_to("none")
     unpack(Packing().pack(tmp_path / "link", "x"), place, kinds=[b"2"])
     assert place.readlink() == Path("none")
@@ -188,7 +188,7 @@ def test_file_that_shrinks(tmp_path: Path) -> None:
 
 
 def test_file_that_grows(tmp_path: Path, place: Path) -> None:
-    """What was there at the beginning is copied."""
+    """A file that grows meanwhile is copied up to its first size."""
     (tmp_path / "file").write_bytes(bytes(3 << 20))
     stream = Packing().pack(tmp_path / "file", "x")
     first = next(stream)
@@ -198,13 +198,13 @@ def test_file_that_grows(tmp_path: Path, place: Path) -> None:
     assert place.stat().st_size == 3 << 20
 
 
-def test_source_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_source(tmp_path: Path) -> None:
     with pytest.raises(CopyNotFoundError, match=r"none.*No such file"):
         list(Packing().pack(tmp_path / "none", "x"))
 
 
 def as_nobody(code: str, *arguments: Any) -> subprocess.CompletedProcess[str]:
-    """Run Python code without root's rights."""
+    """Run Python code as the user `nobody`."""
     prefix = "import os, sys; sys.path[:0] = sys.argv[1].split(':')\n"
     prefix += "from pathlib import Path; from lisa_container.archives.pack import *\n"
     prefix += "from lisa_container.archives.unpack import *\n"
@@ -286,7 +286,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path, place: Path, target: 
 
 
 def test_nothing_is_written_through_a_link_of_an_earlier_copy(tmp_path: Path, place: Path) -> None:
-    """Copied twice, the first archive could prepare the way for the second."""
+    """A second copy does not follow a link that the first one made."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "file").write_text("untouched")
@@ -325,7 +325,7 @@ def test_devices_are_not_made(place: Path) -> None:
 
 
 def test_setuid_is_dropped(place: Path) -> None:
-    """Owned by root here, it would give root's rights to any user."""
+    """An unpacked file of root has no setuid bit, which would give any user root's rights."""
     unpack([crafted(FOLDER, member("root/x", mode=0o6755))], place)
     assert stat.S_IMODE((place / "x").stat().st_mode) == 0o755
 
@@ -344,7 +344,7 @@ def test_hard_links_to_links_and_pipes(place: Path) -> None:
 
 @pytest.mark.parametrize("target", ["file", "folder", "none"])
 def test_link_at_the_destination_is_replaced(tmp_path: Path, place: Path, target: str) -> None:
-    """An earlier copy may have left it."""
+    """A link that an earlier copy left at the destination is replaced, not followed."""
     (tmp_path / "file").write_text("untouched")
     (tmp_path / "folder").mkdir(0o700)
     place.symlink_to(tmp_path / target)
@@ -361,7 +361,7 @@ def test_link_at_the_destination_is_replaced(tmp_path: Path, place: Path, target
 
 
 def test_link_in_the_path_of_a_later_copy(tmp_path: Path, place: Path) -> None:
-    """Below what was copied no link is followed; elsewhere the user's own are."""
+    """Links inside an earlier copy are not followed; links of the user's own are."""
     outside = tmp_path / "outside"
     outside.mkdir()
     (tmp_path / "mine").symlink_to("in")
@@ -387,7 +387,7 @@ def test_more_than_the_limit(place: Path, limits: CopyLimits) -> None:
 
 @pytest.mark.parametrize("kind", [b"x", b"g", b"L", b"K"])
 def test_header_of_a_gibibyte(place: Path, kind: bytes) -> None:
-    """Not even its begin is held in memory."""
+    """A header of one gibibyte is refused before any of its data is in memory."""
     head = member("x", kind, size=1 << 30).tobuf()
     sent = 0
 
@@ -424,7 +424,7 @@ def test_something_behind_the_end(place: Path) -> None:
 
 @pytest.mark.parametrize("cut", [0, 100, 512, 700, 1024, 1536, 2000, 2048, 2560])
 def test_cut_off(place: Path, cut: int) -> None:
-    """Also between two entries, where tarfile itself sees nothing wrong."""
+    """A stream that ends early is an error, also between two entries, where tarfile sees none."""
     whole = crafted(FOLDER, member("root/a"), member("root/b"))
     assert len(whole.rstrip(b"\0")) > 2048
     with pytest.raises(CopyError, match="damaged tar archive"):
@@ -448,7 +448,7 @@ def test_stream_that_fails(place: Path, error: Exception) -> None:
 
 
 def test_folder_is_named_by_dots(place: Path) -> None:
-    """As `tar -C folder .` has it."""
+    """Packed folders are named `.`, like by `tar -C folder .`."""
     unpack(
         [crafted(member(".", tarfile.DIRTYPE, mode=0o711), member("./a"), member("./b/c"))], place
     )
@@ -457,7 +457,7 @@ def test_folder_is_named_by_dots(place: Path) -> None:
 
 
 def test_stream_is_read_to_its_end(place: Path) -> None:
-    """Else the connection it comes from could not be used again."""
+    """Unpacking reads a stream to its end, so that its connection can be used again."""
     rest: list[bytes | None] = []
 
     def stream() -> Iterator[bytes]:

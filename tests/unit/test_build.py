@@ -118,7 +118,7 @@ def test_bases(args: dict[str, str], target: str, bases: list[str]) -> None:
     assert Dockerfile(STAGES.encode()).bases(args, target) == bases
 
 
-def test_platform_that_is_given() -> None:
+def test_given_platform() -> None:
     dockerfile = Dockerfile(b"ARG TARGETARCH\nFROM a-${TARGETARCH}")
     assert dockerfile.bases({"TARGETARCH": "arm64"}, "") == ["a-arm64"]
 
@@ -134,7 +134,7 @@ def test_instructions() -> None:
 
 
 def test_labelled() -> None:
-    """A label follows each FROM, and line numbers are those of the user's text."""
+    """A label follows each FROM, and errors keep the line numbers of the user's text."""
     dockerfile = Dockerfile(b"FROM a \\\n as b\nRUN 1\nFROM b\nRUN 2\n")
     labelled = dockerfile.labelled("LABEL l").decode().splitlines()
     assert labelled == ["FROM a \\", " as b", "LABEL l", "RUN 1", "FROM b", "LABEL l", "RUN 2"]
@@ -180,8 +180,8 @@ UNCLEAR = [
 
 
 @pytest.mark.parametrize(("text", "bases"), UNCLEAR)
-def test_what_only_the_engine_can_tell(text: str, bases: list[str]) -> None:
-    """Such bases are left out, and no line of a here-document is an instruction."""
+def test_bases_that_only_the_engine_knows(text: str, bases: list[str]) -> None:
+    """Bases with values of the engine are left out; here-documents have no instructions."""
     dockerfile = Dockerfile(text.encode())
     assert dockerfile.bases({}, "") == bases
     lines = dockerfile.labelled("LABEL l").decode().split("\n")
@@ -256,7 +256,7 @@ def test_ignored(folder: Path) -> None:
     ],
 )
 def test_patterns(pattern: str, ignored: list[str]) -> None:
-    """As Go's filepath.Match after Clean; the rest is compared in tests/engine."""
+    """Patterns match like Go's `filepath.Match` after `Clean`; see also tests/engine."""
     names = [
         "a",
         "b",
@@ -278,7 +278,7 @@ def test_patterns(pattern: str, ignored: list[str]) -> None:
 
 
 def test_digest(folder: Path) -> None:
-    """Contents, modes, links and names count; times and ignored files do not."""
+    """The digest depends on contents, modes, links and names, not on times and ignored files."""
     spec = BuildSpec(str(folder))
     first = Context(spec).digest()
     os.utime(folder / "e.log", (1, 1))
@@ -303,7 +303,7 @@ def test_digest(folder: Path) -> None:
 
 
 def test_same_size_and_time(folder: Path) -> None:
-    """A settled file is not read again, but a change is noticed whatever its time is."""
+    """An old file is not read again, but a change with an equal size and time is noticed."""
     spec, file = BuildSpec(str(folder)), folder / "e.log"
     first = Context(spec).digest()
     before = file.stat()

@@ -1,4 +1,4 @@
-"""What of the records is pure logic: names of secrets, sizes of masked pieces, control groups."""
+"""Records without an engine: names of secrets, sizes of masked pieces, control groups."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from lisa_container.recording.files import describe_error, write_json
 
 @pytest.mark.parametrize("sizes", [[30], [1] * 30, [5, 20, 5], [3, 9, 9, 9], [12, 18], [10, 20]])
 def test_sizes_fit_the_masked_text(sizes: list[int]) -> None:
-    """Wherever the pieces end: they are as many bytes as there are, and whole lines fit exactly."""
+    """Recorded sizes add up to the masked text, and whole lines have exact sizes."""
     raw, mask = b"a secret b\nc secret\nthe secret", Masking({"secret"}).data
     assert len(raw) == 30
     fitted = fit_to_masked([(0.0, 1, size) for size in sizes], {1: raw}, mask)
@@ -80,7 +80,7 @@ def test_control_groups_that_tell_less() -> None:
 
 
 def test_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What follows a line that could not be written whole can be read."""
+    """A record behind an incomplete line can be read."""
     journal = Journal(tmp_path, get_logger())
     journal.write(b'{"n":1}\n')
 
@@ -99,7 +99,7 @@ def test_half_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_command_looks_for_its_case(tmp_path: Path) -> None:
-    """A command that no case has looks for its case first; one of a case does not."""
+    """Only a command without a case looks for its case first."""
     container = ContainerCapture("box", {}, 1 << 20, False, lambda: None, get_logger())
     cases = iter([None, tmp_path / "case"])
     container.find_case = lambda: container.record_to(next(cases))
@@ -131,7 +131,7 @@ def test_json_files_are_whole(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "a").iterdir()] == ["b.json"]
 
 
-def test_errors_are_told() -> None:
+def test_describe_error() -> None:
     assert describe_error(ValueError("why")) == "ValueError: why"
     kind = type("FunctionTimedOut", (BaseException,), {})
     assert describe_error(type("FunctionTimedOut123", (kind,), {})("all arguments")) == (

@@ -1,4 +1,4 @@
-"""List of a container's changes, as the engine sends it."""
+"""List of a container's changes, in the engine's format."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def test_parse() -> None:
 
 
 def test_memory() -> None:
-    """A container with many short names takes little more than the paths themselves."""
+    """A list of many short names takes little more memory than the paths themselves."""
     entries = (f'{{"Path":"/{number:x}","Kind":1}}' for number in range(30_000))
     data = f"[{','.join(entries)}]".encode()
     tracemalloc.start()

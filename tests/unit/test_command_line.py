@@ -23,7 +23,7 @@ with show_activity("a job"):
 
 
 def on_terminal(words: list[str], columns: int = 60) -> str:
-    """Run a program with a terminal as its standard output and error; return what it writes."""
+    """Run a program with a terminal as its standard output and error; return its output."""
     parent, child = pty.openpty()
 
     environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
@@ -42,7 +42,7 @@ def on_terminal(words: list[str], columns: int = 60) -> str:
 
 
 def test_table_on_a_terminal() -> None:
-    """A wide cell is folded, not cut; text of others neither escapes nor is markup."""
+    """A table on a terminal folds wide cells, and escapes control characters and markup."""
     text = on_terminal([sys.executable, "-c", TABLE])
     assert "\x1b[" in text
     assert "\x1b]" not in text
@@ -53,7 +53,7 @@ def test_table_on_a_terminal() -> None:
 
 
 def test_table_elsewhere() -> None:
-    """Each row is one line without escapes."""
+    """A table in a file has one line per row, without escape sequences."""
     done = subprocess.run([sys.executable, "-c", TABLE], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
     assert "\x1b" not in done.stdout
@@ -63,7 +63,7 @@ def test_table_elsewhere() -> None:
 
 
 def test_help() -> None:
-    """Colours are for a terminal only."""
+    """The help has colours on a terminal only."""
     done = subprocess.run([*COMMAND, "--help"], capture_output=True, text=True)
     assert done.returncode == 0
     assert "\x1b" not in done.stdout
@@ -74,7 +74,7 @@ def test_help() -> None:
 
 
 def test_help_is_quick() -> None:
-    """The help imports none of the packages that take long to import."""
+    """The help imports no package that takes long to import."""
     look = """
 import sys
 from lisa_container.cli import main

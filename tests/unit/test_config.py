@@ -158,7 +158,7 @@ def test_fields_can_not_be_set() -> None:
 
 
 @pytest.mark.parametrize("name", [n for n, v in FULL.items() if isinstance(v, (dict, list))])
-def test_what_the_caller_changes_later_does_not_reach_the_config(name: str) -> None:
+def test_later_changes_by_the_caller_do_not_reach_the_config(name: str) -> None:
     given = copy.deepcopy(FULL[name])
     config = ContainerTestConfig(**{name: given})
     before = config.to_dict()
@@ -205,7 +205,7 @@ def test_key_is_one_for_all_spellings() -> None:
 
 
 @pytest.mark.parametrize("name", FULL)
-def test_key_follows_what_the_container_is(name: str) -> None:
+def test_key_depends_on_the_container(name: str) -> None:
     same = ContainerTestConfig(**{name: FULL[name]}).key() == ContainerTestConfig().key()
     of_the_case = ("scope", "startup_timeout", "warm_spare", "evidence", "artifacts")
     assert same == (name in (*of_the_case, "capture_limit", "measure"))
@@ -215,7 +215,7 @@ def test_key_follows_what_the_container_is(name: str) -> None:
     ("given", "meant"), [(False, "no"), ("no", "no"), ("failed", "failed"), ("always", "always")]
 )
 def test_keep_containers(given: object, meant: str) -> None:
-    """A bare `no` in YAML is false."""
+    """A bare `no` in YAML, which is false, means `no`."""
     assert value_of("keep_containers", given).value == meant
     settings = ContainerSettings.from_mapping({"keep_containers": given})
     assert settings.keep_containers.value == meant
@@ -231,7 +231,7 @@ def test_keep_containers_refused(given: object) -> None:
 # --- merged
 
 
-def test_merged_overrides_what_is_named() -> None:
+def test_merged_overrides_named_fields_only() -> None:
     config = ContainerTestConfig.from_mapping(FULL)
     merged = config.merged(image="alpine:3", privileged=False, memory=None)
     assert (merged.image, merged.privileged, merged.memory) == ("alpine:3", False, "512m")
@@ -369,7 +369,7 @@ def test_image_is_refused(image: Any) -> None:
     refused("image", image)
 
 
-def test_image_in_upper_case_is_told_the_lower() -> None:
+def test_image_in_upper_case_suggests_lower_case() -> None:
     assert refused("image", "Debian:12").endswith("(did you mean 'debian:12'?)")
     assert refused("image", "Team/App").endswith("(did you mean 'team/app'?)")
 
@@ -385,7 +385,7 @@ def test_registry_is_refused(registry: Any) -> None:
     assert "registry.example.com:5000" in refused("registry", registry)
 
 
-def test_registry_with_a_scheme_is_told_so() -> None:
+def test_registry_with_a_scheme() -> None:
     assert refused("registry", "https://reg.example.com").endswith("(leave the scheme out)")
 
 
@@ -468,7 +468,7 @@ def test_volumes_are_refused(volumes: Any) -> None:
     refused("volumes", volumes)
 
 
-def test_volume_errors_say_what_is_legal() -> None:
+def test_volume_errors_name_the_legal_forms() -> None:
     assert "an absolute host path" in refused("volumes", {"./srv": "/data"})
     assert "'~' is not expanded" in refused("volumes", {"~/srv": "/data"})
     assert "an absolute container path" in refused("volumes", {"/srv": "data"})
@@ -525,7 +525,7 @@ def test_tmpfs_is_refused(tmpfs: Any) -> None:
     refused("tmpfs", tmpfs)
 
 
-def test_tmpfs_option_is_told_the_nearest() -> None:
+def test_wrong_tmpfs_option_suggests_the_nearest() -> None:
     message = refused("tmpfs", {"/run": "sise=1m"})
     assert "size=…" in message
     assert message.endswith("(did you mean 'size'?)")
@@ -579,7 +579,7 @@ def test_environment_names_have_no_equals_sign() -> None:
     assert value_of("labels", {"a=b": "x"}) == {"a=b": "x"}
 
 
-def test_none_in_the_environment_is_told_how_to_be_empty() -> None:
+def test_none_in_the_environment_suggests_an_empty_string() -> None:
     message = refused("environment", {"TOKEN": None})
     assert "'TOKEN'" in message
     assert 'an empty value is written ""' in message
@@ -785,7 +785,7 @@ def test_ulimits_are_refused(limit: Any) -> None:
     assert "'soft:hard'" in message
 
 
-def test_ulimit_name_is_told_the_nearest() -> None:
+def test_wrong_ulimit_name_suggests_the_nearest() -> None:
     message = refused("ulimits", {"nofiles": 1})
     assert "sigpending" in message
     assert message.endswith("(did you mean 'nofile'?)")
@@ -942,7 +942,7 @@ def test_guest_of_a_runbook_is_refused_in_our_words(name: str, value: Any) -> No
     assert str(caught.value).startswith(f"{WHERE}: {name}: given ")
 
 
-def test_guest_with_an_unknown_key_is_told_the_legal_ones() -> None:
+def test_unknown_key_of_a_guest_names_the_legal_keys() -> None:
     with pytest.raises(ConfigError) as caught:
         _platform(volume={})
     message = str(caught.value)

@@ -20,7 +20,7 @@ class _Other:
 
 
 def make_engine() -> Engine:
-    """An engine without a node: `state` needs none."""
+    """Return an engine without a node, which `state` does not need."""
     engine = Engine.__new__(Engine)
     engine._states, engine._states_lock = {}, threading.Lock()
     return engine

@@ -1,4 +1,4 @@
-"""Test which script `lisa-container enter` finds in a log folder, and which it runs."""
+"""Scripts of `lisa-container enter`: those found in a log folder, and those run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def put(path: Path, text: str) -> Path:
 
 @pytest.fixture
 def scripts(tmp_path: Path) -> dict[str, Path]:
-    """Scripts of two kept containers of a run, by the containers' names."""
+    """Write scripts of two kept containers of a run; return them by the containers' names."""
     put(tmp_path / RUN / "containers/run.json", "{}")
     for case, names in {"one": ["own"], "two": ["shared"], "three": ["own", "shared", []]}.items():
         record = json.dumps({"name": case, "containers": names})
@@ -46,7 +46,7 @@ def enter(log: Path, name: str) -> subprocess.CompletedProcess[str]:
     [("own", "own"), ("shared", "shared"), ("one", "own"), ("two", "shared")],
 )
 def test_found(name: str, container: str, scripts: dict[str, Path], tmp_path: Path) -> None:
-    """A container of a case, and one of the run that a case has used."""
+    """`enter` finds a case's container, and a container of the run that a case has used."""
     done = enter(tmp_path, name)
     assert (done.stdout, done.returncode) == (scripts[container].read_text() + "typed", 0), done
 
@@ -68,7 +68,7 @@ def link(path: Path) -> None:
     [link, lambda path: os.link(path, path.with_name("other")), lambda path: path.chmod(0o775)],
 )
 def test_not_run(spoil: Callable[[Path], None], scripts: dict[str, Path], tmp_path: Path) -> None:
-    """Not what another user may have put there, who may write to the folder or to the file."""
+    """`enter` runs no script that another user may have written or replaced."""
     spoil(scripts["own"])
     done = enter(tmp_path, "own")
     assert (done.stdout, done.returncode) == ("", 2)

@@ -1,6 +1,6 @@
-"""Archives of images: what is read of them, what they may hold, and what is refused.
+"""Archives of images: content, limits, and refused input.
 
-What an engine makes of the same image is compared in tests/engine/test_extract.py.
+tests/engine/test_extract.py compares the result with an engine's.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ def test_docker_archive(place: Place) -> None:
     ],
 )
 def test_command(place: Place, entrypoint: Any, cmd: Any, combined: Any) -> None:
-    """Entrypoint and cmd are combined as Docker and `docker run` do."""
+    """Entrypoint and cmd are combined as in `docker run`."""
     settings = {"Entrypoint": entrypoint, "Cmd": cmd}
     found = place.extract(docker_archive(tar("a"), settings=settings))
     assert found.command == found.command_for() == combined
@@ -168,7 +168,7 @@ def test_layout_in_a_folder(place: Place) -> None:
 
 
 def test_blobs_that_are_links(place: Place) -> None:
-    """Links inside of the layout are followed, others are not."""
+    """Links to blobs are followed inside the layout only."""
     layout = Layout()
     layout.write(place.root / "layout", layout.image(tar("a")))
     folder = place.root / "layout" / "blobs"
@@ -243,7 +243,7 @@ def test_the_only_image_needs_no_platform(place: Place) -> None:
     assert place.extract(archive).platform == "linux/arm64/v8"
 
 
-def test_platform_that_only_the_config_tells(place: Place) -> None:
+def test_platform_in_the_config_only(place: Place) -> None:
     layout = Layout()
     images = [layout.image(tar("amd")), layout.image(tar("arm"), platform=ARM)]
     for image in images:
@@ -325,7 +325,7 @@ def test_whiteouts(place: Place, upper: Any, left: list[str]) -> None:
 
 
 def test_folder_that_comes_back(place: Place) -> None:
-    """The folder of the last entry was replaced meanwhile."""
+    """An entry is unpacked beside the folder of the entry before, which was replaced."""
     assert extracted(place, ["d/a"], [".wh.d", "d/b"], [member("d", data=b""), "e/f"]) == [
         "d",
         "e",
@@ -334,7 +334,7 @@ def test_folder_that_comes_back(place: Place) -> None:
 
 
 def test_attributes(place: Place) -> None:
-    """Folders and the root keep modes and times, although entries were added later."""
+    """Folders and the root keep modes and times although later entries change their content."""
     layers = [
         [
             member("./", DIR, mode=0o710, mtime=7),
@@ -429,7 +429,7 @@ def test_in_an_empty_folder(place: Place) -> None:
 # --- what is refused ----------------------------------------------------------------------------
 
 
-def test_link_that_is_replaced(place: Place) -> None:
+def test_replaced_link(place: Place) -> None:
     """A file replaces a link, and is not written through it."""
     link = member("l", SYM, str(place.outside / "file"))
     place.extract(docker_archive(tar(link, member("l", data=b"evil"))))
@@ -478,7 +478,7 @@ def test_malformed_layers(place: Place, name: str) -> None:
     place.refuses(docker_archive(*(tar(*layer) for layer in layers)), words)
 
 
-def patched(data: bytes, at: int, new: bytes) -> bytes:
+def patch_header(data: bytes, at: int, new: bytes) -> bytes:
     """Return a tar with changed bytes in its first header, and a correct checksum."""
     header = bytearray(data[:512])
     header[at : at + len(new)] = new
@@ -498,13 +498,15 @@ def patched(data: bytes, at: int, new: bytes) -> bytes:
     ],
 )
 def test_malformed_headers(place: Place, at: int, new: bytes, words: str) -> None:
-    place.refuses(docker_archive(patched(tar("a"), at, new)), words)
+    place.refuses(docker_archive(patch_header(tar("a"), at, new)), words)
 
 
 def test_negative_size_of_a_long_name(place: Place) -> None:
-    """An archive that made Python's tarfile loop forever: CVE-2025-8194."""
-    layer = patched(tar("a"), 156, b"L")
-    place.refuses(docker_archive(patched(layer, 124, b"\xff" * 11 + b"\0")), "a size of -256 bytes")
+    """A negative size does not cause an endless loop, as in tarfile (CVE-2025-8194)."""
+    layer = patch_header(tar("a"), 156, b"L")
+    place.refuses(
+        docker_archive(patch_header(layer, 124, b"\xff" * 11 + b"\0")), "a size of -256 bytes"
+    )
 
 
 @pytest.mark.parametrize(
@@ -525,7 +527,7 @@ def test_negative_size_of_a_long_name(place: Place) -> None:
 )
 def test_pax_records(place: Place, records: bytes, words: str) -> None:
     header = tar(member("pax", tarfile.XHDTYPE, data=b""))[:512]
-    size = patched(header, 124, b"%011o\0" % len(records))
+    size = patch_header(header, 124, b"%011o\0" % len(records))
     archive = docker_archive(size + records.ljust(512, b"\0") + tar("a"))
     if words:
         place.refuses(archive, words)
@@ -539,7 +541,7 @@ def test_cut_off(place: Place, size: int) -> None:
 
 
 def test_no_end(place: Place) -> None:
-    """Docker accepts it, since the digest proves that nothing is missing."""
+    """An archive without end blocks is accepted, like by Docker, as its digest is right."""
     place.extract(docker_archive(tar("a")[:1024]))
     assert place.names() == ["a"]
 
@@ -639,7 +641,7 @@ def test_artifacts_and_indexes_in_indexes(place: Place) -> None:
 
 
 def test_index_that_names_a_billion(place: Place) -> None:
-    """Each index names the next one a hundred times."""
+    """A chain of indexes with a hundred entries each is refused."""
     layout = Layout()
     described = layout.image(tar("a"))
     for _ in range(3):
@@ -716,11 +718,11 @@ def test_bombs(place: Place) -> None:
 
 
 class Bomb:
-    """A terabyte of zeros, a few megabytes when compressed, is never in memory at once."""
+    """Terabyte of zeros, compressed to a few megabytes; its plain form is never held in memory."""
 
     def __init__(self, pack: str) -> None:
         header = tar(member("zeros", data=b""))[:512]
-        header = patched(header, 124, b"%011o\0" % (8**11 - 512))
+        header = patch_header(header, 124, b"%011o\0" % (8**11 - 512))
         piece = bytes(2**24)
         if pack == "gzip":
             self.data = gz(header) + gz(piece) * 400
@@ -730,13 +732,13 @@ class Bomb:
 
 @pytest.mark.parametrize("pack", ["gzip", "zstd"])
 def test_bomb_of_many_gigabytes(place: Place, pack: str) -> None:
-    """The archive is refused at the limit, and memory does not grow."""
+    """A bomb is refused at the limit, and memory does not grow."""
     data = Bomb(pack).data
     layout = Layout()
     archive = layout.archive(layout.image((tar("a"), data)))
     place.archive.write_bytes(archive)
 
-    def growth() -> int:
+    def memory_growth() -> int:
         used = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(ArchiveLimitError, match="more than 50000000 bytes"):
             extract_image(
@@ -744,12 +746,12 @@ def test_bomb_of_many_gigabytes(place: Place, pack: str) -> None:
             )
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - used
 
-    assert contained(place.root, growth) < 60_000
+    assert contained(place.root, memory_growth) < 60_000
     place.assert_untouched()
 
 
 def test_many_opaque_folders(place: Place) -> None:
-    """The time grows with the size of the archive, not with its square."""
+    """The time for many opaque folders is linear in the size of the archive."""
     names = [f"d/{number}" for number in range(3000)]
     upper = [x for name in names for x in (name, "d/.wh..wh..opq", "d/.wh.0")]
     assert len(extracted(place, names, upper)) == 3001
@@ -759,7 +761,7 @@ def test_many_opaque_folders(place: Place) -> None:
 
 
 def test_interrupted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An interrupt leaves nothing behind."""
+    """An interrupted extraction leaves no files."""
 
     def stop(*args: Any, **options: Any) -> None:
         raise KeyboardInterrupt
@@ -772,7 +774,7 @@ def test_interrupted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_containment(place: Place, tmp_path: Path) -> None:
-    """These tests are harmless themselves: `/` is the place's own folder."""
+    """A contained process sees the place's folder as `/`, so the tests here do no harm."""
 
     def escape() -> list[str]:
         for way in ("/escaped", "../../../../../escaped"):

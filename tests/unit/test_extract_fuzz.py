@@ -1,11 +1,11 @@
 """Random archives: nothing is written outside, nothing is left behind, and nothing hangs.
 
-Each ends with a root file system or with an error of ours. The seed is that of the run, and the
-time is bounded: with its seed, what one run finds another finds again.
+Each archive ends with a root file system or with an error of this package. A seed makes a run
+repeatable, and its time is bounded.
 
-A test of this must be harmless where what it tests is broken, and as root it would not be: a link to
-`/` that is followed costs the machine its files. So it runs in a process without rights, and nothing
-in it names a place beside its own folder.
+These tests must do no harm even if extraction is broken: root would follow a link to `/` and
+destroy the machine's files. So they run in a process without rights, and no archive names a path
+outside its own folder.
 """
 
 from __future__ import annotations
@@ -161,12 +161,12 @@ layers = st.lists(st.lists(entries, min_size=1, max_size=8), min_size=1, max_siz
 
 
 def archive_of(place: Place, described: Any) -> bytes:
-    def aimed(name: str) -> str:
+    def aim(name: str) -> str:
         return name.replace("OUTSIDE", str(place.outside))
 
     return docker_archive(
         *(
-            tar(*(member(aimed(n), kind, aimed(link), mode=mode) for n, kind, link, mode in layer))
+            tar(*(member(aim(n), kind, aim(link), mode=mode) for n, kind, link, mode in layer))
             for layer in described
         )
     )
@@ -187,7 +187,7 @@ def inside(folder: Path | str) -> Path:
     return Path("/") if IS_ROOT else Path(folder)
 
 
-def harmless(folder: Path, work: Callable[[Place], Any]) -> Any:
+def run_without_rights(folder: Path, work: Callable[[Place], Any]) -> Any:
     """Do work in a process that sees only the folder and is not root."""
     return contained(folder, lambda: work(Place(inside(folder), is_there=True)), has_rights=False)
 
@@ -209,7 +209,7 @@ def test_hostile_layers(fuzzed: Path) -> None:
 
         example()
 
-    harmless(fuzzed, search)
+    run_without_rights(fuzzed, search)
 
 
 # --- bytes changed at random --------------------------------------------------------------------
@@ -240,8 +240,10 @@ def sound_layers() -> list[bytes]:
 
 
 def mutated(data: bytes, dice: random.Random) -> bytes:
-    """With some bytes changed, cut out, doubled or moved; often where numbers stand in a header,
-    and then with the right checksum."""
+    """Return an archive with some bytes changed, removed, doubled or moved.
+
+    Many changes are to numbers in a header, with a right checksum.
+    """
     changed = bytearray(data)
     for _ in range(dice.choice([1, 1, 2, 5])):
         at = dice.randrange(len(changed))
@@ -289,13 +291,13 @@ def mutated(data: bytes, dice: random.Random) -> bytes:
 
 
 def run_mutations(folder: Path, number: int, make: Any) -> tuple[int, int]:
-    """Numbers of archives that were extracted and refused within the time."""
-    extracted, refused = harmless(folder, lambda place: mutations(place, number, make))
+    """Extract mutations until the time is over; return how many were extracted and refused."""
+    extracted, refused = run_without_rights(folder, lambda place: mutations(place, number, make))
     return extracted, refused
 
 
 def mutations(place: Place, number: int, make: Any) -> tuple[int, int]:
-    """Run as the user who calls it."""
+    """Extract mutated archives with the rights of the calling user."""
     dice = random.Random(f"{SEED} {number}")
     counts = [0, 0]
     end = time.monotonic() + ALL_SECONDS
@@ -309,7 +311,7 @@ def mutations(place: Place, number: int, make: Any) -> tuple[int, int]:
 @pytest.mark.soak
 @pytest.mark.parametrize("number", range(3))
 def test_changed_layers(fuzzed: Path, number: int) -> None:
-    """Make an archive with right digests, so that the layer is really read."""
+    """Changed layers with right digests are extracted or refused."""
     sound = sound_layers()
 
     def make(dice: random.Random) -> bytes:
@@ -352,23 +354,23 @@ def test_changed_archives(fuzzed: Path, form: str) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("number", range(2))
 def test_changed_manifests(fuzzed: Path, number: int) -> None:
-    """Values of the JSON are swapped, with right digests."""
+    """Manifests with swapped JSON values and right digests are extracted or refused."""
     values: list[Any] = [None, 5, -1, "", "x", [], {}, [[]], {"a": []}, "sha256:" + "0" * 64, True]
 
-    def shaken(value: Any, dice: random.Random) -> Any:
+    def mutate_value(value: Any, dice: random.Random) -> Any:
         if dice.random() < 0.08:
             return dice.choice(values)
         if isinstance(value, dict):
-            return {key: shaken(x, dice) for key, x in value.items()}
+            return {key: mutate_value(x, dice) for key, x in value.items()}
         if isinstance(value, list):
-            return [shaken(x, dice) for x in value] * dice.choice([1, 1, 1, 2])
+            return [mutate_value(x, dice) for x in value] * dice.choice([1, 1, 1, 2])
         return value
 
     def make(dice: random.Random) -> bytes:
         layout = Layout()
         plain = layout.json
-        layout.json = lambda value, kind, **more: plain(shaken(value, dice), kind, **more)  # type: ignore[method-assign]
-        image = shaken(layout.image(tar("a"), Env=["A=B"], Cmd=["x"]), dice)
+        layout.json = lambda value, kind, **more: plain(mutate_value(value, dice), kind, **more)  # type: ignore[method-assign]
+        image = mutate_value(layout.image(tar("a"), Env=["A=B"], Cmd=["x"]), dice)
         return layout.archive(image)
 
     extracted, refused = run_mutations(fuzzed, number, make)

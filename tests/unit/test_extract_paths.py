@@ -1,4 +1,4 @@
-"""Layers whose paths and links lead elsewhere: what is refused, and what stays inside."""
+"""Layers whose paths and links lead outside: which are refused, and which stay inside."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ INSIDE: dict[str, tuple[list[Any], list[str]]] = {
 }
 
 
-def aimed(place: Place, layers: list[Any]) -> bytes:
+def archive_aimed_outside(place: Place, layers: list[Any]) -> bytes:
     """Return an archive of layers whose links lead to the folder outside."""
 
     def aim(each: Any) -> Any:
@@ -117,21 +117,21 @@ def aimed(place: Place, layers: list[Any]) -> bytes:
 @pytest.mark.parametrize("name", HOSTILE)
 def test_hostile(place: Place, name: str) -> None:
     layers, words = HOSTILE[name]
-    message = place.refuses(aimed(place, layers), words, UnsafeArchiveError)
+    message = place.refuses(archive_aimed_outside(place, layers), words, UnsafeArchiveError)
     assert "Get the image anew from a source that you trust" in message
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken(place: Place, name: str) -> None:
     layers, words = BROKEN[name]
-    place.refuses(aimed(place, layers), words, ImageArchiveError)
+    place.refuses(archive_aimed_outside(place, layers), words, ImageArchiveError)
 
 
 @pytest.mark.parametrize("name", INSIDE)
 def test_inside(place: Place, name: str) -> None:
-    """Links are followed inside the root and in their own layer, absolute paths begin at the root."""
+    """Links stay inside the root and their own layer; absolute paths begin at the root."""
     layers, names = INSIDE[name]
-    place.extract(aimed(place, layers))
+    place.extract(archive_aimed_outside(place, layers))
     assert place.names() == names
 
 

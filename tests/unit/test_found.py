@@ -1,4 +1,4 @@
-"""Engines that are found by their processes."""
+"""Engines found by their processes."""
 
 from __future__ import annotations
 

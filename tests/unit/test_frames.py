@@ -1,4 +1,4 @@
-"""Test what a stream of frames may hold."""
+"""Frames of a stream, valid and invalid."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_frame_of_four_gibibytes_is_not_held() -> None:
 
 
 @pytest.mark.parametrize("header", [b"\x04\0\0\0\0\0\0\1", b"\1\1\0\0\0\0\0\1", b"HTTP/1.1"])
-def test_what_is_no_frame(header: bytes) -> None:
+def test_invalid_frame(header: bytes) -> None:
     with pytest.raises(EngineError, match="something else than a command's output"):
         [*FrameSplitter().feed(header)]
 

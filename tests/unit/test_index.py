@@ -1,4 +1,4 @@
-"""The index's versions, and files that are not whole."""
+"""Versions of the index, and incomplete files."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_from_an_older_version(path: Path) -> None:
-    """What is in it stays."""
+    """An upgraded index keeps its content."""
     connection = connect(path)
     migrate(connection, "index")
     assert version(connection) == len(MIGRATIONS)
@@ -64,7 +64,7 @@ def test_a_later_version(path: Path) -> None:
 
 
 def test_many_at_once(path: Path) -> None:
-    """Each change is made once, whoever comes first."""
+    """Concurrent connections apply each migration only once."""
     errors: list[BaseException] = []
     barrier = threading.Barrier(8)
 

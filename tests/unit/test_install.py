@@ -1,4 +1,4 @@
-"""Tools: what is legal, how managers' words are read, how secrets are masked."""
+"""Tools: legal values, managers' messages, and masking of secrets."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_digest() -> None:
     assert Tool("x", file="f").digest == ("", "")
 
 
-# What managers say, as their own sources and real runs have it.
+# Messages of managers, from their sources and from real runs.
 SAID = [
     ("apt", "E: Unable to locate package nothing", Failure.NOT_FOUND),
     ("apt", "E: Package 'x' has no installation candidate", Failure.NOT_FOUND),

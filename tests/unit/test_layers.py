@@ -106,7 +106,7 @@ def test_name_is_added_later() -> None:
 
 
 def test_same_input_same_bytes(tmp_path: Path) -> None:
-    """Another process, with another hash seed, order and times of files, makes the same image."""
+    """An image's bytes do not depend on the process, hash seed, order and times of files."""
     folder = tmp_path / "folder"
     folder.mkdir()
     for name in ("b", "a", "c"):
@@ -128,7 +128,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 
 
 def test_the_bytes_never_change() -> None:
-    """Keys stay the same in later versions."""
+    """Keys stay the same in later versions of the package."""
     image = image_from_layers([{"bin/tool": b"#!x"}], cmd=["tool"], platform="linux/amd64")
     assert image.digest == GOLDEN, image.digest
 
@@ -205,7 +205,7 @@ def test_attributes() -> None:
     assert list(found)[-1] == "h", "behind what it links to"
 
 
-def test_folders_keep_what_the_layers_below_say() -> None:
+def test_folders_keep_attributes_of_lower_layers() -> None:
     image = image_from_layers(
         [
             {

@@ -1,4 +1,4 @@
-"""Reading the node's list of leases."""
+"""Parsing of a node's list of leases."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_leases() -> None:
 
 @pytest.mark.parametrize("output", ["", "me\t0\n", LINES[: -len("end\n")], LINES[:-2], "end\tx"])
 def test_incomplete(output: str) -> None:
-    """A list that is cut could lack a living run, whose resources would then be removed."""
+    """An incomplete list of leases is an error: a living run's resources could be removed."""
     with pytest.raises(EngineError, match="incomplete"):
         Leases.parse(output)
 
@@ -41,7 +41,7 @@ AHEAD = "2999-12-31T23:59:59Z"
     ],
 )
 def test_soon_after_a_boot(since: str, is_booting: bool, folder: str, state: State) -> None:
-    """A living run may take its lease up again, unless the lease is known to be over."""
+    """Soon after a boot, a run counts as living unless its lease is known to be over."""
     output = "me\t0\n"
     if is_booting:
         output += "booted\n"

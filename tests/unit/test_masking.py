@@ -34,7 +34,7 @@ from lisa_container.masking import (
 
 @pytest.fixture(autouse=True)
 def none_before() -> Iterator[None]:
-    """LISA knows no secret before a test, and none after it."""
+    """Remove all of LISA's secrets before and after a test."""
     secret.reset()
     yield
     secret.reset()
@@ -65,14 +65,14 @@ def test_page_has_the_rule() -> None:
 
 @pytest.mark.parametrize("value", ["1", "true", "debug", "kernel", "Required", "100000", ""])
 def test_ordinary_values(value: str) -> None:
-    """Values that stand in text by chance are masked beside their name only."""
+    """Ordinary values are masked beside their name only."""
     assert not is_distinct(value)
     assert secret_values({"A_TOKEN": value}) == protect({value}) == frozenset()
     assert Masking().environment({"A_TOKEN": value}) == {"A_TOKEN": MASK if value else ""}
 
 
 def test_secret_values() -> None:
-    """By their names, and in URLs."""
+    """Secret values are found by their names, and in URLs."""
     variables = {
         **{"A_TOKEN": "hunter2", "PIN_SECRET": "12345678", "MODE": "kernel"},
         **{"DSN": "db://me:pass%40word@h/x", "REPO": "git+ssh://git@h", "PWD": "/some/folder"},
@@ -153,7 +153,7 @@ SPELLINGS = {
 
 @pytest.mark.parametrize("value", SPELLINGS)
 def test_each_spelling(value: str) -> None:
-    """LISA masks a secret also as a log, a report or a command may show it, and line by line."""
+    """LISA masks each spelling of a secret in logs, reports and commands, line by line."""
     protect({value})
     for text in SPELLINGS[value]:
         assert secret.mask(f"<{text}>") == KNOWN.text(f"<{text}>") == f"<{MASK}>", text
@@ -163,7 +163,7 @@ def test_each_spelling(value: str) -> None:
 
 @pytest.mark.parametrize("user", ["lisa", "root", "azureuser", "kernel"])
 def test_names_of_users_stay(user: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """LISA masks them in all that it logs; records, the index and errors need them."""
+    """Records, the index and errors keep names of users, which LISA masks in its log."""
     monkeypatch.setattr(masking, "_public", set())
     secret.add_secret(user, secret.PATTERN_HEADTAIL)
     secret.add_secret(f"/home/{user}/.ssh/id_key")
@@ -178,7 +178,7 @@ def test_names_of_users_stay(user: str, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_secrets_of_lisa_follow_the_rule(monkeypatch: pytest.MonkeyPatch) -> None:
-    """LISA's substitute is used, and its ordinary values are not masked everywhere."""
+    """LISA's secrets have LISA's substitute; ordinary ones are not masked everywhere."""
     monkeypatch.setattr(masking, "_public", set())
     secret.add_secret("a secret with | and (", sub="<masked>")
     secret.add_secret("a secret")
@@ -208,8 +208,8 @@ def test_log_without_the_masking_of_lisa(caplog: pytest.LogCaptureFixture) -> No
     ]
 
 
-def test_all_lines_are_logged_so() -> None:
-    """From level INFO on. A constant has no name."""
+def test_log_calls_take_plain() -> None:
+    """All log calls of level INFO and above take `Plain`, except constants."""
     package = Path(masking.__file__).parent
     found = []
     for path in package.rglob("*.py"):
@@ -223,7 +223,7 @@ def test_all_lines_are_logged_so() -> None:
 
 
 def test_tracebacks_are_masked(caplog: pytest.LogCaptureFixture) -> None:
-    """Also the causes of an error, which LISA does not look at."""
+    """Tracebacks are masked with the causes of the error, which LISA does not mask."""
     protect({"hunter2"})
     try:
         try:

@@ -1,4 +1,4 @@
-"""Normalisation: what tools really print, the same twice; hostile input; rules of one's own."""
+"""Normalisation: real tools' output, hostile input, and rules of the user's own."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _examples(module: ModuleType) -> list[doctest.DocTest]:
 
 
 @pytest.mark.parametrize("file", RULES, ids=lambda file: file.stem)
-def test_each_rule_shows_what_it_does(file: Path) -> None:
+def test_examples_of_each_rule(file: Path) -> None:
     module = importlib.import_module(f"{package.__name__}.rules.{file.stem}")
     (examples,) = _examples(module)
     # LISA's log has taken the place of stdout.
@@ -50,7 +50,7 @@ def test_each_rule_shows_what_it_does(file: Path) -> None:
         report: list[str] = []
         result = doctest.DocTestRunner().run(examples, out=report.append)
     assert result.failed == 0, "".join(report)
-    # What it shows is its own doing.
+    # Without this rule, the first example has another result.
     name = BUILT_IN.only(file.stem).names[0]
     source = "".join(each.source for each in examples.examples)
     assert eval(source.split("\n")[0], {"normalise": normalise}) != eval(
@@ -70,8 +70,8 @@ def _samples(number: int) -> list[str]:
 
 
 @pytest.mark.parametrize("tool", _samples(1))
-def test_a_tools_output(tool: str) -> None:
-    """As written to a file or a terminal by the tool itself."""
+def test_output_of_a_tool(tool: str) -> None:
+    """Two outputs of one tool, from a file or a terminal, have one normal form."""
     expected = (OUTPUTS / f"{tool}.expected.txt").read_text(encoding="utf-8")
     assert normalise((OUTPUTS / f"{tool}.1.txt").read_bytes()) == expected
 
@@ -100,7 +100,7 @@ def test_two_runs_of_a_tool_are_the_same(tool: str) -> None:
         "ssh-ed25519 (ED25519) x 1024 2048 4096 1e10000000 facade effaced",
     ],
 )
-def test_what_is_the_same_at_each_run_stays(text: str) -> None:
+def test_text_that_no_run_changes_stays(text: str) -> None:
     assert normalise(text) == text
 
 
@@ -134,7 +134,7 @@ def test_what_is_the_same_at_each_run_stays(text: str) -> None:
         ("a\nb\x9b1Ac\x9bK", "ac\nb"),
     ],
 )
-def test_what_a_terminal_shows(text: str, expected: str) -> None:
+def test_text_as_a_terminal_shows_it(text: str, expected: str) -> None:
     assert normalise(text) == expected
 
 
@@ -302,8 +302,8 @@ def test_any_rules_are_enough_once(text: str, names: set[str]) -> None:
     ],
 )
 @pytest.mark.parametrize("form", ["x{}", "{}x", "x{}x", "{}.x", "{}-x", "{}:x", "x-{}"])
-def test_a_placeholder_beside_it_is_no_end_of_a_word(thing: str, form: str) -> None:
-    """What a rule leaves alone because of its neighbour, it leaves alone when that is replaced."""
+def test_placeholder_is_no_end_of_a_word(thing: str, form: str) -> None:
+    """A rule sees a neighbour's placeholder as it would see the neighbour."""
     rules = RuleSet([*BUILT_IN, PatternRule("mark", "x")])
     once = normalise(form.format(thing), rules)
     assert normalise(once, rules) == once
@@ -372,7 +372,7 @@ def test_a_placeholder_beside_it_is_no_end_of_a_word(thing: str, form: str) -> N
     ids=repr,
 )
 def test_hostile_input_takes_no_longer(piece: str) -> None:
-    """200 kB of the same in some seconds at the most: nothing is tried again and again."""
+    """200 kB of repeated text take a few seconds at most, without backtracking."""
     started = time.process_time()
     normalise(piece * (200_000 // len(piece)))
     assert time.process_time() - started < 6
@@ -466,7 +466,7 @@ def test_default_rules() -> None:
         (lambda: set_default_rules(None), "legal: a RuleSet"),
     ],
 )
-def test_what_is_wrong_is_said(wrong: object, words: str) -> None:
+def test_errors_of_wrong_arguments(wrong: object, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         wrong()
 

@@ -1,4 +1,4 @@
-"""Parsing of text from outside, which can be anything."""
+"""Parsing of arbitrary text from outside."""
 
 from __future__ import annotations
 

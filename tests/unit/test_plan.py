@@ -1,4 +1,4 @@
-"""Plans as files: what is right, and each mistake with its line."""
+"""Plans in files: valid plans, and each mistake with its line."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_those_of_the_suite(path: Path) -> None:
 
 
 def test_all_at_once(tmp_path: Path) -> None:
-    """Every mistake, in the order of the file."""
+    """An error lists all mistakes in the order of the file."""
     text = """\
 nam: x
 container:
@@ -274,14 +274,14 @@ def test_no_text(tmp_path: Path) -> None:
         load_plan(tmp_path / "none.yml")
 
 
-def test_values_of_an_environment_are_not_told(tmp_path: Path) -> None:
+def test_errors_have_no_values_of_an_environment(tmp_path: Path) -> None:
     text = MINIMAL.replace("image: debian", "image: debian, environment: {A: [hidden]}")
     ((line, reason),) = mistakes(tmp_path, text)
     assert line == 1 and "hidden" not in reason and "container.environment" in reason
 
 
 def test_in_python() -> None:
-    """The same rules hold for a plan that is made in Python."""
+    """A plan made in Python follows the same rules as a file."""
     with pytest.raises(ConfigError, match="timeout: given 0"):
         Step("x", run="y", timeout=0)
     with pytest.raises(ConfigError, match="two have the name 'x'"):
@@ -374,7 +374,7 @@ def test_no_json() -> None:
     ],
 )
 def test_shell_is_as_without(shell: str, text: str, tmp_path: Path) -> None:
-    """Output and exit code are those of `sh -c`; but for what a shell calls itself in messages."""
+    """A step has the output and exit code of `sh -c`, except for the shell's own name."""
 
     def run(words: list[str], environment: dict[str, str]) -> tuple[int, bytes, str]:
         done = subprocess.run(words, env=environment, capture_output=True, cwd=tmp_path)

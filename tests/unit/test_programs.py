@@ -1,4 +1,4 @@
-"""The programs of a few bytes that run in images without a shell."""
+"""Tiny programs that run in images without a shell."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_kill_of_a_group(runnable: Path) -> None:
     assert not runnable.exists(), "it removes its own file"
 
 
-def test_kill_of_nobody(runnable: Path) -> None:
+def test_kill_without_a_target(runnable: Path) -> None:
     path = install(runnable, kill_program(HERE, -0x3FFFFFFF, 9, str(runnable)))
     assert subprocess.run([path], check=False).returncode == 3  # ESRCH
     assert not runnable.exists()

@@ -40,7 +40,7 @@ def shown(terminal: int) -> str:
 
 
 def test_terminal(terminal: int) -> None:
-    """One line is redrawn, cut to the terminal's width, and removed at the end."""
+    """A terminal shows one line, cut to its width, that is redrawn and removed at the end."""
     log = logging.getLogger("lisa")
     before = list(log.handlers)
     with Progress("pulling image 'a'", log) as first:
@@ -86,7 +86,7 @@ def test_log(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_sizes() -> None:
-    """Sizes of all layers, from an engine's messages."""
+    """Sizes of all layers are found in an engine's messages."""
     sizes = _Sizes()
 
     def say(layer: str, status: str, current: int | None = None, total: int = 0) -> None:

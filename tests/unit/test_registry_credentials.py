@@ -24,7 +24,7 @@ def auth(username: str, password: str) -> dict[str, str]:
 
 
 def find(content: dict[str, Any], image: str, **helpers: dict[str, dict[str, str]]) -> str:
-    """Return the user or token of the credential found. Helpers answer for their servers."""
+    """Return the user or token of the credential found, for any server with a helper."""
     asked: list[str] = []
 
     def ask(helper: str, server: str) -> str:
@@ -70,7 +70,7 @@ def test_tokens_and_plain_fields() -> None:
 
 
 def test_helpers() -> None:
-    """The registry's helper comes first, then the store, then the file."""
+    """A registry's own helper comes before the store, and the store before the file."""
     answer = {"Username": "helped", "Secret": "x"}
     stored = {"Username": "stored", "Secret": "x"}
     content = {
@@ -119,7 +119,7 @@ def test_empty_helper_stands_for_the_file() -> None:
 
 
 @pytest.mark.parametrize("helper", ["../x", "x;reboot", "x y", "", 7, None])
-def test_name_of_a_helper_that_is_none(helper: Any) -> None:
+def test_invalid_name_of_a_helper(helper: Any) -> None:
     content = {"credHelpers": {REGISTRY: helper}, "credsStore": helper}
     config = DockerConfig.parse(json.dumps(content), "the file")
     assert config is not None
@@ -129,7 +129,7 @@ def test_name_of_a_helper_that_is_none(helper: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"auths": 7, "credHelpers": []}'])
-def test_file_that_is_none(text: str) -> None:
+def test_invalid_file(text: str) -> None:
     config = DockerConfig.parse(text, "the file")
     assert (
         config is None or config.find(ImageReference.parse(f"{REGISTRY}/x"), lambda *_: "") is None

@@ -1,4 +1,4 @@
-"""Settings of a run: legal values, and that they apply to one run only."""
+"""Settings of a run: legal values, and their end with the run."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_wrong(given: dict[str, Any], words: str) -> None:
 
 
 def _begin(**fields: Any) -> None:
-    """Do what LISA does with each of a runbook's notifiers."""
+    """Create the notifiers of a runbook like LISA does."""
     runbook = schema.load_by_type(schema.Notifier, {"type": SETTINGS_TYPE, **fields})
     factory = subclasses.Factory[notifier.Notifier](notifier.Notifier)
     notifier.register_notifier(factory.create_by_runbook(runbook=runbook))

@@ -1,4 +1,4 @@
-"""Parameters of cases that nothing gives."""
+"""Parameters of cases that have no value."""
 
 from __future__ import annotations
 

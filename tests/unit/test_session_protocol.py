@@ -1,4 +1,4 @@
-"""What the resident shell and we say to each other, with the shells of this machine."""
+"""Protocol of the resident shell, with the shells of this machine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def pieces(*chunks: bytes) -> list[bytes | Mark]:
 
 
 def test_splitter_however_it_is_cut() -> None:
-    """Bytes that look like the beginning of a token are the command's, unless a token follows."""
+    """Bytes that begin like a token belong to the output unless a token follows."""
     token = TOKEN.encode()
     output = b"out" + token[:5] + b"x\n" + token[:1] * 2 + b"y" + token[:-1]
     whole = output + token + b"-0 0\n" + token[:3]
@@ -46,7 +46,7 @@ def test_splitter_however_it_is_cut() -> None:
         assert [piece for piece in found if isinstance(piece, Mark)] == [Mark("-0 0")]
 
 
-def test_splitter_keeps_nothing_back_that_is_no_token() -> None:
+def test_splitter_holds_back_tokens_only() -> None:
     assert pieces(b"abc") == [b"abc"]
     assert pieces(b"") == []
     assert pieces(b"a\x1ebc") == [b"a\x1ebc"]
@@ -137,7 +137,7 @@ def test_requests_a_shell_does_not_take() -> None:
 
 
 class Shell:
-    """A resident shell of this machine."""
+    """Resident shell of this machine."""
 
     def __init__(self, folder: Path, program: str, is_awaited: bool = True) -> None:
         self.is_awaited = is_awaited
@@ -176,7 +176,7 @@ class Shell:
         return data, marks
 
     def worker(self, command: object = "true", **options: object) -> str:
-        """Its process id, after it served a command."""
+        """Return the worker's process id after a command."""
         return next(mark for mark in self.run(command, **options)[2] if mark[0] == ">")
 
 
@@ -185,13 +185,13 @@ SHELLS = ["dash", "bash", "busybox"]
 
 @pytest.fixture(params=[(name, way) for name in SHELLS for way in ("child", "worker")], ids=str)
 def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
-    """Where it can be, the command is a child of the worker, or it always is the worker."""
+    """Start a shell: its commands are children of the worker, or the worker runs them itself."""
     name, way = request.param
     running = Shell(tmp_path, name, is_awaited=way != "worker")
     yield running
     assert running.process.stdin is not None
     running.process.stdin.close()
-    running.process.wait(5)  # it ends when nobody feeds it any more
+    running.process.wait(5)  # it ends at the end of its stdin
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_surroundings(shell: Shell) -> None:
 
 
 def test_folder_behind_a_link(shell: Shell, tmp_path: Path) -> None:
-    """The engine enters it by its real name."""
+    """A linked working directory is entered by its real name, as by the engine."""
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to("real")
     out, _, _ = shell.run("pwd", cwd=str(tmp_path / "link"))
@@ -243,7 +243,7 @@ def test_processes_left_behind(shell: Shell) -> None:
 
 
 def test_token_is_nowhere_to_be_read(shell: Shell) -> None:
-    """A command that prints all it finds in /proc must not end itself by that."""
+    """A command finds no token in /proc, so it cannot forge its own end."""
     shell.run("true")
     out, _, marks = shell.run("cat /proc/[0-9]*/cmdline /proc/[0-9]*/environ 2>/dev/null; env")
     assert b"lisa_container_worker" in out
@@ -253,7 +253,7 @@ def test_token_is_nowhere_to_be_read(shell: Shell) -> None:
 
 
 def test_no_further_descriptors(shell: Shell) -> None:
-    """The shell's own descriptors do not reach a command (ls itself opens one, for the folder)."""
+    """A command gets no descriptors of the shell; `ls` itself opens one for the folder."""
     out, _, _ = shell.run(["ls", "/proc/self/fd"])
     assert out.split() == [b"0", b"1", b"2", b"3"]
 
@@ -267,7 +267,7 @@ def test_no_two_commands_share_a_group(shell: Shell, command: str) -> None:
 
 
 def test_many_processes(shell: Shell) -> None:
-    """More than the worker would look for one by one; and a process of somebody else's."""
+    """A worker copes with more processes than it checks one by one, and with other users'."""
     loop = "i=0; while [ $i -lt 150 ]; do (exit); i=$((i + 1)); done"
     assert shell.run(loop)[2][-1] == "-0 0"
     with subprocess.Popen(["sh", "-c", "while :; do sleep 0.001; done"]) as other:
@@ -312,7 +312,7 @@ def test_one_way_after_the_other(shell: Shell) -> None:
         "setsid true",
     ],
 )
-def test_what_would_notice_leads(command: object) -> None:
+def test_command_that_would_notice_leads_its_group(command: object) -> None:
     text = encode_request(TOKEN, CommandRequest(command, is_awaited=True))  # type: ignore[arg-type]
     assert text is not None and text.startswith(f"{TOKEN}\n".encode())
 
@@ -320,14 +320,14 @@ def test_what_would_notice_leads(command: object) -> None:
 @pytest.mark.parametrize(
     "command", ["true", "ls .", "find . -name x; ls", "echo $1 $HOME", "./eval", ["sh", "-c", "$$"]]
 )
-def test_what_need_not_lead(command: object) -> None:
+def test_command_that_need_not_lead(command: object) -> None:
     text = encode_request(TOKEN, CommandRequest(command, is_awaited=True))  # type: ignore[arg-type]
     assert text is not None
     assert text.startswith(f"{TOKEN}+\n".encode()) is (command != ["sh", "-c", "$$"])
 
 
 def test_own_process_group(shell: Shell) -> None:
-    """The command leads a group and session of its own: fields 5 and 6 of proc(5)'s stat."""
+    """A command leads its own process group and session: fields 5 and 6 of proc(5)'s stat."""
     out, _, marks = shell.run("cut -d' ' -f5,6 /proc/$$/stat; echo $$")
     group, session, pid = out.split()
     assert group == session == pid

@@ -31,7 +31,7 @@ TOKEN = new_token(NUMBER)
 
 
 class Shell:
-    """A resident shell of this machine that leads a terminal."""
+    """Resident shell of this machine that leads a terminal."""
 
     def __init__(self, folder: Path, program: str) -> None:
         """Start the shell; a fork, because only that gives a terminal to lead."""
@@ -108,7 +108,7 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_long_request() -> None:
-    """The kernel would echo a long request too late, so the engine starts the command."""
+    """A long request is started by the engine, since the kernel's echo would come too late."""
     request = CommandRequest(["echo", "x" * 5000], interactive=True, terminal=True)
     assert encode_request(TOKEN, request) is None
 
@@ -139,7 +139,7 @@ def test_long_request() -> None:
     ids=lambda value: str(value)[:40],
 )
 def test_commands(shell: Shell, command: object, out: bytes, end: str) -> None:
-    """A command sees what it sees over SSH, and the next one sees nothing of it."""
+    """A command sees what it sees over SSH, and the next one sees no trace of it."""
     assert shell.run(command, environment={"LS_COLORS": ""}) == (out, end)
     assert shell.probe()
     assert shell.run("echo again") == (b"again\r\n", "-0 0")
@@ -152,7 +152,7 @@ def test_variables(shell: Shell) -> None:
 
 
 def test_no_further_descriptors(shell: Shell) -> None:
-    """Only busybox leaves one open, which is the terminal. (ls itself opens one, for the folder.)"""
+    """A command gets no descriptor of the shell but busybox's terminal; `ls` opens one itself."""
     out, _ = shell.run("ls /proc/self/fd | grep -vx 10")
     assert out.split() == [b"0", b"1", b"2", b"3"]
 
@@ -191,7 +191,7 @@ def is_alive(pid: int) -> bool:
 
 
 def test_children_get_a_hangup(shell: Shell) -> None:
-    """As over SSH, what stays in the foreground group ends with the command, except with nohup."""
+    """Processes in the foreground group end with the command as over SSH, except with nohup."""
     for nohup, lives in ((False, False), (True, True)):
         out, _ = shell.run("sleep 3 & echo $!", nohup=nohup)
         time.sleep(0.2)
@@ -232,7 +232,7 @@ def test_end(shell: Shell, is_raw: bool) -> None:
 
 
 def test_long_lines() -> None:
-    """The kernel takes lines of at most 4095 bytes."""
+    """Requests have lines of at most 4095 bytes, the kernel's limit."""
     text = encode_lines(b"x" * 9000 + b"\n" + b"\x04" * 3000)
     assert max(map(len, text.split(b"\n"))) < 4095
     assert encode_lines(b"") == b".\n"

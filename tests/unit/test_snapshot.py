@@ -34,15 +34,15 @@ def not_updating(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """What the log said."""
+    """Return the warnings in the log, as a list that grows."""
     said: list[str] = []
     monkeypatch.setattr(check, "get_logger", lambda name: SimpleNamespace(warning=said.append))
     return said
 
 
 @pytest.fixture
-def beside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
-    """A suite whose file is in the test's folder."""
+def local_suite(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[type]:
+    """Return a suite whose file is in the test's folder."""
     (tmp_path / "my_suite.py").write_text("class Mine:\n    output_rules = None\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     import my_suite
@@ -119,8 +119,8 @@ def test_an_empty_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         assert_output_matches("y", "x", tmp_path)
 
 
-def test_a_result_in_a_case(beside: Any, tmp_path: Path, warnings: list[str]) -> None:
-    suite = beside()
+def test_a_result_in_a_case(local_suite: Any, tmp_path: Path, warnings: list[str]) -> None:
+    suite = local_suite()
     with snapshots_of(suite, {"update_snapshots": "True"}):
         result(b"10.0.0.1").assert_output_matches("x")
         result(stderr=b"oops").assert_output_matches("y", stream="stderr")
@@ -137,13 +137,13 @@ def test_a_result_in_a_case(beside: Any, tmp_path: Path, warnings: list[str]) ->
         result(b"10.0.0.2").assert_output_matches("x")
 
 
-def test_cases_at_once_have_their_own(beside: Any, tmp_path: Path) -> None:
-    """Each thread is the one of its case."""
+def test_cases_at_once_have_their_own(local_suite: Any, tmp_path: Path) -> None:
+    """Concurrent cases use the snapshots of their own threads."""
     (tmp_path / "x.txt").write_text("ok\n")
     inside, done = threading.Event(), threading.Event()
 
     def case() -> None:
-        with snapshots_of(beside(), {}):
+        with snapshots_of(local_suite(), {}):
             inside.set()
             done.wait(10)
 
@@ -190,7 +190,7 @@ def test_names_that_are_none(name: Any, tmp_path: Path, monkeypatch: pytest.Monk
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_wrong_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_errors_of_wrong_arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigError, match="given 'both'; legal: stdout or stderr"):
         result().assert_output_matches("x", stream="both", folder=tmp_path)
     with pytest.raises(SnapshotError, match="keep_output=True"):
@@ -250,7 +250,7 @@ def test_no_secret_gets_into_a_snapshot(
 
 
 def test_a_snapshot_of_another_user_matches(tmp_path: Path) -> None:
-    """LISA masks the name of the node's user, here one that the output is full of."""
+    """A snapshot matches although LISA masks the name of the node's user in it."""
     (tmp_path / "x.txt").write_text("drwx 2 admin admin\n")
     secret.add_secret("admin", secret.PATTERN_HEADTAIL)
     try:
@@ -269,7 +269,7 @@ while not Path(sys.argv[2]).exists():
 
 
 def test_two_runners_at_once(tmp_path: Path) -> None:
-    """Whoever reads meanwhile sees one of the two, whole."""
+    """A reader sees a whole snapshot while two runners write it."""
     path, stop = tmp_path / "folder" / "x.txt", tmp_path / "stop"
     writers = [
         subprocess.Popen(

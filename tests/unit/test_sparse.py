@@ -15,7 +15,7 @@ from lisa_container.errors import CopyError
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    """Where to unpack."""
+    """Return the folder to unpack in."""
     return tmp_path / "copy"
 
 
@@ -26,7 +26,7 @@ def unpacked(data: bytes, local: Path) -> None:
 
 
 def sparse(size: int, *numbers: int, data: bytes = b"") -> bytes:
-    """A sparse file in format 1.0 of GNU tar."""
+    """Return a sparse file in format 1.0 of GNU tar."""
     lines = "".join(f"{n}\n" for n in (len(numbers) // 2, *numbers)).encode()
     content = lines + bytes(-len(lines) % 512) + data
     info = tarfile.TarInfo("GNUSparseFile.0/x")
@@ -77,6 +77,6 @@ def test_sparse_file_of_a_tebibyte(place: Path) -> None:
         (10, (0, 1 << 62, 1 << 62, 1 << 62)),
     ],
 )
-def test_sparse_map_that_is_wrong(place: Path, size: int, numbers: tuple[int, ...]) -> None:
+def test_wrong_sparse_map(place: Path, size: int, numbers: tuple[int, ...]) -> None:
     with pytest.raises(CopyError, match="the map of the sparse file 'x'"):
         unpacked(sparse(size, *numbers, data=b"data"), place)

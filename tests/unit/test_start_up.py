@@ -28,14 +28,14 @@ def test_help_imports_neither_lisa_nor_docker(words: str) -> None:
     assert "lisa-container" in done.stdout
 
 
-def test_a_suite_that_imports_the_package_has_all_of_it() -> None:
-    """LISA learns of the types of guests and platforms, and its reports are heard."""
+def test_import_registers_everything() -> None:
+    """An import registers guests, platforms and notifiers with LISA."""
     script = (
         "import lisa.node, os, sys\n"
         "import lisa_container\n"
         "from lisa import notifier\n"
-        "heard = {type(x).__name__ for x in notifier._notifiers}\n"
-        "assert heard >= {'RunListener', 'CaseStatus'}, heard\n"
+        "found = {type(x).__name__ for x in notifier._notifiers}\n"
+        "assert found >= {'RunListener', 'CaseStatus'}, found\n"
         "assert {'lisa_container.node', 'lisa_container.guest'} & set(sys.modules)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)

@@ -80,7 +80,7 @@ def test_cause_first(output: str, first: str) -> None:
 
 @given(st.text(alphabet="aE:#=-[]> %0123456789.\r\n\x1b[mK()"))
 def test_any_output(output: str) -> None:
-    """Quoting what was quoted changes nothing, and no terminal code stays."""
+    """Quoting is idempotent and removes all terminal codes."""
     lines = plain_lines(output)
     assert all(line.strip() and "\r" not in line and "\x1b" not in line for line in lines)
     assert plain_lines("\n".join(lines)) == lines
@@ -104,7 +104,7 @@ def test_full_disk(said: str) -> None:
     assert "=====" not in message
 
 
-def test_cause_of_what_has_several_steps() -> None:
+def test_cause_in_errors_with_several_steps() -> None:
     """The first line of a build's and of a shipment's error has the cause."""
     output = "Get:1 x\n[=====>   ] 40%\rE: Unable to locate package x\n"
     built = ImageBuildError("a", "n", "code: 100", "2/3: RUN x", 100, output, "/log")

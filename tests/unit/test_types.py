@@ -1,4 +1,4 @@
-"""What type checkers make of a user's own code."""
+"""Type checks of a user's own code."""
 
 from __future__ import annotations
 

@@ -19,8 +19,27 @@ def test_results_and_failures_by_number() -> None:
     assert all(isinstance(error, ZeroDivisionError) for error in workers.failures.values())
 
 
+def test_raise_failure() -> None:
+    """The first failure is raised, and its message lists the different ones."""
+    barrier = threading.Barrier(3)
+
+    def job(number: int) -> None:
+        barrier.wait()
+        raise ValueError(f"node {min(number, 1)} is away")
+
+    workers: Workers[int, None] = Workers(job, "test")
+    workers.raise_failure()
+    workers.add([0, 1, 2], 3)
+    workers.run()
+    with pytest.raises(ValueError, match="is away") as caught:
+        workers.raise_failure()
+    lines = str(caught.value).splitlines()
+    assert lines[1:2] == ["Others that began at the same time failed too:"]
+    assert {lines[0], *(line[2:] for line in lines[2:])} == {"node 0 is away", "node 1 is away"}
+
+
 def test_each_queue_has_its_own_threads() -> None:
-    """Two queues with two threads each: four jobs run at the same time, and never more."""
+    """Two queues with two threads each run exactly four jobs at the same time."""
     together, lock = threading.Barrier(4), threading.Lock()
     running, most = 0, 0
 
@@ -52,7 +71,7 @@ def test_after_a_failure(stops: bool) -> None:
 
 
 def test_interrupted() -> None:
-    """An exception in the waiting thread lets each thread finish its present item only."""
+    """An exception in the waiting thread lets each thread finish only its present item."""
     begun, finish = threading.Event(), threading.Event()
 
     def job(number: int) -> int:

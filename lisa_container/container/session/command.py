@@ -53,7 +53,7 @@ class SessionCommand:
         request: Command that was sent.
         sinks: Receivers of its output; called by the thread that reads.
         on_end: Called with the session when the command has ended, before `wait` returns.
-        is_read: Whether a thread of this object reads; otherwise the thread that waits does.
+        is_read: Whether a thread of this object reads the output; otherwise `wait` reads it.
         began: Time of the request (`time.monotonic`).
     """
 
@@ -66,7 +66,7 @@ class SessionCommand:
         is_read: bool,
         began: float,
     ) -> None:
-        """Begin to read."""
+        """Start the thread that reads, if `is_read` is true."""
         self.exit_code: int | None = None
         self.refusal = ""
         self.oom_killed = False
@@ -93,11 +93,11 @@ class SessionCommand:
 
     @property
     def running(self) -> bool:
-        """Whether the command runs, or its output is still coming."""
+        """Whether the command runs, or some of its output has not arrived."""
         return not self._finished.is_set()
 
     def ends_within(self, seconds: float) -> bool:
-        """Wait some seconds; return whether the command has ended, its output included."""
+        """Wait some seconds; return whether the command has ended and its output has arrived."""
         return self._finished.wait(seconds)
 
     def write(self, data: bytes) -> None:
@@ -137,11 +137,11 @@ class SessionCommand:
         """Kill the command and all its descendants; see `ContainerProcess.kill`."""
         self._is_being_killed = True
         try:
-            bounded(self._session.engine.ping, _ANSWER_WAIT)  # a hung engine shows soon
+            bounded(self._session.engine.ping, _ANSWER_WAIT)  # fails early if the engine hangs
             bounded(self._kill, 2 * _KILL_WAIT)
         except TimeoutError as error:
             raise KillError(self._session.container, 9, str(error)) from error
-        # The last output and the end are still coming.
+        # Wait for the last output and the mark of the command's end.
         ended = self._finished.wait(_KILL_WAIT) if self._is_read else self._read(_KILL_WAIT)
         if not ended:
             self._session.close()
@@ -178,7 +178,7 @@ class SessionCommand:
         poll: Callable[[], None] | None = None,
         until: Callable[[], object] = lambda: False,
     ) -> bool:
-        """Read until the command ends or `until` is true; return whether that came in time."""
+        """Read until the command ends or `until` is true; return False after the time limit."""
         deadline = None if timeout is None else time.monotonic() + timeout
         while self.running and not until():
             left = _SLICE if deadline is None else min(_SLICE, deadline - time.monotonic())
@@ -189,7 +189,7 @@ class SessionCommand:
             except EngineError as error:
                 self._end(error)
             except BaseException:
-                # LISA's case timeout, perhaps in the middle of a mark: the rest is useless.
+                # LISA's case timeout may interrupt within a mark; then the rest makes no sense.
                 self._session.is_spent = True
                 raise
             else:
@@ -237,11 +237,11 @@ class SessionCommand:
         note_kills(self._session.engine, self._session.details, count)
 
     def _end(self, error: BaseException | None) -> None:
-        """End the command, which has ended or lost its session."""
+        """Set the result after the end of the command, or after the loss of its session."""
         session = self._session
         self._watched.end()
-        # Processes that the command left may write to the streams later. A kill may still go on in
-        # another thread, and would hit the next command of this session.
+        # Background processes of the command may still write to the streams. A kill in another
+        # thread may not have finished, and would hit the next command of this session.
         is_unfit = self.left_processes or self._is_unsure or self._is_being_killed
         if error is not None or is_unfit:
             session.is_spent = True
@@ -266,7 +266,7 @@ class SessionCommand:
         if isinstance(error, SshLostError):
             return SshLostError(engine.name, error.cause)
         if error is not None and death_of(engine, container) is not None:
-            # A container that is being removed dies first: ask again after the removal.
+            # During its removal a container looks dead at first: ask again afterwards.
             time.sleep(_SETTLE)
             died = death_of(engine, container)
             if died is not None:
@@ -294,8 +294,8 @@ class SessionCommand:
     # --- killing ----------------------------------------------------------------------------------
 
     def _kill(self) -> None:
-        # LISA closes the connection after each case, which may interrupt an attempt. A command
-        # whose connection is lost still runs.
+        # LISA closes the connection after each case, which may interrupt an attempt. The command
+        # runs on without the connection, so try again.
         for attempt in range(_KILL_TRIES):
             if not self._may_run:
                 return
@@ -318,7 +318,7 @@ class SessionCommand:
         return self.running or isinstance(self._error, SshLostError)
 
     def _try_ways(self, inside: Callable[[int], None], by_node: Callable[[Target], None]) -> None:
-        """Signal from the container's own shell, or else in the ways of `Exec`."""
+        """Send a signal from a shell in the container or, if that fails, from the node."""
         session = self._session
         pid = self._pid or self.host_pid()
         try:
@@ -333,7 +333,7 @@ class SessionCommand:
             by_node(target)
 
     def _target(self) -> Target | None:
-        """Return the worker, a child of the resident shell, as the node sees it."""
+        """Return the resident shell's worker by its process id on the node; None if it is gone."""
         session = self._session
         with session.engine.errors(session.container):
             state = session.engine.api.exec_inspect(session.exec_id)

@@ -172,7 +172,7 @@ def _build(
             raise output.failure(str(error.explanation or error)) from error
         except Exception as error:
             if is_timeout(error):
-                what = f"get on with building '{reference}', step {output.step},"
+                what = f"continue building '{reference}', step {output.step},"
                 raise EngineTimeoutError(engine.name, what, timeout) from error
             raise
     output.end()

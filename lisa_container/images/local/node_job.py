@@ -80,7 +80,7 @@ def make_image(
     """
     what = f"making image '{reference}' on node '{engine.name}'"
     with Activity(what, engine.node.log) as activity:
-        output, code = run_job(engine, script, timeout, activity.hear)
+        output, code = run_job(engine, script, timeout, activity.add_output)
         lines = output.split()
         if code == 0 and lines and _ID.fullmatch(lines[-1]):
             return lines[-1]
@@ -91,7 +91,7 @@ def make_image(
 
 
 def run_job(
-    engine: Engine, script: str, timeout: float, hear: Callable[[bytes], None]
+    engine: Engine, script: str, timeout: float, on_output: Callable[[bytes], None]
 ) -> tuple[str, int | None]:
     """Run a script for `sh` on the engine's node, as root, which ends with this runner.
 
@@ -99,7 +99,7 @@ def run_job(
         engine: engine of the node.
         script: the script; its stdin is empty.
         timeout: time limit in seconds.
-        hear: gets each piece of the output.
+        on_output: gets each piece of the output.
 
     Returns:
         The end of its output, stdout and stderr together, and its exit code; None if it took too
@@ -115,7 +115,7 @@ def run_job(
     needs_sudo = shell_of(engine, as_root=False).run("id -u").strip() != "0"
     command = shell_of(engine, as_root=needs_sudo).start(_RUN.format(script=text, token=token))
     try:
-        return _read(command, token, hear, timeout)
+        return _read(command, token, on_output, timeout)
     except (EOFError, OSError, paramiko.SSHException) as error:
         raise SshLostError(f"node '{engine.name}'", error) from error
     finally:
@@ -123,14 +123,14 @@ def run_job(
 
 
 def _read(
-    command: NodeCommand, token: str, hear: Callable[[bytes], None], timeout: float
+    command: NodeCommand, token: str, on_output: Callable[[bytes], None], timeout: float
 ) -> tuple[str, int | None]:
     output, deadline = "", time.monotonic() + timeout
     end = re.compile(rf"\n?^{token} (\d+)\n", re.MULTILINE)
     while True:
         piece = command.receive()
         if piece:
-            hear(piece.encode())
+            on_output(piece.encode())
             output = (output + piece)[-_KEPT:]
             match = end.search(output)
             if match is not None:

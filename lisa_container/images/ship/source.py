@@ -133,7 +133,7 @@ def _save(engine: Engine, image: str, archive: Path) -> ImageReference:
                 file.writelines(engine.api.save_chunks(str(name), _SAVE_TIMEOUT))
         except Exception as error:
             if is_timeout(error):
-                what = f"get on with saving image '{name}'"
+                what = f"continue saving image '{name}'"
                 raise EngineTimeoutError(engine.name, what, _SAVE_TIMEOUT) from error
             raise
     return name

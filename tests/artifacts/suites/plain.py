@@ -1,4 +1,4 @@
-"""Cases without a container: what is told of them comes from LISA alone."""
+"""Cases without a container, whose results come from LISA alone."""
 
 from __future__ import annotations
 

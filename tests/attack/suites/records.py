@@ -1,4 +1,4 @@
-"""Cases that leave records with anything in them, or meet a full disk."""
+"""Cases that leave arbitrary text in records, or meet a full disk."""
 
 from __future__ import annotations
 

@@ -18,5 +18,5 @@ class Stocked(ContainerTestSuite):
         assert_that(container.run("cat /tag").stdout).is_equal_to("2")
 
     @TestCaseMetadata(description="What the registry says is in the message")
-    def stocked_not(self, container: ContainerExecutor) -> None:
+    def stocked_nowhere(self, container: ContainerExecutor) -> None:
         raise AssertionError("this case fails, so that there is a message")

@@ -108,7 +108,7 @@ class Stock(TestSuite):
 
 
 class SlowNotifier(notifier.Notifier):
-    """Notifier that delays LISA's reports of cases: a case has begun before its begin is heard."""
+    """Notifier that delays LISA's reports of cases, so that they come after the begin of a case."""
 
     @classmethod
     def type_name(cls) -> str:

@@ -100,7 +100,7 @@ class assert_raises:  # noqa: N801
         self._text = text
 
     def __enter__(self) -> None:
-        """Nothing to do."""
+        """Do nothing."""
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> bool:
         assert_that(error).is_instance_of(ConfigError)

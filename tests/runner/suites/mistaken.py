@@ -1,4 +1,4 @@
-"""Cases with mistakes that are told when they are selected."""
+"""Cases with mistakes that are reported when the cases are selected."""
 
 from __future__ import annotations
 

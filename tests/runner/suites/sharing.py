@@ -169,6 +169,36 @@ class TwoNodes(ContainerTestSuite):
         assert_that(nodes[0].parent).is_not_same_as(nodes[1].parent)
 
 
+@TestSuiteMetadata(area="tests", category="functional", description="One of two nodes fails.")
+class HalfStarted(ContainerTestSuite):
+    def _get_container_config(self) -> ContainerTestConfig:
+        return ContainerTestConfig(image=BUSYBOX, scope="case", warm_spare=False)
+
+    def _prepare_container(self, node: Node) -> ContainerExecutor:
+        if node.index:
+            raise AssertionError("node 1 is not ready")
+        time.sleep(2)  # node 1 fails meanwhile
+        return super()._prepare_container(node)
+
+    @TestCaseMetadata(
+        description="one node is slow, and the other one fails",
+        priority=0,
+        requirement=simple_requirement(min_count=2),
+    )
+    def half_started(self, containers: list) -> None:
+        raise AssertionError("a case without its containers must not run")
+
+    @TestCaseMetadata(
+        description="the slow node has no container of the case before",
+        priority=1,
+        requirement=simple_requirement(min_count=2),
+    )
+    def half_left(self, environment: Environment) -> None:
+        time.sleep(4)  # a late start would be over
+        for node in environment.nodes.list():
+            assert_that(node.execute("docker ps -aq", sudo=True).stdout).is_empty()
+
+
 @TestSuiteMetadata(area="tests", category="functional", description="Cases that do not pass.")
 class Ending(ContainerTestSuite):
     def _get_container_config(self) -> ContainerTestConfig:

@@ -1,4 +1,4 @@
-"""Cases for test_sandbox_platform.py: they look at the nodes that the platform gave them."""
+"""Cases for test_sandbox_platform.py that check the nodes of the platform."""
 
 from __future__ import annotations
 
