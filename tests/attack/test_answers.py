@@ -129,13 +129,13 @@ def test_resources(each_engine_user: Node, tmp_path: Path) -> None:
 
 # Without those that share the code of dnf, and releases, which no manager installs. Each kind of user
 # has some of them.
-PAIRS = zip(
-    itertools.cycle(("root", "sudo", "docker")),
-    sorted({*MANAGERS} - {"tdnf", "microdnf", "yum", "release"}),
+_MANAGERS = sorted({*MANAGERS} - {"tdnf", "microdnf", "yum", "release"})
+PAIRS = sorted(zip(itertools.cycle(("root", "sudo", "docker")), _MANAGERS))
+
+
+@pytest.mark.parametrize(
+    "each_engine_user, manager", PAIRS, indirect=["each_engine_user"], scope="module"
 )
-
-
-@pytest.mark.parametrize("each_engine_user, manager", PAIRS, indirect=["each_engine_user"])
 def test_package_managers(hostile: ContainerExecutor, manager: str) -> None:
     answers = (
         *("", "SHA256: \n1", "[]", DEEP, '{"install": [1], "venvs": [], "bin": [1]}'),
