@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -27,9 +29,13 @@ artifacts: [/tmp/log, /none]
 
 def words(machine: SandboxNode, path: Path, *more: str) -> list[str]:
     """The command line."""
-    target = [f"{machine.username}@{machine.address}", "-i", str(machine.private_key_file)]
-    more = (*more, "--log", str(path.parent / "log"))
-    return [sys.executable, "-m", "lisa_container.cli", "plan", "run", str(path), *target, *more]
+    more = (*target(machine), *more, "--log", str(path.parent / "log"))
+    return [sys.executable, "-m", "lisa_container.cli", "plan", "run", str(path), *more]
+
+
+def target(machine: SandboxNode) -> list[str]:
+    """Return the words that name the node."""
+    return [f"{machine.username}@{machine.address}", "-i", str(machine.private_key_file)]
 
 
 def run(machine: SandboxNode, path: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -116,6 +122,38 @@ def test_run(machine: SandboxNode, tmp_path: Path) -> None:
     assert found["cases"][0]["duration"] >= found["cases"][1]["duration"] > 0
     assert all(each["name"].startswith("lisa_test_mine_") for each in found["containers"])
     assert [each["kind"] for each in found["artifacts"]].count("file") == 1
+
+
+def test_kept(machine: SandboxNode, tmp_path: Path) -> None:
+    """Each kept container is named with the command to enter it, once, also in the log."""
+    path = tmp_path / "mine.yml"
+    path.write_text(
+        """
+        container: {image: lisa_container/busybox, keep_containers: failed}
+        steps:
+          - {name: alone, isolated: true, run: echo alone >/marker; exit 7}
+          - {name: shared, always: true, run: echo shared >/marker; exit 7}
+        """
+    )
+    try:
+        done = run(machine, path)
+        assert done.returncode == 1, done.stderr
+        entered = set()
+        kept = [x for x in done.stdout.splitlines() if x.startswith("kept container '")]
+        for line in kept:
+            name, command = re.findall("kept container '(.+)'; enter: (.+)", line)[0]
+            program, *more = shlex.split(command)
+            assert (program, more[1]) == ("lisa-container", name)
+            cli = [sys.executable, "-m", "lisa_container.cli", *more]
+            entered.add(subprocess.check_output(cli, input="cat /marker\n", text=True, timeout=60))
+            (log,) = tmp_path.glob("log/*/*/lisa-*.log")
+            lines = [x for x in log.read_text().splitlines() if name in x and "enter: " in x]
+            assert len(lines) == 1, lines
+        assert (len(kept), entered) == (2, {"alone\n", "shared\n"})
+    finally:
+        reap = [sys.executable, "-m", "lisa_container.cli", "reap", "--kept", *target(machine)]
+        subprocess.run(reap, check=True, timeout=60)
+    assert left(machine) == []
 
 
 def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:
