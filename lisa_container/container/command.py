@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import threading
 import time
@@ -16,7 +18,9 @@ from lisa_container.container.request import CommandRequest, Sinks, to_argv
 from lisa_container.container.result import CommandResult
 from lisa_container.container.session import SessionPool
 from lisa_container.container.session.protocol import LONGEST_STDIN
+from lisa_container.container.state import death_of
 from lisa_container.engine.client import Engine
+from lisa_container.engine.waiting import bounded
 from lisa_container.errors import (
     CommandNotStartedError,
     CommandTimeoutError,
@@ -31,6 +35,8 @@ from lisa_container.recording.commands.capture import STDERR, STDOUT
 from lisa_container.recording.container import ContainerCapture
 
 _STDIN_CHUNK = 64 * 1024
+# Time limit, in seconds, of the look whether a container has died.
+_LOOK_WAIT = 5.0
 
 
 class RunningCommand:
@@ -230,11 +236,22 @@ class RunningCommand:
     def _end(self) -> str:
         """Kill the command; return why that failed, or an empty string."""
         try:
-            self._process.kill()
+            self._kill_or_raise()
         except ContainerError as error:
             self._engine.node.log.warning(Plain(str(error)))
             return str(error)
         return ""
+
+    def _kill_or_raise(self) -> None:
+        """Kill the command; raise if that failed and its container has not died either."""
+        try:
+            self._process.kill()
+        except ContainerError:
+            with contextlib.suppress(TimeoutError):
+                look = functools.partial(death_of, self._engine, self._container)
+                if bounded(look, _LOOK_WAIT) is not None:
+                    return
+            raise
 
     def _make_result(self) -> CommandResult:
         if self._process.refusal and self.request.is_for_shell:
@@ -300,7 +317,7 @@ class RunningCommand:
     def _kill_failed(self) -> None:
         """Kill the command after an error; a failure also ends the wait for the command."""
         try:
-            self._process.kill()
+            self._kill_or_raise()
         except ContainerError as error:
             self._kill_error = error
             raise
