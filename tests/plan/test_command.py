@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,21 +158,49 @@ def test_kept(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:
-    """Ctrl-C: the command is killed, clean-up runs, and nothing is left."""
+    """Ctrl-C: the command is killed, each step is told, clean-up runs, and nothing is left."""
     path = tmp_path / "mine.yml"
     cleanup = "cleanup: [{name: cleans, run: pwd}]\n"
-    path.write_text(PLAN.replace("cd /etc", "sleep 4245") + cleanup)
-    process = subprocess.Popen(
-        words(machine, path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
+    group = "- parallel: [{name: begins, run: 'true'}, {name: first, run: sleep 4245}]"
+    path.write_text(
+        PLAN.replace("- {name: first, run: cd /etc; echo x > /tmp/log}", group) + cleanup
     )
-    eventually(lambda: processes(machine, "sleep 4245"), 60)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "interrupted\n")
-    assert out.startswith("passed  cleans (")
+    out, err = interrupt(words(machine, path), lambda: processes(machine, "sleep 4245"))
+    assert err == "interrupted\n"
+    *steps, _ = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert [line.partition(" (")[0] for line in steps] == [
+        "passed  begins",
+        "failed  first",
+        "skipped second",
+        "passed  cleans",
+    ]
+    for reason in ("interrupted: Ctrl-C", "step 'first' was interrupted"):
+        assert f"\n    {reason}\n" in out
     assert processes(machine, "sleep 4245") == []
     assert left(machine) == []
+    (found,) = history(tmp_path)
+    assert (found["state"], found["failed"]) == ("interrupted", 1)
+
+
+def test_interrupted_cleanup(machine: SandboxNode, tmp_path: Path) -> None:
+    """A step of clean-up that Ctrl-C interrupts is told, and so are the steps after it."""
+    path = tmp_path / "mine.yml"
+    cleanup = "cleanup: [{name: cleans, run: sleep 4246}, {name: last, run: pwd}]\n"
+    path.write_text(PLAN + cleanup)
+    out, err = interrupt(words(machine, path), lambda: processes(machine, "sleep 4246"))
+    told = [line.partition(" (")[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert told[:-1] == ["passed  first", "passed  second", "failed  cleans", "skipped last"]
+    assert err.endswith("interrupted\n")
+    assert left(machine) == []
+
+
+def interrupt(words: list[str], begins: Callable[[], object]) -> tuple[str, str]:
+    """Send Ctrl-C to a command once a condition is true; return its output."""
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    eventually(begins, 60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    return out, err
