@@ -12,6 +12,7 @@ from typing import Any
 from lisa_container.config import ContainerTestConfig
 from lisa_container.container import interrupt
 from lisa_container.container.create import create_container, drop_unsupported
+from lisa_container.container.ends import end_for_sure
 from lisa_container.container.main_process import MainProcess
 from lisa_container.container.options import create_body
 from lisa_container.container.other import OtherContainer
@@ -21,7 +22,7 @@ from lisa_container.container.state import death_of
 from lisa_container.container.volumes import find_missing
 from lisa_container.engine.client import Engine
 from lisa_container.engine.containerd import ContainerdWait
-from lisa_container.engine.waiting import bounded, wait_for
+from lisa_container.engine.waiting import wait_for
 from lisa_container.errors import (
     CommandNotStartedError,
     CommandTimeoutError,
@@ -310,14 +311,12 @@ class ContainerRun:
     def _end_after(self, error: BaseException, must_go: bool) -> str:
         """Record an error; remove the container after it if it must go.
 
-        In another thread: LISA's case timeout is an exception that may come again meanwhile.
-
         Returns:
             Why the command may still run, or an empty string.
         """
         if self._record is not None:
             self._record.fail(error)
-        return bounded(lambda: self._end(error), None) if must_go else ""
+        return end_for_sure(self._engine.node, lambda: self._end(error)) if must_go else ""
 
     def _end(self, error: BaseException | None) -> str:
         """Remove the container, unless it is kept because a case fails; take its evidence first.

@@ -18,6 +18,7 @@ from lisa_container.cases.keep import keep_if_asked
 from lisa_container.cases.life import is_no_failure
 from lisa_container.cases.started import folder_of, take_evidence_of
 from lisa_container.container.container import NAME_PREFIX
+from lisa_container.container.ends import end_for_sure
 from lisa_container.container.kills import wait_for_kills
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerError, InterruptedRunError
@@ -150,7 +151,7 @@ class _Run:
             # LISA interrupts a case with an exception, and may raise it again during clean-up.
             try:
                 end = functools.partial(self._end_interrupted, executor, error)
-                bounded(end, _END_TIMEOUT)
+                end_for_sure(self._node, end, _END_TIMEOUT)
             except Exception as another:
                 self._node.log.warning(
                     Plain(f"plan '{self._plan.name}': clean-up failed: {printable(another)}")
