@@ -12,11 +12,11 @@ from lisa.node import Node
 from lisa_container.config import ContainerTestConfig, KeepContainers
 from lisa_container.config.checks import globs
 from lisa_container.container.container import Container
+from lisa_container.container.ends import end_for_sure
 from lisa_container.container.follower import follower
 from lisa_container.container.keeping import keep_containers_of, keep_environment_of
 from lisa_container.container.live import live
 from lisa_container.docker_advanced import DockerAdvanced
-from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ConfigError
 from lisa_container.evidence import collect_and_warn
 from lisa_container.install import Installation, InstalledTool, PackageSettings, Tool
@@ -93,8 +93,7 @@ class ContainerExecutor(Container):
             follower().ending(self, error)
             super(ContainerExecutor, self).stop()
 
-        # In another thread: an exception that ends a case (its time limit, Ctrl-C) may come again.
-        bounded(end, None)
+        end_for_sure(self.host, end)
 
     @property
     def docker(self) -> DockerAdvanced:

@@ -17,6 +17,7 @@ from lisa_container.cases.retries import close_as_running
 from lisa_container.cases.spare import Spare
 from lisa_container.cases.status import end_reported_cases
 from lisa_container.config import ContainerTestConfig
+from lisa_container.container.ends import wait_for_ends
 from lisa_container.container.live import release_lease
 from lisa_container.container.parallel import for_each, stop_all
 from lisa_container.executor import ContainerExecutor
@@ -155,6 +156,7 @@ class NodeContainers:
         close_as_running(self._node)
         end_reported_cases()
         wait_for_evidence(self._node)
+        wait_for_ends(self._node)
         for executor in self._all():
             if executor.node_or_none is not None:
                 executor.node_or_none.close()
@@ -162,6 +164,7 @@ class NodeContainers:
     def cleanup(self) -> None:
         """Remove all containers at the end of the node, several at a time."""
         wait_for_evidence(self._node)
+        wait_for_ends(self._node)
         for spare in self._spares.values():
             spare.wait()
         executors = self._all()

@@ -17,7 +17,7 @@ from lisa_container.cases.keep import keep_if_asked
 from lisa_container.cases.recorder import CaseRecorder
 from lisa_container.cases.retries import counted_as_running
 from lisa_container.config import ContainerTestConfig, Scope
-from lisa_container.engine.waiting import bounded
+from lisa_container.container.ends import end_for_sure
 from lisa_container.executor import ContainerExecutor
 from lisa_container.recording.files import describe_error
 from lisa_container.snapshots import snapshots_of
@@ -157,9 +157,7 @@ def case_on_nodes(
             failure = describe_error(error)
         raise
     finally:
-        # In another thread: the exception that ended the case (its time limit, Ctrl-C) may come
-        # again, and the container must not be removed before its evidence is taken.
-        bounded(end, None)
+        end_for_sure(nodes[0], end)
 
 
 def is_no_failure(error: BaseException) -> bool:

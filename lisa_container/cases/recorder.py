@@ -16,10 +16,17 @@ from lisa_container.config import ContainerTestConfig, Evidence, Scope
 from lisa_container.container import interrupt
 from lisa_container.container.follower import Followed
 from lisa_container.engine.waiting import bounded, wait_for
+from lisa_container.escaping import printable
 from lisa_container.evidence import Begin, NoiseRule
 from lisa_container.masking import Masking, Plain
 from lisa_container.recording.files import now, run_folder, write_json
-from lisa_container.recording.records import CASE_FILE, CONTAINERS_FOLDER, FORMAT, CaseRecord
+from lisa_container.recording.records import (
+    CASE_FILE,
+    COMMANDS_FILE,
+    CONTAINERS_FOLDER,
+    FORMAT,
+    CaseRecord,
+)
 from lisa_container.recording.trouble import report_unwritten
 
 FAILED = (TestStatus.FAILED, TestStatus.ATTEMPTED)
@@ -204,6 +211,12 @@ class CaseRecorder:
     def folder_of(self, executor: Followed) -> Path:
         """Return the folder of a container's records in this case."""
         return self._folder / CONTAINERS_FOLDER / executor.name
+
+    def describe_commands(self) -> str:
+        """Return a sentence that names the files of the case's commands, for LISA's message."""
+        container = self.containers[0].name if len(self._parts) == 1 else "*"
+        files = self._folder / CONTAINERS_FOLDER / container / COMMANDS_FILE
+        return f"The commands in its containers, with their output so far: '{printable(files)}'"
 
     def wait(self) -> None:
         """Wait for evidence that is being taken in another thread."""

@@ -6,6 +6,7 @@ But LISA reports the begin and the end of each case to its notifiers, and closes
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 from dataclasses import dataclass
@@ -24,6 +25,9 @@ from lisa_container.notifiers.listener import Listener
 from lisa_container.recording.files import run_folder
 
 _ENDED = (*FAILED, TestStatus.PASSED, TestStatus.SKIPPED)
+
+# LISA's message of a case that has exceeded its time limit.
+_TIME_UP = re.compile(r"time out in \d+ seconds\.")
 
 # Time limit for LISA's reports to arrive, in seconds.
 _PATIENCE = 2.0
@@ -48,6 +52,15 @@ class CaseStatus(Listener):
 
     def _subscribed_message_type(self) -> list[type[MessageBase]]:
         return [TestResultMessage, MarkMessage]
+
+    def _modify_message(self, message: MessageBase) -> None:
+        """Have LISA's message of a case whose time was up say where its commands are recorded."""
+        with self._tolerant("name the records of a case whose time was up"):
+            if not isinstance(message, TestResultMessage) or message.status not in FAILED:
+                return
+            case = CaseRecorder.with_id(message.id_)
+            if case is not None and case.containers and _TIME_UP.search(message.message):
+                message.message += f" {case.describe_commands()}"
 
     def _handle_message(self, message: MessageBase) -> None:
         if isinstance(message, MarkMessage):

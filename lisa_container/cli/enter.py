@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import stat
 from pathlib import Path
 
@@ -24,6 +25,28 @@ def run(arguments: argparse.Namespace) -> int:
     """Run the script of a kept container in this process's place; never return."""
     script = _find(arguments.log.absolute(), arguments.name)
     os.execv("/bin/sh", ["sh", "-c", _read(script), str(script)])
+
+
+def find_scripts(run: Path) -> dict[str, Path]:
+    """Return the scripts of the containers that a run kept, by the containers' names.
+
+    Args:
+        run: Folder of the run.
+    """
+    # A container that several cases have may be kept after their ends.
+    scripts = {path.parent.name: path for path in sorted(run.glob(_OF_RUN))}
+    scripts.update((path.parent.name, path) for path in sorted(run.glob(_OF_CASES)))
+    return scripts
+
+
+def command_line(container: str, log: Path) -> str:
+    """Return the command line that enters a kept container, from any folder.
+
+    Args:
+        container: Name of the container.
+        log: LISA's log folder.
+    """
+    return shlex.join(["lisa-container", "enter", container, "--log", str(log.absolute())])
 
 
 def _read(script: Path) -> str:
@@ -60,9 +83,7 @@ def _find(log: Path, name: str) -> Path:
     """
     kept: list[str] = []
     for run in reversed(run_folders(log)):
-        # A container that several cases have may be kept after their ends.
-        scripts = {path.parent.name: path for path in sorted(run.glob(_OF_RUN))}
-        scripts.update((path.parent.name, path) for path in sorted(run.glob(_OF_CASES)))
+        scripts = find_scripts(run)
         if name in scripts:
             return scripts[name]
         in_case = [each for path in run.glob(_CASES) for each in _containers_of(path, name)]

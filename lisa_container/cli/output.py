@@ -16,8 +16,8 @@ _LINES = "\n"
 # Colours of a terminal for words that a reader looks for.
 _STYLES = {
     **dict.fromkeys(("passed", "alive", "ended"), "green"),
-    **dict.fromkeys(("failed", "dead", "cut short"), "red"),
-    **dict.fromkeys(("skipped", "attempted", "kept", "running"), "yellow"),
+    **dict.fromkeys(("failed", "dead", "interrupted", "cut short"), "red"),
+    **dict.fromkeys(("skipped", "attempted", "queued", "kept", "running"), "yellow"),
 }
 
 

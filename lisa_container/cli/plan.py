@@ -12,6 +12,7 @@ from lisa.messages import TestStatus
 from lisa.node import Node
 
 from lisa_container.cli.codes import FAILED
+from lisa_container.cli.enter import command_line, find_scripts
 from lisa_container.cli.nodes import connected_nodes
 from lisa_container.cli.output import complain, say, say_json
 from lisa_container.cli.recorded import RecordedCase, recorded_run
@@ -66,6 +67,8 @@ def run_one(arguments: argparse.Namespace) -> int:
                 if not _passes(plan, node, run, kept):
                     code = FAILED
         finally:
+            for name in find_scripts(run):
+                say(f"kept container '{name}'; enter: {command_line(name, arguments.log)}")
             say(f"records: {run}")
     return code
 

@@ -24,6 +24,7 @@ from lisa.util.logger import create_file_handler, get_logger, remove_handler
 from lisa_container.cases.current import CurrentCase, use_case
 from lisa_container.cases.started import follow_containers
 from lisa_container.cases.status import CaseStatus, end_reported_cases
+from lisa_container.container import interrupt
 from lisa_container.errors import ConfigError
 from lisa_container.notifiers.history import RunListener
 from lisa_container.notifiers.listener import listen
@@ -60,6 +61,9 @@ def recorded_run(log: Path, name: str) -> Iterator[Path]:
     notifier.notify(TestRunMessage(runbook_name=name, status=TestRunStatus.RUNNING))
     try:
         yield folder
+    except KeyboardInterrupt:
+        interrupt.note()
+        raise
     finally:
         notifier.finalize()
         remove_handler(handler, get_logger())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import io
 import threading
 import time
@@ -9,16 +11,20 @@ from typing import IO, Callable
 
 from lisa_container.container import interrupt
 from lisa_container.container.exec import Exec
+from lisa_container.container.kills import kill_in_background
 from lisa_container.container.output import MOST_KEPT, Output, TooMuchOutputError
 from lisa_container.container.process import ContainerProcess
 from lisa_container.container.request import CommandRequest, Sinks, to_argv
 from lisa_container.container.result import CommandResult
 from lisa_container.container.session import SessionPool
 from lisa_container.container.session.protocol import LONGEST_STDIN
+from lisa_container.container.state import death_of
 from lisa_container.engine.client import Engine
+from lisa_container.engine.waiting import bounded
 from lisa_container.errors import (
     CommandNotStartedError,
     CommandTimeoutError,
+    ContainerDiedError,
     ContainerError,
     InterruptedRunError,
     OutputLimitError,
@@ -29,6 +35,8 @@ from lisa_container.recording.commands.capture import STDERR, STDOUT
 from lisa_container.recording.container import ContainerCapture
 
 _STDIN_CHUNK = 64 * 1024
+# Time limit, in seconds, of the look whether a container has died.
+_LOOK_WAIT = 5.0
 
 
 class RunningCommand:
@@ -73,6 +81,8 @@ class RunningCommand:
         self._result: CommandResult | None = None
         # Error in a callback, or in the file given as stdin; it ends the command.
         self._failure: BaseException | None = None
+        # Error of the kill after such an error.
+        self._kill_error: ContainerError | None = None
         self._record: CommandCapture | None = None
         if capture is not None:
             words = None if request.is_for_shell else to_argv(request.command)
@@ -102,7 +112,7 @@ class RunningCommand:
         sinks = Sinks(
             self._sink(self._stdout, STDOUT),
             self._sink(self._stderr, STDERR),
-            self.check_interrupt,
+            self._check,
         )
         if sessions is None or not _fits_session(request):
             return Exec(self._engine, self._container, request, sinks)
@@ -135,6 +145,12 @@ class RunningCommand:
     def check_interrupt(self) -> None:
         """Raise `InterruptedRunError` if Ctrl-C was pressed since the command was started."""
         interrupt.check(self._mark)
+
+    def _check(self) -> None:
+        """Raise what ends the wait for the command: Ctrl-C, or a failed kill."""
+        self.check_interrupt()
+        if self._kill_error is not None:
+            raise self._kill_error
 
     def signal(self, number: int) -> None:
         """Send a signal to the command's process group; see `ContainerProcess.signal`."""
@@ -179,21 +195,24 @@ class RunningCommand:
     def _wait(self, timeout: float | None) -> CommandResult:
         try:
             ended = self._process.wait(timeout)
-        except InterruptedRunError:
-            self._end()
+        except InterruptedRunError as error:
+            error.note_end(self._end())
             raise
         except Exception as error:
-            raise self._failure or error from error
+            if self._failure is None:
+                raise
+            died = isinstance(error, ContainerDiedError)
+            raise self._fail_after("" if died else str(error)) from error
         except BaseException:
             # LISA's case timeout or Ctrl-C: such an exception may come again during the clean-up,
             # so another thread kills the command.
             self._process.kill_soon()
             raise
+        survived = "" if ended else self._end()
         if self._failure is not None:
-            raise self._failure
+            raise self._fail_after(survived)
         if not ended:
             assert timeout is not None
-            survived = self._end()
             raise CommandTimeoutError(
                 self.text,
                 timeout,
@@ -203,14 +222,36 @@ class RunningCommand:
             )
         return self._make_result()
 
+    def _fail_after(self, survived: str) -> BaseException:
+        """Return the error that ended the command, which says what became of the command.
+
+        Args:
+            survived: Why the command could not be killed; empty if it has ended.
+        """
+        assert self._failure is not None
+        if isinstance(self._failure, OutputLimitError):
+            self._failure.note_end(survived)
+        return self._failure
+
     def _end(self) -> str:
         """Kill the command; return why that failed, or an empty string."""
         try:
-            self._process.kill()
+            self._kill_or_raise()
         except ContainerError as error:
             self._engine.node.log.warning(Plain(str(error)))
             return str(error)
         return ""
+
+    def _kill_or_raise(self) -> None:
+        """Kill the command; raise if that failed and its container has not died either."""
+        try:
+            self._process.kill()
+        except ContainerError:
+            with contextlib.suppress(TimeoutError):
+                look = functools.partial(death_of, self._engine, self._container)
+                if bounded(look, _LOOK_WAIT) is not None:
+                    return
+            raise
 
     def _make_result(self) -> CommandResult:
         if self._process.refusal and self.request.is_for_shell:
@@ -271,7 +312,15 @@ class RunningCommand:
     def _fail(self, error: BaseException) -> None:
         self._failure = error
         with self._starting:
-            self._process.kill_soon()
+            kill_in_background(self._kill_failed, self._engine.node.log)
+
+    def _kill_failed(self) -> None:
+        """Kill the command after an error; a failure also ends the wait for the command."""
+        try:
+            self._kill_or_raise()
+        except ContainerError as error:
+            self._kill_error = error
+            raise
 
 
 def _fits_session(request: CommandRequest) -> bool:

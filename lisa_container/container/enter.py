@@ -13,6 +13,7 @@ from lisa_container.container.follower import Followed
 from lisa_container.engine.client import Engine
 from lisa_container.engine.ssh import address_behind, way_to
 from lisa_container.escaping import printable
+from lisa_container.forks import Belongings
 from lisa_container.images.local.adopt import engine_command
 from lisa_container.masking import Plain
 from lisa_container.naming import node_name
@@ -33,6 +34,10 @@ tty=-t mode=-it
 [ -t 0 ] || tty=-T mode=-i
 exec {command}
 """
+
+
+# Kept containers that the log has named: one may be kept for its failed case, then at its end.
+_reported: Belongings[Followed] = Belongings()
 
 
 def enter_command(engine: Engine, container: str) -> str:
@@ -71,12 +76,15 @@ def write_script(engine: Engine, container: str, path: Path) -> None:
 
 
 def report_kept(container: Followed, what: str) -> None:
-    """Log how to enter a kept container, and write a script for that to its records.
+    """Log how to enter a kept container, and write a script for that to its records; do so once.
 
     Args:
         container: The container.
         what: First words of the message, such as "kept".
     """
+    if container in _reported:
+        return
+    _reported.add(container)
     log, folder, script = container.host.log, container.capture.folder, ""
     command = container.enter_command
     if folder is not None and command:

@@ -33,6 +33,12 @@ def check(mark: int) -> None:
         raise InterruptedRunError
 
 
+def note() -> None:
+    """Note a Ctrl-C that came in another way than through `install`."""
+    global _count
+    _count += 1
+
+
 def install(on_interrupt: Callable[[], None]) -> None:
     """Handle Ctrl-C before the present handler; Python allows this in the main thread only.
 
@@ -46,8 +52,7 @@ def install(on_interrupt: Callable[[], None]) -> None:
         return  # SIGINT is ignored, as in a background job
 
     def listen(number: int, frame: FrameType | None) -> None:
-        global _count
-        _count += 1
+        note()
         on_interrupt()
         previous(number, frame)
 

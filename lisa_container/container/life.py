@@ -34,7 +34,13 @@ from lisa_container.container.state import is_missing
 from lisa_container.container.volumes import find_missing, make_volumes, remove_volumes
 from lisa_container.engine.client import Engine
 from lisa_container.engine.containerd import ContainerdWait
-from lisa_container.errors import ContainerDiedError, ContainerStartError, EngineError
+from lisa_container.engine.dial import is_reachable
+from lisa_container.errors import (
+    ContainerDiedError,
+    ContainerStartError,
+    EngineError,
+    SshLostError,
+)
 
 _TOKEN_LABEL = "lisa_container.executor"
 
@@ -134,9 +140,19 @@ class ContainerLife:
     def remove(self) -> None:
         """Remove the container and the volumes that were created for it, if they exist.
 
+        LISA closes the connection after each case. If this cuts the removal off, it begins anew.
+
         Raises:
             EngineError: The engine refused or does not answer.
         """
+        try:
+            self._remove()
+        except SshLostError:
+            if not is_reachable(self._engine.node):
+                raise
+            self._remove()
+
+    def _remove(self) -> None:
         with self._lock:
             if self._is_own and self.id and self._is_up:
                 self._stop()

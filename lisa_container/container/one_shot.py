@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import secrets
 import shlex
 import time
@@ -13,20 +12,23 @@ from typing import Any
 from lisa_container.config import ContainerTestConfig
 from lisa_container.container import interrupt
 from lisa_container.container.create import create_container, drop_unsupported
+from lisa_container.container.ends import end_for_sure
 from lisa_container.container.main_process import MainProcess
 from lisa_container.container.options import create_body
 from lisa_container.container.other import OtherContainer
 from lisa_container.container.request import Command, either, to_argv
 from lisa_container.container.result import CommandResult
+from lisa_container.container.state import death_of
 from lisa_container.container.volumes import find_missing
 from lisa_container.engine.client import Engine
 from lisa_container.engine.containerd import ContainerdWait
-from lisa_container.engine.waiting import bounded, wait_for
+from lisa_container.engine.waiting import wait_for
 from lisa_container.errors import (
     CommandNotStartedError,
     CommandTimeoutError,
     ConfigError,
     EngineError,
+    KilledCommandError,
 )
 from lisa_container.escaping import printable
 from lisa_container.images import built_config, ensure_image
@@ -199,14 +201,16 @@ class ContainerRun:
                 where = f"in a container of '{self._config.image}'"
                 result.assert_exit_code(expected_exit_code, where)
         except BaseException as error:
-            self._end_after(error, must_go)
+            survived = self._end_after(error, must_go)
+            if isinstance(error, KilledCommandError):
+                error.note_end(survived)
             raise
         if remove:
             self._end(None)
         return result
 
-    def remove(self) -> None:
-        """Remove the container, running or not; log a failure.
+    def remove(self) -> str:
+        """Remove the container, running or not; log a failure, and return it or an empty string.
 
         A failure is not raised, because the caller has a result or an earlier error.
         """
@@ -222,6 +226,8 @@ class ContainerRun:
             self._engine.node.log.warning(
                 Plain(f"a container of '{self._config.image}' stays: {printable(error)}")
             )
+            return str(error)
+        return ""
 
     @property
     def _text(self) -> str:
@@ -302,22 +308,34 @@ class ContainerRun:
             description = CommandDescription(self._text, words)
             self._record = self._other.capture.begin_command(description)
 
-    def _end_after(self, error: BaseException, must_go: bool) -> None:
+    def _end_after(self, error: BaseException, must_go: bool) -> str:
         """Record an error; remove the container after it if it must go.
 
-        In another thread: LISA's case timeout is an exception that may come again meanwhile.
+        Returns:
+            Why the command may still run, or an empty string.
         """
         if self._record is not None:
             self._record.fail(error)
-        if must_go:
-            bounded(lambda: self._end(error), None)
+        return end_for_sure(self._engine.node, lambda: self._end(error)) if must_go else ""
 
-    def _end(self, error: BaseException | None) -> None:
-        """Remove the container, unless it is kept because a case fails; take its evidence first."""
+    def _end(self, error: BaseException | None) -> str:
+        """Remove the container, unless it is kept because a case fails; take its evidence first.
+
+        Returns:
+            Why the command may still run, or an empty string.
+        """
         if self._other is not None:
             self._other.end(error)
             if self._other.keep:
-                with contextlib.suppress(EngineError), self._engine.errors(self._other.name):
-                    self._engine.api.kill(self._other.id)  # it ends after its time limit
-                return
-        self.remove()
+                return self._kill()
+        return self.remove()
+
+    def _kill(self) -> str:
+        """End the command of a container that is kept; return why that failed, or nothing."""
+        assert self._other is not None
+        try:
+            with self._engine.errors(self._other.name):
+                self._engine.api.kill(self._other.id)
+        except EngineError as error:
+            return "" if death_of(self._engine, self._other.id) is not None else str(error)
+        return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lisa_container.errors.base import ContainerError
 from lisa_container.errors.nodes import EngineError
+from lisa_container.masking import mask_known
 
 
 class NameTakenError(EngineError):
@@ -80,7 +81,48 @@ class CommandNotStartedError(ContainerError):
         )
 
 
-class CommandTimeoutError(ContainerError, TimeoutError):
+class KilledCommandError(ContainerError):
+    """Base of the errors of a command that had to be killed; the message says whether it was.
+
+    Args:
+        before: Message up to what became of the command.
+        after: Message after that.
+        survived: Why the command could not be killed; empty if it was killed. None until that is
+            known; see `note_end`.
+    """
+
+    survived: str | None = None
+
+    def __init__(self, before: str, after: str = "", survived: str | None = None) -> None:
+        """Build the message."""
+        self._before, self._after = before, after
+        self.survived = survived
+        super().__init__(self._message)
+
+    @property
+    def end(self) -> str:
+        """End of the command for a message, such as "was killed"."""
+        if self.survived is None:
+            return "is being killed"
+        if self.survived:
+            return f"could not be killed and may still run ({self.survived})"
+        return "was killed"
+
+    def note_end(self, survived: str) -> None:
+        """Have the message say what became of the command.
+
+        Args:
+            survived: Why the command could not be killed; empty if it was killed.
+        """
+        self.survived = survived
+        self.args = (mask_known(self._message),)
+
+    @property
+    def _message(self) -> str:
+        return f"{self._before}{self.end}{self._after}"
+
+
+class CommandTimeoutError(KilledCommandError, TimeoutError):
     """A command in a container exceeded its time limit; its processes were killed.
 
     Args:
@@ -88,31 +130,33 @@ class CommandTimeoutError(ContainerError, TimeoutError):
         timeout: Time limit, in seconds.
         stdout: Output so far.
         stderr: Error output so far.
-        survived: Why the command could not be killed; empty if it was killed.
+        survived: See `KilledCommandError`.
     """
 
     def __init__(
-        self, command: str, timeout: float, stdout: str, stderr: str, survived: str = ""
+        self, command: str, timeout: float, stdout: str, stderr: str, survived: str | None = None
     ) -> None:
         """Build the message and keep the output."""
         self.timeout = timeout
         self.stdout = stdout
         self.stderr = stderr
-        self.survived = survived
         super().__init__(
-            f"command '{command}' {self.outcome}. So far on stdout:\n{stdout}\non stderr:\n{stderr}"
+            f"command '{command}' {self._late} and ",
+            f". So far on stdout:\n{stdout}\non stderr:\n{stderr}",
+            survived,
         )
 
     @property
     def outcome(self) -> str:
         """Outcome of the command for a message: "did not end in … seconds and …"."""
-        end = "was killed"
-        if self.survived:
-            end = f"could not be killed and may still run ({self.survived})"
-        return f"did not end in {self.timeout:g} seconds and {end}"
+        return f"{self._late} and {self.end}"
+
+    @property
+    def _late(self) -> str:
+        return f"did not end in {self.timeout:g} seconds"
 
 
-class OutputLimitError(ContainerError):
+class OutputLimitError(KilledCommandError):
     """A command wrote more than a result may hold, so it was killed.
 
     Args:
@@ -124,8 +168,8 @@ class OutputLimitError(ContainerError):
         """Build the message."""
         super().__init__(
             f"command '{command}' wrote more than {limit >> 20} MiB to one stream, the most that a "
-            "result holds, and was killed. Give a path or a callback for its output, or "
-            "keep_output=False."
+            "result holds, and ",
+            ". Give a path or a callback for its output, or keep_output=False.",
         )
 
 
@@ -183,12 +227,12 @@ class KillError(ContainerError):
         )
 
 
-class InterruptedRunError(ContainerError):
-    """Ctrl-C interrupted the run during a command in a container; the command was killed."""
+class InterruptedRunError(KilledCommandError):
+    """Ctrl-C interrupted the run during a command in a container, so the command was killed."""
 
     def __init__(self) -> None:
         """Build the message."""
-        super().__init__("the run was interrupted; the command was killed in its container")
+        super().__init__("the run was interrupted; the command ", " in its container")
 
 
 class CopyError(ContainerError):

@@ -43,7 +43,8 @@ from lisa_container.recording.records import (
     TOOLS_FILE,
 )
 
-RUNNING, ENDED, CUT_SHORT, UNREADABLE = "running", "ended", "cut short", "unreadable"
+RUNNING, ENDED, INTERRUPTED = "running", "ended", "interrupted"
+CUT_SHORT, UNREADABLE = "cut short", "unreadable"
 """States of a run in the index."""
 
 # Folder or file in a container's folder -> kind of artifact in the index.
@@ -205,11 +206,15 @@ class _Run:
         path = self._own / RUN_FILE
         before = len(self.problems)
         found = self._read(path, read_json)
-        row = RunRow.of(self._fields(found or {}, path), self._folder.name)
+        fields = self._fields(found or {}, path)
+        row = RunRow.of(fields, self._folder.name)
         if found is None and len(self.problems) > before:
             self._put_run(row, UNREADABLE, self.problems[-1])
             return
-        state = ENDED if row.ended else RUNNING if is_alive(self._folder) else CUT_SHORT
+        if row.ended:
+            state = INTERRUPTED if fields.whole("interrupted") else ENDED
+        else:
+            state = RUNNING if is_alive(self._folder) else CUT_SHORT
         self._put_run(row, state, row.message)
 
     def _put_run(self, row: RunRow, state: str, message: str) -> None:

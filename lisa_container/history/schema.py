@@ -19,7 +19,7 @@ CREATE TABLE runs (
     name TEXT NOT NULL,               -- of the runbook
     started TEXT NOT NULL,            -- ISO 8601, UTC, as all times here
     ended TEXT,
-    state TEXT NOT NULL,              -- running, ended, cut short
+    state TEXT NOT NULL,              -- running, ended, interrupted, cut short
     message TEXT NOT NULL,            -- why it failed as a whole
     runner TEXT NOT NULL,             -- host name of the machine that it ran on
     versions TEXT NOT NULL            -- JSON

@@ -25,6 +25,7 @@ from lisa.messages import (
     TestStatus,
 )
 
+from lisa_container.container import interrupt
 from lisa_container.errors import ArtifactIndexError
 from lisa_container.escaping import printable
 from lisa_container.history.index import Index
@@ -55,6 +56,10 @@ from lisa_container.recording.trouble import report_unwritten
 _PAUSE = 1.0
 # Bytes of results that wait for room on the disk; more are dropped.
 _MOST_UNWRITTEN = 4 << 20
+# Time limit of the wait for the ends of cases after Ctrl-C, and between two looks, in seconds.
+_PATIENCE, _SLICE = 10.0, 0.1
+# Message of a case that had not begun when the run ended.
+_NOT_RUN = "it did not run"
 
 
 class RunListener(Listener):
@@ -67,7 +72,12 @@ class RunListener(Listener):
         self._run: RunRecord | None = None
         self._results: IO[bytes] | None = None
         self._index: Index | None = None
+        self._mark = 0
         self._begun: dict[str, str] = {}
+        # Ids of the cases that have begun and not ended.
+        self._unended: set[str] = set()
+        # Reports of the cases that have not begun, by their ids.
+        self._waiting: dict[str, TestResultMessage] = {}
         self._ended: set[Path] = set()
         self._updated = 0.0
         self._unwritten = bytearray()
@@ -88,15 +98,29 @@ class RunListener(Listener):
     def _end(self) -> None:
         if self._run is not None:
             self._run["ended"] = now()
+            if interrupt.now() != self._mark:
+                self._run["interrupted"] = True
+                self._await_cases()
+            for message in self._waiting.values():
+                queued = TestStatus.QUEUED.name.lower()
+                line = {**self._line_of(message), "status": queued, "message": _NOT_RUN}
+                self._write_results(json_line(line))
             self._write_results(b"")
             self._write_run()
             self._update_index(None)
         self._close()
 
+    def _await_cases(self) -> None:
+        """Wait for the ends of the cases that run: after Ctrl-C, LISA's runner does not."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._unended and time.monotonic() < deadline:
+            time.sleep(_SLICE)
+
     def _begin(self, message: TestRunMessage) -> None:
         self._folder = run_folder()
         if self._folder is None:
             return
+        self._mark = interrupt.now()
         own = self._folder / CONTAINERS_FOLDER
         with self._recording("results of cases"):
             own.mkdir(exist_ok=True)
@@ -132,11 +156,27 @@ class RunListener(Listener):
         is_begin = message.status == TestStatus.RUNNING and not is_part
         if is_begin:
             self._begun[message.id_] = _time_of(message)
+            self._unended.add(message.id_)
         elif not message.is_completed:
+            if isinstance(message, TestResultMessage) and message.id_ not in self._begun:
+                self._waiting[message.id_] = message
             return
+        if not is_part:
+            self._waiting.pop(message.id_, None)
+        line = self._line_of(message)
+        self._write_results(json_line(line))
+        if is_begin or is_part:
+            return
+        self._unended.discard(message.id_)
+        if line["folder"] and self._folder is not None:
+            self._ended.add(self._folder / line["folder"])
+        if time.monotonic() - self._updated > _PAUSE:
+            self._update_index(self._ended)
+
+    def _line_of(self, message: TestResultMessageBase) -> ResultRecord:
+        is_part, is_over = isinstance(message, SubTestMessage), message.is_completed
         log_file = getattr(message, "log_file", "")
-        folder = Path(log_file).parent.as_posix() if log_file else ""
-        line: ResultRecord = {
+        return {
             "id": message.id_,
             "parent": getattr(message, "parent_test", ""),
             "suite": getattr(message, "suite_name", ""),
@@ -144,17 +184,10 @@ class RunListener(Listener):
             "status": message.status.name.lower(),
             "message": KNOWN.text(message.message),
             "started": None if is_part else self._begun.get(message.id_),
-            "ended": None if is_begin else _time_of(message),
-            "duration": None if is_begin else _duration(message),
-            "folder": folder,
+            "ended": _time_of(message) if is_over else None,
+            "duration": _duration(message) if is_over else None,
+            "folder": Path(log_file).parent.as_posix() if log_file else "",
         }
-        self._write_results(json_line(line))
-        if is_begin or is_part:
-            return
-        if folder and self._folder is not None:
-            self._ended.add(self._folder / folder)
-        if time.monotonic() - self._updated > _PAUSE:
-            self._update_index(self._ended)
 
     def _update_index(self, cases: set[Path] | None) -> None:
         """Ingest the new records of some cases, or of all, into the index."""
@@ -201,6 +234,7 @@ class RunListener(Listener):
                 with contextlib.suppress(OSError):
                     each.close()
         self._results = self._index = self._folder = self._run = None
+        self._begun, self._unended, self._waiting = {}, set(), {}
 
 
 def _time_of(message: MessageBase) -> str:

@@ -16,8 +16,12 @@ from lisa_container.plan.step import Execute, StepResult
 
 
 def run_group(
-    plan: Plan, executor: ContainerExecutor, steps: Sequence[Step], context: Context
-) -> list[StepResult]:
+    plan: Plan,
+    executor: ContainerExecutor,
+    steps: Sequence[Step],
+    context: Context,
+    made: dict[str, StepResult],
+) -> None:
     """Run steps at the same time. A failed step does not stop the others.
 
     Args:
@@ -25,28 +29,32 @@ def run_group(
         executor: the plan's container.
         steps: steps to run.
         context: context in which each step starts; no step changes it.
-
-    Returns:
-        The results, in the order of `steps`.
+        made: gets the result of each step by its name, as soon as the step ends.
 
     Raises:
         InterruptedRunError: Ctrl-C was pressed.
     """
-    return _Group(plan, executor, steps, context).run()
+    _Group(plan, executor, steps, context, made).run()
 
 
 class _Group:
     def __init__(
-        self, plan: Plan, executor: ContainerExecutor, steps: Sequence[Step], context: Context
+        self,
+        plan: Plan,
+        executor: ContainerExecutor,
+        steps: Sequence[Step],
+        context: Context,
+        made: dict[str, StepResult],
     ) -> None:
         self._plan = plan
         self._executor = executor
         self._context = context
+        self._made = made
         self._running: set[RunningCommand] = set()
-        self._workers: Workers[Step, StepResult] = Workers(self._run_step, "step")
+        self._workers: Workers[Step, None] = Workers(self._run_step, "step")
         self._workers.add(steps, len(steps))
 
-    def run(self) -> list[StepResult]:
+    def run(self) -> None:
         workers = self._workers
         try:
             workers.run()
@@ -57,13 +65,11 @@ class _Group:
             raise
         for error in workers.failures.values():
             raise error
-        return [workers.results[each] for each in sorted(workers.results)]
 
-    def _run_step(self, step: Step) -> StepResult:
-        result, _ = run_plan_step(
+    def _run_step(self, step: Step) -> None:
+        self._made[step.name], _ = run_plan_step(
             self._plan, self._executor, step, self._context, self._runner, keeps_context=False
         )
-        return result
 
     def _runner(self, executor: ContainerExecutor) -> Execute:
         def execute(command: Sequence[str], timeout: float, **options: Any) -> CommandResult:

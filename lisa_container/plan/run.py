@@ -6,7 +6,7 @@ import dataclasses
 import functools
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
@@ -18,6 +18,7 @@ from lisa_container.cases.keep import keep_if_asked
 from lisa_container.cases.life import is_no_failure
 from lisa_container.cases.started import folder_of, take_evidence_of
 from lisa_container.container.container import NAME_PREFIX
+from lisa_container.container.ends import end_for_sure
 from lisa_container.container.kills import wait_for_kills
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerError, InterruptedRunError
@@ -28,7 +29,7 @@ from lisa_container.masking import KNOWN, Plain
 from lisa_container.plan.context import Context
 from lisa_container.plan.group import run_group
 from lisa_container.plan.isolation import prepare_container, run_plan_step
-from lisa_container.plan.model import Entry, Group, Plan, iterate_steps
+from lisa_container.plan.model import Entry, Group, Plan, Step, iterate_steps
 from lisa_container.plan.rules import PREPARE
 from lisa_container.plan.step import Execute, StepResult, skip_step
 from lisa_container.recording.files import describe_error
@@ -112,16 +113,25 @@ class _Run:
         self._began = time.monotonic()
         # Name of the first failed step. The steps after it are skipped.
         self._failed = ""
+        # Names of the steps that run now, the time of their start, and those that have ended.
+        self._current: list[str] = []
+        self._current_began = self._began
+        self._made: dict[str, StepResult] = {}
 
     def run(self) -> PlanResult:
         try:
             if self._prepare(self._executor):
                 self._run(self._executor)
+        except BaseException as error:
+            record = functools.partial(self._record_interrupted, error, self._plan.all_steps())
+            bounded(record, _END_TIMEOUT)
+            raise
         finally:
             self._executor.stop()
         return self._result
 
     def _prepare(self, executor: ContainerExecutor) -> bool:
+        self._begin([PREPARE])
         try:
             prepare_container(self._plan, executor)
         except InterruptedRunError:
@@ -140,8 +150,8 @@ class _Run:
         except BaseException as error:
             # LISA interrupts a case with an exception, and may raise it again during clean-up.
             try:
-                end = functools.partial(self._end_interrupted, executor, describe_error(error))
-                bounded(end, _END_TIMEOUT)
+                end = functools.partial(self._end_interrupted, executor, error)
+                end_for_sure(self._node, end, _END_TIMEOUT)
             except Exception as another:
                 self._node.log.warning(
                     Plain(f"plan '{self._plan.name}': clean-up failed: {printable(another)}")
@@ -162,9 +172,35 @@ class _Run:
         else:
             self._run_entries(executor, self._plan.steps)
 
-    def _end_interrupted(self, executor: ContainerExecutor, reason: str) -> None:
+    def _end_interrupted(self, executor: ContainerExecutor, error: BaseException) -> None:
         wait_for_kills()  # the interrupted commands must have ended
-        self._end(executor, reason)
+        before = iterate_steps((*self._plan.setup, *self._plan.steps))
+        self._record_interrupted(error, before)
+        self._end(executor, describe_error(error))
+
+    def _record_interrupted(self, error: BaseException, steps: Iterable[Step]) -> None:
+        """Record the steps that an exception interrupted as failed, and those after as skipped.
+
+        Args:
+            error: The exception.
+            steps: Steps that were to run; those with a result stay as they are.
+        """
+        current, self._current = self._current, []
+        cut = next((name for name in current if name not in self._made), "")
+        what = f"step '{cut}'" if cut else "the plan"
+        reason = "Ctrl-C" if isinstance(error, KeyboardInterrupt) else describe_error(error)
+        elapsed = time.monotonic() - self._current_began
+        for name in current:
+            interrupted = StepResult(name, TestStatus.FAILED, f"interrupted: {reason}", elapsed)
+            self._record(self._made.get(name, interrupted))
+        recorded = {each.name for each in self._result.steps}
+        for step in steps:
+            if step.name not in recorded:
+                self._record(skip_step(step, f"{what} was interrupted"))
+
+    def _begin(self, names: list[str]) -> None:
+        """Note the steps that run now."""
+        self._current, self._current_began, self._made = names, time.monotonic(), {}
 
     def _end(self, executor: ContainerExecutor, failure: str | None) -> None:
         # Before clean-up, which may remove the artifacts, and what shows why a step failed.
@@ -202,16 +238,15 @@ class _Run:
         for entry in entries:
             before = self._failed
             steps = [step for step in iterate_steps([entry]) if step.always or not before]
+            self._begin([step.name for step in steps])
+            made = self._made
             if isinstance(entry, Group):
-                results = run_group(self._plan, executor, steps, self._context)
+                run_group(self._plan, executor, steps, self._context, made)
             else:
-                results = []
                 for step in steps:
-                    result, self._context = run_plan_step(
+                    made[step.name], self._context = run_plan_step(
                         self._plan, executor, step, self._context, _run_directly
                     )
-                    results.append(result)
-            made = {result.name: result for result in results}
             for step in iterate_steps([entry]):
                 self._record(made.get(step.name) or skip_step(step, f"step '{before}' failed"))
 
@@ -223,6 +258,7 @@ class _Run:
         message = reportable(KNOWN.text(result.message))
         result = dataclasses.replace(result, message=message)
         self._result.steps.append(result)
+        self._current = [name for name in self._current if name != result.name]
         self._on_step(result)
 
 

@@ -71,12 +71,15 @@ class RunRecord(_RunRecord, total=False):
     """Time of the end; missing while the run goes on, and if it was killed."""
     message: str
     """Why the run failed as a whole."""
+    interrupted: bool
+    """Whether Ctrl-C ended the run; missing if not."""
 
 
 class ResultRecord(TypedDict):
     """Line of `results.jsonl`: LISA's report of a case (at its begin and end) or of a sub-test.
 
-    The last line with the same `id`, `parent` and `name` counts.
+    A case that never began has its line at the end of the run. The last line with the same `id`,
+    `parent` and `name` counts.
     """
 
     id: str
@@ -86,7 +89,7 @@ class ResultRecord(TypedDict):
     suite: str
     name: str
     status: str
-    """LISA's status in lower case."""
+    """LISA's status in lower case; `queued` for a case that did not run before the run's end."""
     message: str
     started: str | None
     ended: str | None

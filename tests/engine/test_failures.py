@@ -6,6 +6,7 @@ The tests have a node of their own and mend what they break.
 from __future__ import annotations
 
 import contextlib
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,9 @@ from lisa_container import (
     RunningCommand,
     SshLostError,
 )
+from lisa_container.container import interrupt
 from lisa_container.container.paths import archive_chunks
+from lisa_container.errors import InterruptedRunError, OutputLimitError
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 from tests.support.boxes import make_image, processes
 from tests.support.nodes import BUSYBOX, connect_as, disconnect
@@ -122,6 +125,54 @@ def test_engine_hangs(own_machine: SandboxNode, own_box: ContainerExecutor) -> N
     # The command that was given up is killed as soon as the engine has started it.
     eventually(lambda: own_box.run(["echo", "usable"]).stdout == "usable")
     eventually(lambda: not processes(own_machine, "sleep 1403"))
+
+
+def test_output_limit_without_a_kill(
+    own_machine: SandboxNode, own_box: ContainerExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says that the command may still run, and comes soon."""
+    for module in ("container.output", "container.command"):
+        monkeypatch.setattr(f"lisa_container.{module}.MOST_KEPT", 1 << 18)
+    pauses: list[object] = []
+
+    def pause(_: bytes) -> None:
+        if not pauses:
+            time.sleep(1)  # so that enough output is on its way
+            pauses.append(own_machine.run(["docker", "pause", own_box.name]))
+
+    started = time.monotonic()
+    try:
+        with pytest.raises(OutputLimitError, match="most that a result holds, and could not be k"):
+            own_box.run("yes", on_stdout=pause, keep_output=True, timeout=None)
+        assert time.monotonic() - started < 40
+    finally:
+        own_machine.run(["docker", "unpause", own_box.name])
+    with pytest.raises(OutputLimitError, match="most that a result holds, and was killed"):
+        own_box.run("yes", timeout=60)
+
+
+@pytest.mark.parametrize("is_paused", [True, False])
+def test_interrupted_without_a_kill(
+    own_machine: SandboxNode, own_box: ContainerExecutor, is_paused: bool
+) -> None:
+    """After Ctrl-C the error says whether the command was killed."""
+    handler = signal.getsignal(signal.SIGINT)
+    interrupt.install(lambda: None)
+    try:
+        running = own_box.run_async("echo begun; sleep 1407")
+        eventually(lambda: running._stdout.kept)
+        if is_paused:
+            own_machine.run(["docker", "pause", own_box.name])
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        with pytest.raises(InterruptedRunError) as caught:
+            running.wait(60)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if is_paused:
+            own_machine.run(["docker", "unpause", own_box.name])
+    end = "could not be killed and may still run" if is_paused else "was killed in its container"
+    assert f"the run was interrupted; the command {end}" in str(caught.value)
 
 
 def test_ssh_drops(own_machine: SandboxNode, own_node: Node, own_box: ContainerExecutor) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +30,13 @@ artifacts: [/tmp/log, /none]
 
 def words(machine: SandboxNode, path: Path, *more: str) -> list[str]:
     """Return the command line."""
-    target = [f"{machine.username}@{machine.address}", "-i", str(machine.private_key_file)]
-    more = (*more, "--log", str(path.parent / "log"))
-    return [sys.executable, "-m", "lisa_container.cli", "plan", "run", str(path), *target, *more]
+    more = (*target(machine), *more, "--log", str(path.parent / "log"))
+    return [sys.executable, "-m", "lisa_container.cli", "plan", "run", str(path), *more]
+
+
+def target(machine: SandboxNode) -> list[str]:
+    """Return the words that name the node."""
+    return [f"{machine.username}@{machine.address}", "-i", str(machine.private_key_file)]
 
 
 def run(machine: SandboxNode, path: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -118,22 +125,82 @@ def test_run(machine: SandboxNode, tmp_path: Path) -> None:
     assert [each["kind"] for each in found["artifacts"]].count("file") == 1
 
 
+def test_kept(machine: SandboxNode, tmp_path: Path) -> None:
+    """Each kept container is named with the command to enter it, once, also in the log."""
+    path = tmp_path / "mine.yml"
+    path.write_text(
+        """
+        container: {image: lisa_container/busybox, keep_containers: failed}
+        steps:
+          - {name: alone, isolated: true, run: echo alone >/marker; exit 7}
+          - {name: shared, always: true, run: echo shared >/marker; exit 7}
+        """
+    )
+    try:
+        done = run(machine, path)
+        assert done.returncode == 1, done.stderr
+        entered = set()
+        kept = [x for x in done.stdout.splitlines() if x.startswith("kept container '")]
+        for line in kept:
+            name, command = re.findall("kept container '(.+)'; enter: (.+)", line)[0]
+            program, *more = shlex.split(command)
+            assert (program, more[1]) == ("lisa-container", name)
+            cli = [sys.executable, "-m", "lisa_container.cli", *more]
+            entered.add(subprocess.check_output(cli, input="cat /marker\n", text=True, timeout=60))
+            (log,) = tmp_path.glob("log/*/*/lisa-*.log")
+            lines = [x for x in log.read_text().splitlines() if name in x and "enter: " in x]
+            assert len(lines) == 1, lines
+        assert (len(kept), entered) == (2, {"alone\n", "shared\n"})
+    finally:
+        reap = [sys.executable, "-m", "lisa_container.cli", "reap", "--kept", *target(machine)]
+        subprocess.run(reap, check=True, timeout=60)
+    assert left(machine) == []
+
+
 def test_interrupted(machine: SandboxNode, tmp_path: Path) -> None:
-    """Ctrl-C kills the command, clean-up runs, and nothing is left."""
+    """Ctrl-C kills the command, each step is printed, clean-up runs, and nothing is left."""
     path = tmp_path / "mine.yml"
     cleanup = "cleanup: [{name: cleans, run: pwd}]\n"
-    path.write_text(PLAN.replace("cd /etc", "sleep 4245") + cleanup)
-    process = subprocess.Popen(
-        words(machine, path),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
+    group = "- parallel: [{name: begins, run: 'true'}, {name: first, run: sleep 4245}]"
+    path.write_text(
+        PLAN.replace("- {name: first, run: cd /etc; echo x > /tmp/log}", group) + cleanup
     )
-    eventually(lambda: processes(machine, "sleep 4245"), 60)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (130, "interrupted\n")
-    assert out.startswith("passed  cleans (")
+    out, err = interrupt(words(machine, path), lambda: processes(machine, "sleep 4245"))
+    assert err == "interrupted\n"
+    *steps, _ = [line for line in out.splitlines() if not line.startswith(" ")]
+    assert [line.partition(" (")[0] for line in steps] == [
+        "passed  begins",
+        "failed  first",
+        "skipped second",
+        "passed  cleans",
+    ]
+    for reason in ("interrupted: Ctrl-C", "step 'first' was interrupted"):
+        assert f"\n    {reason}\n" in out
     assert processes(machine, "sleep 4245") == []
     assert left(machine) == []
+    (found,) = history(tmp_path)
+    assert (found["state"], found["failed"]) == ("interrupted", 1)
+
+
+def test_interrupted_cleanup(machine: SandboxNode, tmp_path: Path) -> None:
+    """A clean-up step that Ctrl-C interrupts is printed, and so are the steps after it."""
+    path = tmp_path / "mine.yml"
+    cleanup = "cleanup: [{name: cleans, run: sleep 4246}, {name: last, run: pwd}]\n"
+    path.write_text(PLAN + cleanup)
+    out, err = interrupt(words(machine, path), lambda: processes(machine, "sleep 4246"))
+    told = [line.partition(" (")[0] for line in out.splitlines() if not line.startswith(" ")]
+    assert told[:-1] == ["passed  first", "passed  second", "failed  cleans", "skipped last"]
+    assert err.endswith("interrupted\n")
+    assert left(machine) == []
+
+
+def interrupt(words: list[str], begins: Callable[[], object]) -> tuple[str, str]:
+    """Send Ctrl-C to a command once a condition is true; return its output."""
+    process = subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    eventually(begins, 60)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    return out, err

@@ -94,6 +94,22 @@ def test_case(name: str, status: str, kept: dict[str, str], run: Run, folder: Pa
             assert "/kept" in [each["path"] for each in changes["added"]]
 
 
+def test_time_limit(machine: SandboxNode, tmp_path: Path) -> None:
+    """LISA's message names the record of the commands, and LISA cuts off no removal."""
+    names = ["lasting_timeout", "lasting_decorated"]
+    run = run_lisa(runbook([as_runbook(machine)], "lasting_.*"), tmp_path)
+    assert run.statuses() == dict.fromkeys(names, "failed"), run.output
+    for name in names:
+        ((_, folder),) = case_of(tmp_path, name)[1].items()
+        record = str(folder / "commands.jsonl")
+        message = run.cases[name].message
+        assert "time out in 4 seconds. " in message and f"output so far: '{record}'" in message
+        (last,) = [line for line in run.output.splitlines() if f".{name}: FAILED" in line]
+        assert record in last
+        assert lines_of(folder)[-1]["stdout"]["text"] == "begun\n"
+    assert "could not be removed" not in run.output and "SSH connection" not in run.output
+
+
 def lines_of(path: Path) -> list[dict[str, Any]]:
     """Return the records of a container's commands."""
     text = (path / "commands.jsonl").read_text(encoding="utf-8")

@@ -78,7 +78,9 @@ def test_names_in_records_are_unmasked(machine: SandboxNode, user: str, tmp_path
 
         assert f"evidence of container '{kept}' (lisa_container/busybox)" in run.output
         # The line to copy is not masked either; a terminal's user pastes it.
-        line = next(line for line in run.output.splitlines() if "enter: ssh" in line)
+        (line,) = [line for line in run.output.splitlines() if "enter: ssh" in line]
+        (script,) = case.glob("containers/*/enter.sh")
+        assert f"(script: {script})" in line
         login = machine.username if user == "sudo" else "root"
         assert f"{login}@{machine.address}" in line and f"exec -it {kept} sh" in line
         assert str(machine.private_key_file) in line
@@ -94,15 +96,24 @@ def test_names_in_records_are_unmasked(machine: SandboxNode, user: str, tmp_path
 
 
 def test_always(machine: SandboxNode, tmp_path: Path) -> None:
-    """A suite's container is kept after its cases, and found by their names."""
-    run = keep(machine, "sudo", "keeping_later", tmp_path, "always")
-    assert run.statuses() == {"keeping_later": "passed"}, run.output
-    (kept,) = containers(machine)
+    """`enter` by a case's name opens its container: of its suite, of its own, or made in its code."""
+    run = keep(machine, "sudo", "(keeping_later|stays_.*)", tmp_path, "always")
+    names = ["keeping_later", "stays_decorated", "stays_own"]
+    assert run.statuses() == dict.fromkeys(names, "passed"), run.output
+    ids = dict(line.split("/") for line in containers(machine, "{{.Names}}/{{.ID}}"))
     try:
-        entered = cli("enter", "keeping_later", "--log", str(tmp_path / "log"), stdin="exit 3\n")
-        assert entered.returncode == 3, entered.stderr
+        for name in names:
+            (record,) = tmp_path.glob(f"log/*/*/tests/*-{name}/case.json")
+            (kept,) = json.loads(record.read_text())["containers"]
+            entered = cli("enter", name, "--log", str(tmp_path / "log"), stdin="hostname; exit 3\n")
+            assert (entered.stdout.strip(), entered.returncode) == (ids.pop(kept), 3), (
+                entered.stderr
+            )
+            lines = [x for x in run.output.splitlines() if f"'{kept}'" in x and "enter: ssh" in x]
+            assert len(lines) == 1, run.output
+        assert not ids
     finally:
-        machine.run(["docker", "rm", "-f", kept])
+        machine.run(["docker", "rm", "-f", *containers(machine)])
 
 
 def test_setting_of_one_container(machine: SandboxNode, tmp_path: Path) -> None:

@@ -78,14 +78,32 @@ def test_endings(machine: SandboxNode, tmp_path: Path) -> None:
 
 
 def test_containers_show_during_the_run(machine: SandboxNode, tmp_path: Path) -> None:
-    """`docker ps` on the node shows the containers during the run; Ctrl-C removes them."""
-    lisa = LisaProcess(runbook([as_runbook(machine)], "ending_interrupted"), tmp_path)
+    """`docker ps` on the node shows the containers during the run; Ctrl-C removes them.
+
+    The history says that the run was interrupted, and names the cases that did not run.
+    """
+    names = "(plain_above|ending_interrupted|ending_no_image)"
+    lisa = LisaProcess(runbook([as_runbook(machine)], names), tmp_path)
     lisa.wait_for(lambda: any(name.startswith("lisa_test_") for name in containers(machine)))
     lisa.wait_for(lambda: "sleep 4243" in machine.run("ps -eo args").stdout)
     lisa.interrupt()
     run = lisa.wait(60)
     assert "InterruptedRunError" in run.output
     assert "sleep 4243" not in machine.run("ps -eo args").stdout
+    with Index(tmp_path / "log") as index:
+        history = History(index)
+        (last,) = history.runs(9)
+        cases = {case.name: case.status for case in history.cases(last)}
+        messages = {case.name: case.message for case in history.cases(last)}
+    assert (last.state, last.passed, last.failed, last.other) == ("interrupted", 1, 1, 1)
+    assert cases == {
+        "plain_above": "passed",
+        "ending_interrupted": "failed",
+        "ending_no_image": "queued",
+    }
+    assert messages["ending_interrupted"].endswith("the command was killed in its container")
+    assert messages["ending_no_image"] == "it did not run"
+    assert run.statuses()["ending_interrupted"] == "failed"
 
 
 @pytest.mark.parametrize("keep", ["failed", "always"])

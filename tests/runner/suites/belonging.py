@@ -74,6 +74,26 @@ class OwnContainers(TestSuite):
             container.run("echo failed >/kept; touch /new; exit 7", expected_exit_code=0)
 
 
+@TestSuiteMetadata(area="tests", category="functional", description="Slow to remove.")
+class Lasting(TestSuite):
+    @TestCaseMetadata(description="takes too long", timeout=4)
+    def lasting_timeout(self, node: Node) -> None:
+        stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
+        config = CONFIG.merged(command=stubborn, evidence="never", artifacts=[])
+        with ContainerExecutor(node, config, "lasting_timeout") as container:
+            container.run("echo begun; sleep 4247")
+
+    @TestCaseMetadata(description="takes too long in a container for the case", timeout=4)
+    @container_test(
+        image=IMAGE,
+        command=["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"],
+        evidence="never",
+        scope="case",
+    )
+    def lasting_decorated(self, container: ContainerExecutor) -> None:
+        container.run("echo begun; sleep 4247")
+
+
 @TestSuiteMetadata(area="tests", category="functional", description="Without executors.")
 class Shots(TestSuite):
     @TestCaseMetadata(description="fails in the second of two containers", priority=2)

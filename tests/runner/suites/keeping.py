@@ -56,6 +56,19 @@ class KeepingByConfig(TestSuite):
         docker.run_in_container(command="exit 7", name="shot", expected_exit_code=0, **options)
 
 
+@TestSuiteMetadata(area="tests", category="functional", description="With containers of its own.")
+class KeepingOwn(TestSuite):
+    @TestCaseMetadata(description="passes in a container of its own", priority=2)
+    @container_test(image=BUSYBOX, scope="case")
+    def stays_decorated(self, container: ContainerExecutor) -> None:
+        container.run("true", expected_exit_code=0)
+
+    @TestCaseMetadata(description="passes in a container that it makes", priority=2)
+    def stays_own(self, node: Node) -> None:
+        with ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX)) as container:
+            container.run("true", expected_exit_code=0)
+
+
 @TestSuiteMetadata(area="tests", category="functional", description="Knows of no container.")
 class KeepingGuest(TestSuite):
     @TestCaseMetadata(description="fails in a guest", priority=0)
