@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -202,12 +203,12 @@ def test_password(machine: SandboxNode) -> None:
         (["root@host:ssh"], "legal: 'user@host[:port]' or 'local'"),
         (["root@host:²"], "legal: 'user@host[:port]' or 'local'"),
         (["root@127.0.0.1:1"], "Give the user's private key with --identity"),
-        (["root@127.0.0.1:1", "-i", "/dev/null"], "no answer from 127.0.0.1:1"),
+        (["root@127.0.0.1:1", "-i", "/dev/null"], "port 1 of '127.0.0.1' is closed (Connection"),
         (
             ["root@no.such.host.invalid", "-i", "/dev/null"],
-            "no answer from no.such.host.invalid:22",
+            "host name 'no.such.host.invalid' is unknown (",
         ),
-        (["root@203.0.113.77:9", "-i", "/dev/null"], "no answer from 203.0.113.77:9"),
+        (["root@a..b", "-i", "/dev/null"], "host name 'a..b' is unknown ("),
         (["-r", "no_such_runbook.yml"], "there is no file 'no_such_runbook.yml'"),
         (["-r", "runbooks/quickstart.yml"], "names no nodes"),
     ],
@@ -217,6 +218,19 @@ def test_wrong(words: list[str], says: str) -> None:
     assert (result.returncode, result.stdout) == (2, "")
     assert says in result.stderr, result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_silent(machine: SandboxNode) -> None:
+    """A host that does not exist, and a port at which no SSH server is, are told apart."""
+    network, _, _ = machine.address.rpartition(".")
+    silent = run("ps", f"root@{network}.250", "-i", "/dev/null")
+    assert (silent.returncode, silent.stdout) == (2, "")
+    assert f"no answer from {network}.250:22 (" in silent.stderr
+    assert "check the address, that the node is up" in silent.stderr
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        other = run("ps", f"root@127.0.0.1:{port}", "-i", "/dev/null")
+    assert f"no SSH server answers at 127.0.0.1:{port}, though the port is open" in other.stderr
 
 
 def test_help() -> None:
