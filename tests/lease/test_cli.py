@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -86,12 +88,14 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
     assert states(machine) == everything
 
     table = run("ps", *target(machine)).stdout
-    title, *rows = (line.split() for line in table.splitlines())
-    assert title == ["WHAT", "NAME", "STATE", "RUN", "RUNNER", "SINCE", "NODE"]
+    title, *rows = (re.split("  +", line) for line in table.splitlines())
+    assert title == ["WHAT", "NAME", "STATE", "RUN", "RUNNER", "CREATED", "LEASE SINCE", "NODE"]
     assert ["container", alive, "alive", alive] in [row[:4] for row in rows]
     assert ["network", f"{expired}_network", "expired", expired] in [row[:4] for row in rows]
     assert ["volume", f"{kept}_volume", "kept", kept] in [row[:4] for row in rows]
     assert all(row[4].endswith(f":{three[row[2]].pid}") for row in rows)
+    for made, since in (row[5:7] for row in rows if row[0] != "image"):
+        assert since <= made < time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "its own age"
 
     dry = run("reap", "--dry-run", "--kept", *target(machine))
     assert dry.returncode == 0, dry.stderr
@@ -108,7 +112,8 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
     assert states(machine) == {"alive": {alive}, "kept": {kept}}
     assert not any(expired in line for line in left(machine))
 
-    nothing = f"nothing to remove on '{machine.address}:{machine.port}'\n"
+    place = f"{machine.address}:{machine.port}"
+    nothing = f"nothing to remove on '{place}'\n"
     for more in ([], ["--dry-run"], ["--caches", "--dry-run"]):
         said = run("reap", *more, *target(machine)).stdout
         assert said == nothing or ("--caches" in more and "would remove image" in said)
@@ -132,7 +137,8 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
 
     three["alive"].stop()
     assert left(machine) == [], "the command itself leaves nothing"
-    assert run("ps", *target(machine)).stdout.split() == title
+    assert run("ps", *target(machine)).stdout == f"no run has anything on '{place}'\n"
+    assert run("ps", "--json", *target(machine)).stdout == "[]\n"
 
 
 def test_what_stays(machine: SandboxNode, runners: Runners) -> None:
