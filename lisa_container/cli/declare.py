@@ -90,8 +90,16 @@ def _declare_reap(commands: Any) -> None:
 
 
 def _declare_enter(commands: Any) -> None:
-    parser = commands.add_parser("enter", help="open a shell in a container that a run kept")
-    parser.add_argument("name", metavar="CONTAINER|CASE", help="name of the container or its case")
+    words = "open a shell in a container that a run kept, or list these containers"
+    parser = commands.add_parser("enter", help=words, description=words)
+    parser.add_argument(
+        "name",
+        nargs="?",
+        default="",
+        metavar="CONTAINER|CASE",
+        help="name of the container, or of a case that used it; without a name, list the kept "
+        "containers that are still on their nodes",
+    )
     _add_log_argument(parser, Path(_LOG))
     parser.set_defaults(run=_job("enter", "run"))
 
