@@ -12,6 +12,7 @@ import posixpath
 import shlex
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from pathlib import PurePath
 from typing import Any, Callable, NoReturn, TypeVar
 
 from typing_extensions import Self
@@ -76,6 +77,34 @@ class KnownFields:
         fields: Mapping[str, Any] = getattr(cls, "__dataclass_fields__", {})
         check_names(values, list(fields), f"{cls.__name__}, unknown field")
         return super().__new__(cls)
+
+
+def require_encodable(field: str, value: Any) -> None:
+    """Refuse halves of characters (surrogates), except bytes as `os.fsdecode` gives them.
+
+    Args:
+        field: the field or argument; the message never repeats its value, which may be a secret.
+        value: a text, or a mapping or sequence with texts; anything else has none.
+
+    Raises:
+        ConfigError: there is such a half.
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            require_encodable(f"{field}, key", key)
+            require_encodable(f"{field}, value of {key!r}", item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            require_encodable(field, item)
+    elif isinstance(value, (str, PurePath)):
+        try:
+            str(value).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise ConfigError(
+                f"{field}: given a text with {half!r}, half of a character that no program can "
+                "read; legal: whole characters, and bytes as os.fsdecode gives them"
+            ) from error
 
 
 def frozen(field: str, value: str) -> FrozenConfigError:

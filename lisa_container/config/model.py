@@ -268,6 +268,7 @@ class ContainerTestConfig(checks.KnownFields, DataClassJsonMixin):
         """Check and normalise all fields."""
         for each in fields(self):
             value = each.metadata["rule"](each.name, getattr(self, each.name))
+            checks.require_encodable(each.name, value)
             if isinstance(value, tuple):
                 value = checks.FrozenList(value, each.name)
             object.__setattr__(self, each.name, value)

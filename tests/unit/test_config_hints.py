@@ -181,3 +181,20 @@ def test_what_is_no_config(given: Any, says: str) -> None:
         message = str(caught.value)
         assert message.startswith(where + says)
         assert "hidden" not in message
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("environment", {"A": "secret\ud800"}, "environment, value of 'A': "),
+        ("working_dir", "/\ud800", "working_dir: "),
+        ("command", ["echo", "\ud800"], "command: "),
+        ("labels", {"\ud800": ""}, "labels, key: "),
+        ("build", {"context": "/", "args": {"A": "secret\ud800"}}, "build, value of 'args', "),
+    ],
+)
+def test_halves_of_characters(field: str, value: Any, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        ContainerTestConfig(**{field: value})
+    assert str(caught.value).startswith(says) and "secret" not in str(caught.value)
+    assert "given a text with '\\ud800', half of a character" in str(caught.value)
