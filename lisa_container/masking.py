@@ -56,20 +56,34 @@ _SHORTEST_TOKEN = 8
 _SECRET_NAME = re.compile(rf"(?:{'|'.join(SECRET_WORDS)})S?(?=[_-]|$)", re.IGNORECASE)
 _NO_SECRETS = {"PWD", "OLDPWD"}
 _HEADERS = {"authorization", "proxy-authorization", "cookie"}
+# Options of curl and wget before a header.
+_HEADER_OPTIONS = ("-H", "--header")
 
 _URL = r"\b[a-z][a-z0-9+.-]*://"
 # `user:password@` or `token@` of any URL.
 _USERINFO = re.compile(rf"(?P<scheme>{_URL})(?P<userinfo>[^\s/@'\"<>]+)@", re.IGNORECASE)
 _VALUE = r"(?P<value>'[^']*'|\"[^\"]*\"|[^\s;&|'\"]+)"
 # `NAME=value` and `--name=value`.
-_ASSIGNMENT = re.compile(rf"(?P<name>[A-Za-z_][\w-]*)(?P<between>=){_VALUE}")
+_ASSIGNMENT = re.compile(rf"(?P<name>[A-Za-z_][\w-]*)={_VALUE}")
 # `NAME=value` as a shell sets a variable, and characters with which the shell changes the value.
 _VARIABLE = re.compile(rf"(?<![\w-])(?P<name>[A-Z_][A-Z0-9_]*)={_VALUE}")
 _EXPANSION = re.compile(r"[$`*\\]")
 # `--name value`.
-_OPTION = re.compile(rf"(?<!\S)(?P<name>--[A-Za-z][\w-]*)(?P<between>[ \t]+){_VALUE}")
+_OPTION = re.compile(rf"(?<!\S)(?P<name>--[A-Za-z][\w-]*)[ \t]+{_VALUE}")
 # `'Name: value'`, as curl's option -H has it.
-_HEADER = re.compile(r"(?<=['\"])(?P<name>[A-Za-z][\w-]*)(?P<between>:[ \t]*)(?P<value>[^'\"\n]+)")
+_HEADER = re.compile(r"(?<=['\"])(?P<name>[A-Za-z][\w-]*):[ \t]*(?P<value>[^'\"\n]+)")
+# `-H Name:value`, in one word.
+_HEADER_OPTION = re.compile(rf"(?<!\S)(?:-H[ \t]*|--header[ \t=])(?P<name>[A-Za-z][\w-]*):{_VALUE}")
+# `name: value` in a line of its own, as in a YAML file that a here-document makes.
+_LINE = re.compile(
+    r"^[ \t]*(?:-[ \t]+)?(?P<name>[A-Za-z_][\w-]*):[ \t]+(?P<value>'[^']*'|\"[^\"]*\"|[^\n]+)",
+    re.M,
+)
+# `"name": "value"` of JSON, perhaps in a string in double quotes.
+_MEMBER = re.compile(
+    r"\"(?P<name>[A-Za-z_][\w-]*)\\?\"\s*:\s*"
+    r"(?P<value>\"(?:\\.|[^\"\\])*\"|\\\"[^\"\\]*\\\"|[^\s,}\]\"\\]+)"
+)
 
 _SETTINGS_LINES = (
     # npmrc's credentials, whole lines.
@@ -284,15 +298,19 @@ class Masking:
             text = _ASSIGNMENT.sub(_without_value, text)
         if "--" in text:
             text = _OPTION.sub(_without_value, text)
-        return _HEADER.sub(_without_value, text) if ":" in text else text
+        if ":" in text:
+            for pattern in (_HEADER, _HEADER_OPTION, _LINE, _MEMBER):
+                text = pattern.sub(_without_value, text)
+        return text
 
     def words(self, words: Sequence[str]) -> list[str]:
         """Mask the words of a command, also the values of secret options."""
         masked, option = [], ""
         for word in words:
             is_value = is_secret(option) and word and not word.startswith("-")
-            masked.append(MASK if is_value else self._word(word))
-            option = word if word.startswith("--") and "=" not in word else ""
+            masked.append(MASK if is_value else self._word(word, option in _HEADER_OPTIONS))
+            is_option = word.startswith("--") or word in _HEADER_OPTIONS
+            option = word if is_option and "=" not in word else ""
         return masked
 
     def environment(self, environment: Mapping[str, str] | None) -> dict[str, str]:
@@ -317,10 +335,10 @@ class Masking:
             return [self.anything(value) for value in content]
         return content
 
-    def _word(self, word: str) -> str:
+    def _word(self, word: str, is_header: bool) -> str:
         text = self.command(word)
         # In a command line a header is in quotes, since it has a blank.
-        if ":" in text and shlex.quote(word) != word:
+        if ":" in text and (is_header or shlex.quote(word) != word):
             return _HEADER.sub(_without_value, f"'{text}'")[1:-1]
         return text
 
@@ -394,7 +412,8 @@ def _without_value(match: re.Match[str]) -> str:
     name = match["name"]
     if not is_secret(name) and name.lower() not in _HEADERS:
         return match[0]
-    return f"{name}{match['between']}{MASK}"
+    begin, end = (place - match.start() for place in match.span("value"))
+    return f"{match[0][:begin]}{MASK}{match[0][end:]}"
 
 
 def _mask_tracebacks() -> None:

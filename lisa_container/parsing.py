@@ -7,10 +7,15 @@ characters that `str.isdigit` takes for digits (`²`). The functions here return
 from __future__ import annotations
 
 import json
+import re
+from datetime import datetime
 from typing import Any
 
 # Digits of the largest number of 64 bits.
 _MOST_DIGITS = 20
+
+# Engines write nanoseconds, which `datetime.fromisoformat` does not read.
+_TIME = re.compile(r"([0-9-]+T[0-9:]+)(\.[0-9]+)?(Z|[+-][0-9]{2}:[0-9]{2})")
 
 
 def parse_int(text: str, base: int = 10) -> int | None:
@@ -49,6 +54,28 @@ def parse_json(text: str, *keys: str) -> Any:
     except (ValueError, RecursionError):
         return None
     return value
+
+
+def parse_time(value: Any) -> float | None:
+    """Return an engine's time in seconds since 1970, or None if it is no time.
+
+    Args:
+        value: ISO 8601 with a zone, or a number of seconds.
+
+    >>> parse_time("1970-01-01T01:00:02.500000000+01:00"), parse_time(2), parse_time("yesterday")
+    (2.5, 2.0, None)
+    """
+    if isinstance(value, (int, float)):
+        return float(value)
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return None
+    base, fraction, zone = match.groups()
+    try:
+        moment = datetime.fromisoformat(base + ("+00:00" if zone == "Z" else zone))
+        return moment.timestamp() + float(fraction or 0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def find_value(value: Any, *keys: str) -> Any:

@@ -20,6 +20,7 @@ from lisa_container.cases.recorder import CaseRecorder, failure_of
 from lisa_container.cases.retries import counted_as_running
 from lisa_container.cases.started import follow_containers
 from lisa_container.config import ContainerTestConfig, Scope
+from lisa_container.config.model import require_config
 from lisa_container.container import interrupt
 from lisa_container.container.kills import wait_for_kills
 from lisa_container.container.one_shot import run_in_new_container
@@ -109,7 +110,8 @@ class ContainerTestSuite(TestSuite):
     @functools.cached_property
     def container_config(self) -> ContainerTestConfig:
         """Config of the suite's container."""
-        return self._get_container_config()
+        where = f"suite '{type(self).__name__}', return value of _get_container_config()"
+        return require_config(self._get_container_config(), where)
 
     def _prepare_container(self, node: Node) -> Any:
         """Return the suite's container on a node; start it first if it does not run.

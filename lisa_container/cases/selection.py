@@ -49,11 +49,7 @@ def find_parameter_mistake(
         if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD) or each.default is not each.empty:
             continue
         if each.name not in legal:
-            hint = checks.nearest(each.name, legal)
-            first = f"; {hint}" if hint else ""
-            return ConfigError(
-                f"case '{where}', parameter: given {each.name!r}{first} (legal: {', '.join(legal)})"
-            )
+            return checks.unknown(f"case '{where}', parameter", each.name, legal)
         if each.name not in annotated and each.name not in given:
             return ConfigError(
                 f"case '{where}', parameter '{each.name}': it has no annotation, and LISA gives a "

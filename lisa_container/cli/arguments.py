@@ -31,8 +31,9 @@ def make_parser() -> Parser:
         prog=PROGRAM,
         description="Show and remove what runs of LISA left on nodes through lisa_container, "
         "answer questions about runs, and check and run plans.",
-        epilog="Exit codes: 0; 1 if something could not be removed, or a plan is wrong or "
-        "fails; 2 for a wrong command line, or a node or engine that does not answer.",
+        epilog="'lisa-container COMMAND --help' has the options of a command. Exit codes: 0 for "
+        "success; 1 if something could not be removed, or a plan is wrong or fails; 2 for a wrong "
+        "command line, or a node or engine that does not answer.",
     )
     parser.add_argument("--version", action="version", version=f"%(prog)s {_version()}")
     declare(parser.add_subparsers(dest="command", required=True))

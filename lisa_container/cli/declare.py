@@ -14,12 +14,13 @@ RUNS = 20
 """Number of runs that `history` lists by default."""
 
 _TARGET = (
-    "'user@host[:port]', or 'local' for this machine; or else give --runbook. "
-    f"The user's password, where one is needed, is taken from {PASSWORD_VARIABLE} or asked for "
+    "the node: 'user@host[:port]', or 'local' for this machine. Give either this or --runbook. The "
+    f"user's password, where one is needed, is taken from {PASSWORD_VARIABLE} or asked for "
     "(--ask-password)"
 )
+_JSON = "print JSON, for programs"
 _LOG = "runtime/log"
-_RUN = "a run's id, its beginning, 'last', or 'last-1' for the one before it"
+_RUN = "a run's id, the beginning of its id, 'last', or 'last-1' for the one before it"
 
 
 def declare(commands: Any) -> None:
@@ -60,73 +61,92 @@ def _show_docs(arguments: argparse.Namespace) -> int:
 
 
 def _declare_ps(commands: Any) -> None:
-    parser = commands.add_parser("ps", help="list containers, networks, volumes and images of runs")
-    parser.add_argument("--json", action="store_true", help="as JSON")
+    words = "list containers, networks, volumes and images of runs on nodes"
+    parser = commands.add_parser("ps", help=words, description=words)
+    parser.add_argument("--json", action="store_true", help=_JSON)
     _add_node_arguments(parser)
     parser.set_defaults(run=_job("ps", "run"))
 
 
 def _declare_reap(commands: Any) -> None:
-    parser = commands.add_parser("reap", help="remove what belongs to no living run")
+    words = "remove containers, networks, volumes and images that belong to no living run"
+    parser = commands.add_parser("reap", help=words, description=words)
     parser.add_argument(
         "-n", "--dry-run", action="store_true", help="only print what would be removed"
     )
-    parser.add_argument("--kept", action="store_true", help="also what was kept on purpose")
+    parser.add_argument("--kept", action="store_true", help="also remove what was kept on purpose")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="NAME",
-        help="only this container, network, volume or image: its name, its id or the beginning of "
-        "it, as in 'ps --json'. May be given several times",
+        help="remove only this container, network, volume or image: its name, its id or the "
+        "beginning of its id, as in 'ps --json'. May be given several times",
     )
     parser.add_argument(
         "--caches",
         action="store_true",
-        help="also images that were made on the node and serve all runs: tools, builds, busybox",
+        help="also remove images that were made on the node and serve all runs: tools, builds, "
+        "busybox",
     )
     _add_node_arguments(parser)
     parser.set_defaults(run=_job("reap", "run"))
 
 
 def _declare_enter(commands: Any) -> None:
-    parser = commands.add_parser("enter", help="open a shell in a container that a run kept")
-    parser.add_argument("name", metavar="CONTAINER|CASE", help="name of the container or its case")
+    words = "open a shell in a container that a run kept, or list these containers"
+    parser = commands.add_parser("enter", help=words, description=words)
+    parser.add_argument(
+        "name",
+        nargs="?",
+        default="",
+        metavar="CONTAINER|CASE",
+        help="name of the container, or of a case that used it; without a name, list the kept "
+        "containers that are still on their nodes",
+    )
     _add_log_argument(parser, Path(_LOG))
     parser.set_defaults(run=_job("enter", "run"))
 
 
 def _declare_completion(commands: Any) -> None:
     words = (
-        "print a script that has a shell complete this command (lisa-container docs command_line)"
+        "print a script for a shell that completes this command's words (see 'lisa-container docs "
+        "command_line')"
     )
     parser = commands.add_parser("completion", help=words, description=words)
-    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell")
+    parser.add_argument("shell", choices=("bash", "zsh", "tcsh"), help="the shell to complete in")
     parser.set_defaults(run=_complete)
 
 
 def _declare_docs(commands: Any) -> None:
     words = "show a page of the documentation, or the list of pages"
     parser = commands.add_parser("docs", help=words, description=words)
-    parser.add_argument("page", nargs="?", default="", metavar="PAGE", help="such as 'config'")
+    parser.add_argument(
+        "page",
+        nargs="?",
+        default="",
+        metavar="PAGE",
+        help="its name, such as 'config'; without a name, list the pages",
+    )
     parser.set_defaults(run=_show_docs)
 
 
 def _declare_plan(commands: Any) -> None:
-    parser = commands.add_parser(
-        "plan", help="check or run plans of commands (lisa-container docs plans)"
-    )
+    words = "check or run plans: YAML files that test commands (see 'lisa-container docs plans')"
+    parser = commands.add_parser("plan", help=words, description=words)
     actions = parser.add_subparsers(dest="action", required=True)
-    check = actions.add_parser(
-        "check", help="print all mistakes in files; exit code 1 if there is one"
+    words = "print all mistakes in plans; exit code 1 if there is one"
+    check = actions.add_parser("check", help=words, description=words)
+    check.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="path of a plan, in YAML"
     )
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE", help="a plan, in YAML")
-    check.add_argument("--json", action="store_true", help="as JSON")
+    check.add_argument("--json", action="store_true", help=_JSON)
     check.set_defaults(run=_job("plan", "run_check"))
-    run = actions.add_parser("run", help="run a plan on nodes; exit code 1 if a step fails")
-    run.add_argument("file", type=Path, metavar="FILE", help="a plan, in YAML")
+    words = "run a plan on nodes; exit code 1 if a step fails"
+    run = actions.add_parser("run", help=words, description=words)
+    run.add_argument("file", type=Path, metavar="FILE", help="path of a plan, in YAML")
     run.add_argument(
-        "--artifacts", type=Path, metavar="FOLDER", help="copy the plan's artifacts below it"
+        "--artifacts", type=Path, metavar="FOLDER", help="folder to copy the plan's artifacts into"
     )
     _add_log_argument(run, Path(_LOG))
     run.add_argument(
@@ -139,9 +159,8 @@ def _declare_plan(commands: Any) -> None:
 
 
 def _declare_history(commands: Any) -> None:
-    parser: argparse.ArgumentParser = commands.add_parser(
-        "history", help="list runs, follow a case over them, compare two"
-    )
+    words = "list runs, show one, follow a case over them, compare two"
+    parser: argparse.ArgumentParser = commands.add_parser("history", help=words, description=words)
     parser.set_defaults(run=_job("history", "show_runs"))
     _add_history_arguments(parser, is_outer=True)
     questions = parser.add_subparsers(dest="question", metavar="QUESTION")
@@ -156,13 +175,28 @@ def _declare_history(commands: Any) -> None:
         _add_history_arguments(question, is_outer=False)
         question.set_defaults(run=_job("history", function))
         if name == "run":
-            question.add_argument("name", nargs="?", default="last", metavar="RUN", help=_RUN)
-            question.add_argument("--files", action="store_true", help="also each file it kept")
+            question.add_argument(
+                "name", nargs="?", default="last", metavar="RUN", help=f"{_RUN}; default: last"
+            )
+            question.add_argument(
+                "--files", action="store_true", help="also list the files it kept"
+            )
         elif name == "case":
-            question.add_argument("name", metavar="CASE", help="its name")
+            question.add_argument("name", metavar="CASE", help="name of the case or sub-test")
         elif name == "diff":
-            question.add_argument("before", nargs="?", default="last-1", metavar="RUN", help=_RUN)
-            question.add_argument("after", nargs="?", metavar="RUN", help="as RUN; default: last")
+            question.add_argument(
+                "before",
+                nargs="?",
+                default="last-1",
+                metavar="BEFORE",
+                help=f"the earlier run: {_RUN}; default: last-1",
+            )
+            question.add_argument(
+                "after",
+                nargs="?",
+                metavar="AFTER",
+                help="the later run, named like BEFORE; default: last",
+            )
         elif name == "prune":
             question.add_argument(
                 "--older-than",
@@ -184,16 +218,16 @@ def _add_history_arguments(parser: argparse.ArgumentParser, is_outer: bool) -> N
         "--limit",
         type=int,
         default=RUNS if is_outer else default,
-        help=f"how many runs; default: {RUNS}",
+        help=f"most runs to show; default: {RUNS}",
     )
     parser.add_argument(
-        "--json", action="store_true", default=False if is_outer else default, help="as JSON"
+        "--json", action="store_true", default=False if is_outer else default, help=_JSON
     )
     parser.add_argument(
         "--rebuild",
         action="store_true",
         default=False if is_outer else default,
-        help="make the index anew from the runs' files first",
+        help="first make the index of runs anew from their files",
     )
 
 
@@ -203,7 +237,7 @@ def _add_log_argument(parser: argparse.ArgumentParser, default: Any) -> None:
         type=Path,
         default=default,
         metavar="FOLDER",
-        help=f"where LISA makes a folder for each run; default: {_LOG}",
+        help=f"LISA's log folder (lisa --log_path), with a folder for each run; default: {_LOG}",
     )
 
 
@@ -217,7 +251,7 @@ def _add_node_arguments(parser: argparse.ArgumentParser) -> None:
         "--ask-password", action="store_true", help="ask for the password on the terminal"
     )
     parser.add_argument(
-        "-r", "--runbook", type=Path, metavar="FILE", help="take the nodes of a runbook"
+        "-r", "--runbook", type=Path, metavar="FILE", help="connect to the nodes of this runbook"
     )
     parser.add_argument(
         "-v",
@@ -226,6 +260,6 @@ def _add_node_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME:VALUE",
-        help="of the runbook, as for lisa",
+        help="set a variable of the runbook, like lisa's -v. May be given several times",
     )
-    parser.add_argument("-d", "--debug", action="store_true", help="show LISA's log")
+    parser.add_argument("-d", "--debug", action="store_true", help="also show LISA's log")

@@ -12,7 +12,7 @@ from lisa.messages import TestStatus
 from lisa.node import Node
 
 from lisa_container.cli.codes import FAILED
-from lisa_container.cli.enter import command_line, find_scripts
+from lisa_container.cli.kept import enter_command, find_scripts
 from lisa_container.cli.nodes import connected_nodes
 from lisa_container.cli.output import complain, say, say_json
 from lisa_container.cli.recorded import RecordedCase, recorded_run
@@ -68,7 +68,7 @@ def run_one(arguments: argparse.Namespace) -> int:
                     code = FAILED
         finally:
             for name in find_scripts(run):
-                say(f"kept container '{name}'; enter: {command_line(name, arguments.log)}")
+                say(f"kept container '{name}'; enter: {enter_command(name, arguments.log)}")
             say(f"records: {run}")
     return code
 

@@ -12,7 +12,15 @@ from typing import Any
 
 from lisa.util import constants
 
-from lisa_container.config.checks import EMPTY, FrozenDict, environment, illegal, nearest, text
+from lisa_container.config.checks import (
+    EMPTY,
+    FrozenDict,
+    KnownFields,
+    check_names,
+    environment,
+    illegal,
+    text,
+)
 from lisa_container.errors import ConfigError
 
 _LEGAL = (
@@ -22,7 +30,7 @@ _LEGAL = (
 
 
 @dataclass(frozen=True)
-class BuildSpec:
+class BuildSpec(KnownFields):
     """Dockerfile and its input.
 
     Paths are on the machine that runs LISA. A relative path starts at the folder of the runbook, or
@@ -90,9 +98,7 @@ def build(name: str, value: Any) -> FrozenDict[Any]:
         if not value:
             return FrozenDict({}, name)
         legal = [each.name for each in fields(BuildSpec)]
-        for key in value:
-            if key not in legal:
-                raise illegal(f"{name}, key", key, ", ".join(legal), nearest(key, legal))
+        check_names(value, legal, f"{name}, key")
         spec = BuildSpec(**{key: item for key, item in value.items() if item is not None})
     else:
         raise ConfigError(f"{name}: given a {type(value).__name__}; legal: {_LEGAL}")

@@ -10,9 +10,12 @@ import difflib
 import math
 import posixpath
 import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
+from pathlib import PurePath
 from typing import Any, Callable, NoReturn, TypeVar
+
+from typing_extensions import Self
 
 from lisa_container.errors import ConfigError, FrozenConfigError
 
@@ -36,6 +39,72 @@ def nearest(given: Any, legal: Iterable[str]) -> str:
     """Return a hint that names the most similar legal name, or "" if none is similar."""
     matches = difflib.get_close_matches(str(given), list(legal), n=1)
     return f"did you mean {matches[0]!r}?" if matches else ""
+
+
+def unknown(where: str, given: Any, legal: Collection[str]) -> ConfigError:
+    """Return a config error about a name that is none of the legal ones, the nearest one first.
+
+    >>> print(unknown("unknown field", "imagee", ["image", "user"]))
+    unknown field: given 'imagee'; did you mean 'image'? (legal: image, user)
+    """
+    names, hint = ", ".join(legal), nearest(given, legal)
+    if not hint:
+        return illegal(where, given, names)
+    return ConfigError(f"{where}: given {given!r}; {hint} (legal: {names})")
+
+
+def check_names(names: Iterable[Any], legal: Collection[str], where: str = "unknown field") -> None:
+    """Refuse names that are no field's name.
+
+    Args:
+        names: the given names.
+        legal: the fields' names.
+        where: first words of the error's message.
+
+    Raises:
+        ConfigError: a name is not legal; the message begins with the nearest legal one.
+    """
+    for name in names:
+        if name not in legal:
+            raise unknown(where, name, legal)
+
+
+class KnownFields:
+    """Base of a dataclass whose constructor refuses unknown fields as `check_names` does."""
+
+    def __new__(cls, *args: Any, **values: Any) -> Self:
+        """Check the names of the arguments; Python's own error would not list the legal ones."""
+        fields: Mapping[str, Any] = getattr(cls, "__dataclass_fields__", {})
+        check_names(values, list(fields), f"{cls.__name__}, unknown field")
+        return super().__new__(cls)
+
+
+def require_encodable(field: str, value: Any) -> None:
+    """Refuse halves of characters (surrogates), except bytes as `os.fsdecode` gives them.
+
+    Args:
+        field: the field or argument; the message never repeats its value, which may be a secret.
+        value: a text, or a mapping or sequence with texts; anything else has none.
+
+    Raises:
+        ConfigError: there is such a half.
+    """
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            require_encodable(f"{field}, key", key)
+            require_encodable(f"{field}, value of {key!r}", item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            require_encodable(field, item)
+    elif isinstance(value, (str, PurePath)):
+        try:
+            str(value).encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as error:
+            half = error.object[error.start]
+            raise ConfigError(
+                f"{field}: given a text with {half!r}, half of a character that no program can "
+                "read; legal: whole characters, and bytes as os.fsdecode gives them"
+            ) from error
 
 
 def frozen(field: str, value: str) -> FrozenConfigError:

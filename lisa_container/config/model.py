@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import Enum
 from functools import cached_property
@@ -113,7 +113,7 @@ _REFUSE_UNKNOWN = json_config(undefined=Undefined.RAISE)["dataclasses_json"]
 
 
 @dataclass(frozen=True)
-class ContainerTestConfig(DataClassJsonMixin):
+class ContainerTestConfig(checks.KnownFields, DataClassJsonMixin):
     """Config of a test's container.
 
     The constructor checks every value and puts it into its normal form. A wrong value raises
@@ -268,6 +268,7 @@ class ContainerTestConfig(DataClassJsonMixin):
         """Check and normalise all fields."""
         for each in fields(self):
             value = each.metadata["rule"](each.name, getattr(self, each.name))
+            checks.require_encodable(each.name, value)
             if isinstance(value, tuple):
                 value = checks.FrozenList(value, each.name)
             object.__setattr__(self, each.name, value)
@@ -379,7 +380,7 @@ class ContainerTestConfig(DataClassJsonMixin):
             ConfigError: a name or value is wrong.
         """
         content: dict[str, Any] = {each.name: getattr(self, each.name) for each in fields(self)}
-        check_names(overrides, content)
+        checks.check_names(overrides, content)
         for each in fields(self):
             value = overrides.get(each.name)
             if value is None:
@@ -412,7 +413,7 @@ class ContainerTestConfig(DataClassJsonMixin):
         try:
             if not isinstance(mapping, Mapping):
                 raise checks.illegal("it", mapping, "a mapping of field names to values")
-            check_names(mapping, [each.name for each in fields(cls)])
+            checks.check_names(mapping, [each.name for each in fields(cls)])
             return cls().merged(**mapping)
         except ConfigError as e:
             raise ConfigError(f"{where}: {e}") from e
@@ -455,10 +456,23 @@ class _Schema(marshmallow.Schema):
         return original.to_dict()
 
 
-def check_names(names: Iterable[Any], legal: Collection[str]) -> None:
-    """Refuse names that are no field's name."""
-    for name in names:
-        if name not in legal:
-            legal_names = ", ".join(legal)
-            hint = checks.nearest(name, legal)
-            raise checks.illegal("unknown field", name, legal_names, hint)
+def require_config(given: Any, where: str) -> ContainerTestConfig:
+    """Return an object that should be a config, if it is one.
+
+    Args:
+        given: the object. The message names its type only, since a mapping may have passwords.
+        where: first words of the error's message, such as "config".
+
+    Raises:
+        ConfigError: it is none; the message says how to make one.
+    """
+    if isinstance(given, ContainerTestConfig):
+        return given
+    legal = "a ContainerTestConfig, such as ContainerTestConfig(image='debian:12')"
+    hint = ""
+    if given is None:
+        hint = " (is there a 'return'?)"
+    elif isinstance(given, Mapping):
+        hint = " (from a mapping: ContainerTestConfig.from_mapping(…))"
+    what = "None" if given is None else type(given).__name__
+    raise ConfigError(f"{where}: given {what}; legal: {legal}{hint}")

@@ -20,7 +20,8 @@ from typing import Any
 from dataclasses_json import dataclass_json
 from lisa.util import field_metadata
 
-from lisa_container.config.model import ContainerTestConfig, check_names
+from lisa_container.config.checks import check_names
+from lisa_container.config.model import ContainerTestConfig
 from lisa_container.errors import ConfigError
 
 _NAMES = [each.name for each in fields(ContainerTestConfig)]

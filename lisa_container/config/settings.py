@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_container.config import checks, images
-from lisa_container.config.model import KeepContainers, check_names
+from lisa_container.config.model import KeepContainers
 from lisa_container.errors import ConfigError
 
 _LEGAL_PREFIX = (
@@ -28,7 +28,7 @@ _LEGAL_CA = "the path of a file on this machine with one or more CA certificates
 
 
 @dataclass(frozen=True)
-class RegistrySettings:
+class RegistrySettings(checks.KnownFields):
     """Settings for a registry, or for a part of one.
 
     Attributes:
@@ -72,7 +72,7 @@ class RegistrySettings:
 
 
 @dataclass(frozen=True)
-class Mirror:
+class Mirror(checks.KnownFields):
     """Rule that replaces the start of an image's name when the image is pulled.
 
     Attributes:
@@ -102,7 +102,7 @@ class Mirror:
 
 
 @dataclass(frozen=True)
-class ContainerSettings:
+class ContainerSettings(checks.KnownFields):
     """Settings of a run. By default, the engine's own settings apply.
 
     Attributes:
@@ -139,7 +139,7 @@ class ContainerSettings:
         """
         folder = folder or Path()
         try:
-            check_names(mapping, [each.name for each in fields(cls)])
+            checks.check_names(mapping, [each.name for each in fields(cls)])
             registries = tuple(
                 RegistrySettings.from_mapping(each, name, folder)
                 for name, each in _entries("registries", mapping.get("registries"))
@@ -186,7 +186,7 @@ def _entry(where: str, value: Any, legal: Iterable[str]) -> dict[str, Any]:
         legal = ", ".join(legal)
         raise ConfigError(f"{where}: given {type(value).__name__}; legal: a mapping of {legal}")
     try:
-        check_names(value, list(legal))
+        checks.check_names(value, list(legal))
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
     return {key: each for key, each in value.items() if each is not None}

@@ -11,6 +11,7 @@ from typing import Any, Callable
 from lisa.node import Node
 
 from lisa_container.config import ContainerTestConfig
+from lisa_container.config.model import require_config
 from lisa_container.container.command import RunningCommand
 from lisa_container.container.command_log import log_end
 from lisa_container.container.copy import CopyLimits, copy_from, copy_to
@@ -53,7 +54,7 @@ class Container:
     def __init__(self, node: Node, config: ContainerTestConfig, name: str = "") -> None:
         """Check the config; nothing is created before `start`."""
         self.host = node
-        self.config = config.require_image()
+        self.config = require_config(config, "config").require_image()
         self.name = name or f"{NAME_PREFIX}{secrets.token_hex(4)}"
         self.keep = False
         """Whether `stop` leaves the container on the node, to look into it. Set it at any time."""

@@ -108,7 +108,10 @@ class Exec:
         self._request = request
         self._mark = str(new_number()) if has_mark and request.needs_shell else ""
         self._argv, environment = request.argv(self._mark), request.exec_environment
-        _check_text([*self._argv, request.cwd, request.user, *environment, *environment.values()])
+        _check_text("command", self._argv)
+        _check_text("cwd", [request.cwd])
+        _check_text("user", [request.user])
+        _check_text("environment", [*environment, *environment.values()])
         self._sinks: dict[int, Sink | None] = {STDOUT: sinks.stdout, STDERR: sinks.stderr}
         self._poll = sinks.poll
         self._began = time.monotonic()
@@ -383,14 +386,14 @@ class Exec:
         return error
 
 
-def _check_text(words: Iterable[str]) -> None:
+def _check_text(name: str, words: Iterable[str]) -> None:
     """Raise ConfigError for bytes that are not UTF-8: the API's JSON would replace them."""
     for word in words:
         try:
             word.encode()
         except UnicodeEncodeError as error:
             raise ConfigError(
-                f"command: given {word!r}, which is not UTF-8, and so cannot go through the "
+                f"{name}: given {word!r}, which is not UTF-8, and so cannot go through the "
                 "engine's API; legal there: text. A short command without a stdin goes "
                 "another way, if the container has a shell"
             ) from error

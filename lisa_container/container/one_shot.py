@@ -10,6 +10,7 @@ from pathlib import PurePath
 from typing import Any
 
 from lisa_container.config import ContainerTestConfig
+from lisa_container.config.checks import require_encodable
 from lisa_container.container import interrupt
 from lisa_container.container.create import create_container, drop_unsupported
 from lisa_container.container.ends import end_for_sure
@@ -120,11 +121,17 @@ class ContainerRun:
         command: Command | None,
         name: str | None,
     ) -> None:
-        """Keep the arguments and mask their secrets in LISA's logs; create nothing yet."""
+        """Keep the arguments and mask their secrets in LISA's logs; create nothing yet.
+
+        Raises:
+            ConfigError: A text has half of a character.
+        """
         self._engine = engine
         self._config = config
         self._command = command
         self._name = name
+        require_encodable("command", command)
+        require_encodable("name", name)
         text = command if isinstance(command, str) else shlex.join(map(str, command or []))
         protect(secret_values(config.environment) | secrets_in_command(text))
         self._token = secrets.token_hex(8)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import IO, Any, Callable, TypeVar, Union
 
+from lisa_container.config.checks import require_encodable
 from lisa_container.container.login import LOGIN, TERMINAL_TYPE
 from lisa_container.errors import ConfigError
 from lisa_container.masking import KNOWN, protect, secret_values, secrets_in_command
@@ -72,6 +74,15 @@ class CommandRequest:
     login: bool = False
     nohup: bool = False
 
+    def __post_init__(self) -> None:
+        """Check that all texts can be given to a program.
+
+        Raises:
+            ConfigError: One has half of a character; the message names the argument.
+        """
+        for name in ("command", "cwd", "environment", "user"):
+            require_encodable(name, getattr(self, name))
+
     @classmethod
     def of(
         cls,
@@ -96,13 +107,14 @@ class CommandRequest:
             others: Further fields.
 
         Raises:
-            ConfigError: One thing was given in both words.
+            ConfigError: One thing was given in both words, or a text has half of a character.
         """
+        require_encodable("stdin", stdin)
         return cls(
             command,
             cwd=str(either("cwd", cwd, "working_dir", working_dir) or ""),
             environment=either("update_envs", update_envs, "environment", environment) or {},
-            stdin=stdin.encode() if isinstance(stdin, str) else stdin,
+            stdin=os.fsencode(stdin) if isinstance(stdin, str) else stdin,
             **others,
         )
 

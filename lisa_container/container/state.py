@@ -6,7 +6,6 @@ import contextlib
 import re
 import time
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from typing import Any
 
 from lisa_container.engine.client import Engine
@@ -14,6 +13,7 @@ from lisa_container.engine.lease.lease import Lease
 from lisa_container.engine.lease.shell import shell_of
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerDiedError, EngineError, EngineTimeoutError
+from lisa_container.parsing import parse_time
 
 # Seconds after a command's end in which the engine may still report what killed it.
 _SETTLE = 0.3
@@ -191,14 +191,5 @@ def events_of(engine: Engine, container: str, seconds: float) -> list[str]:
 
 def time_of(engine: Engine) -> float:
     """Return the node's time in seconds since 1970; its clock may differ from the runner's."""
-    return _seconds(engine.api.info()["SystemTime"])
-
-
-def _seconds(text: str) -> float:
-    """Return an engine's time (`2024-05-04T03:02:01.123456789+02:00`) in seconds since 1970."""
-    match = re.fullmatch(r"([\d-]+T[\d:]+)(\.\d+)?(Z|[+-]\d\d:\d\d)", text)
-    if match is None:
-        return time.time()
-    base, fraction, zone = match.groups()
-    moment = datetime.fromisoformat(base + ("+00:00" if zone == "Z" else zone))
-    return moment.astimezone(timezone.utc).timestamp() + float(fraction or 0)
+    found = parse_time(engine.api.info()["SystemTime"])
+    return time.time() if found is None else found

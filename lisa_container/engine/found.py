@@ -8,16 +8,20 @@ from dataclasses import dataclass
 
 from lisa_container.escaping import printable
 
-# Prints "pid TAB name TAB command TAB sockets" for each engine in the shell's own pid namespace:
-# those of other namespaces belong to containers. The state 00010000 of a socket is "listening".
+# Prints "pid TAB name TAB command TAB sockets" for each engine in the shell's own pid namespace,
+# and "inside" for each one in a namespace below, of a container or a sandbox node. NSpid has one
+# process id for each namespace (proc(5)). The state 00010000 of a socket is "listening".
 # Other users' descriptors are only shown to root; without them the sockets are unknown.
 FIND_ENGINES = r"""
-own=$(readlink /proc/self/ns/pid)
 for folder in /proc/[0-9]*; do
     read -r name <$folder/comm || continue
     command=$(tr '\000\t\n' '   ' <$folder/cmdline)
     case "$name $command" in dockerd" "*|podman" "*" system service"*) ;; *) continue ;; esac
-    [ "$(readlink $folder/ns/pid)" = "$own" ] || continue
+    case $(grep ^NSpid: $folder/status) in
+        NSpid:*[0-9]*[[:blank:]]*[0-9]*) echo inside; continue ;;
+        NSpid:*) ;;
+        *) continue ;;
+    esac
     held=" $(ls -l $folder/fd | sed -n 's/.*socket:\[\([0-9]*\)\]$/\1/p' | tr '\n' ' ')"
     sockets=
     while read -r _ _ _ state _ _ inode path; do
@@ -28,6 +32,7 @@ for folder in /proc/[0-9]*; do
 done 2>/dev/null
 :"""
 
+_INSIDE = "inside"
 # Seconds for the look at this machine's processes.
 _TIMEOUT = 10
 _MOST_SHOWN = 200
@@ -74,6 +79,21 @@ def read_found(output: str) -> list[FoundEngine]:
 
 def engines_here() -> list[FoundEngine]:
     """Return the engines that run on this machine; none if that cannot be found out."""
+    return read_found(_find_here())
+
+
+def describe_inside() -> str:
+    """Return a sentence about engines of containers and sandbox nodes on this machine, or ""."""
+    count = _find_here().splitlines().count(_INSIDE)
+    if not count:
+        return ""
+    return (
+        f"The {count} other engine{'s' * (count > 1)} on this machine can only be reached as part "
+        "of a container or a sandbox node: connect to the sandbox node over SSH."
+    )
+
+
+def _find_here() -> str:
     try:
         done = subprocess.run(
             ["sh", "-c", FIND_ENGINES],
@@ -85,8 +105,8 @@ def engines_here() -> list[FoundEngine]:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
-        return []
-    return read_found(done.stdout)
+        return ""
+    return done.stdout
 
 
 def describe(engines: Sequence[FoundEngine]) -> str:

@@ -31,6 +31,9 @@ image, it is the token by which the lease lists the image while it is made."""
 NAME_LABEL = "lisa_container.name"
 """Name of an image that is removed at the end of the run; under other names it is not ours."""
 
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+"""Format of a time, as in the label of a lease's start."""
+
 _fallback = secrets.token_hex(4)
 
 

@@ -7,6 +7,8 @@ since its machines may be booting.
 from __future__ import annotations
 
 import contextlib
+import logging
+import re
 import time
 
 import paramiko
@@ -14,7 +16,8 @@ from lisa import schema
 from lisa.node import Node, RemoteNode
 from lisa.util.shell import SshShell
 
-from lisa_container.engine.ssh import address_behind, answers, way_to
+from lisa_container.engine.knock import explain, knock
+from lisa_container.engine.ssh import address_behind, way_to
 from lisa_container.errors import UnreachableError
 from lisa_container.masking import expose
 
@@ -24,6 +27,8 @@ PATIENCE = 10.0
 # Seconds of rest before the next attempt, and for one step of the check.
 _REST = 1.0
 _STEP = 5.0
+# Reason of a refused channel in paramiko's log; paramiko's own words for its code follow.
+_REFUSAL = re.compile(r"open FAILED: (.*): ")
 
 
 def require_login(shell: SshShell, seconds: float = PATIENCE) -> None:
@@ -60,8 +65,10 @@ def check_login(shell: SshShell, seconds: float = PATIENCE) -> None:
     """
     deadline = time.monotonic() + seconds
     way = way_to(shell)
-    if not answers(shell, _STEP):
-        raise _no_answer(way[0])
+    try:
+        knock(way[0].address, way[0].port, _STEP)
+    except OSError as error:
+        raise explain(way[0].address, way[0].port, error) from error
     with contextlib.ExitStack() as stack:
         clients: list[paramiko.SSHClient] = []
         for number, info in enumerate(way):
@@ -105,20 +112,32 @@ def _dial_behind(
 ) -> paramiko.Channel:
     transport = client.get_transport()
     assert transport is not None
+    address, port = address_behind(info)
+    refusals = _Refusals()
+    # A logger of its own: paramiko gives the reason of a refusal to the log alone.
+    transport.logger = logging.Logger("way", logging.ERROR)
+    transport.logger.addHandler(refusals)
     try:
         here = ("127.0.0.1", 0)
-        return transport.open_channel("direct-tcpip", address_behind(info), here, timeout=seconds)
+        return transport.open_channel("direct-tcpip", (address, port), here, timeout=seconds)
     except (paramiko.SSHException, EOFError, OSError) as error:
-        way = f" through the jump box {box.address}:{box.port} ({error})"
-        raise _no_answer(info, way) from error
+        way = f" through the jump box {box.address}:{box.port}"
+        cause: Exception = error
+        if isinstance(error, paramiko.ChannelException) and refusals.last:
+            cause = paramiko.ChannelException(error.code, refusals.last)
+        raise explain(address, port, cause, way) from error
 
 
-def _no_answer(info: schema.ConnectionInfo, way: str = "") -> UnreachableError:
-    address, port = address_behind(info) if way else (info.address, info.port)
-    return UnreachableError(
-        f"no answer from {address}:{port}{way}: check the address, the port, and that the node is "
-        "up"
-    )
+class _Refusals(logging.Handler):
+    """Handler that keeps the reason of the last channel that an SSH server refused."""
+
+    last = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the reason, if the line has one."""
+        match = _REFUSAL.search(record.getMessage())
+        if match:
+            self.last = match[1]
 
 
 def node_of(runbook: schema.Node, platform: schema.Platform | None = None) -> Node:

@@ -22,6 +22,7 @@ from lisa import schema
 from lisa.node import Node
 from lisa.util.shell import SshShell, wait_tcp_port_ready
 
+from lisa_container.engine.knock import knock
 from lisa_container.engine.logs import hide_log_lines
 from lisa_container.engine.waiting import SLICE
 from lisa_container.errors import ConfigError, EngineError, SshLostError, SudoError
@@ -33,6 +34,9 @@ CHANNEL_TIMEOUT = 30.0
 # Seconds for a node to answer when the connection is opened again. LISA would wait for 300, since
 # its machines may be booting, but this one was up before.
 RECONNECT_TIMEOUT = 30
+
+# Seconds for one more attempt afterwards, whose error tells the cause.
+_KNOCK_TIMEOUT = 5.0
 
 # Seconds without an answer of the node's kernel after which the connection counts as lost. Linux
 # waits more than 15 minutes by default, in which a cut cable looks like a slow command.
@@ -122,12 +126,10 @@ def answers(shell: SshShell, seconds: float = 5.0) -> bool:
     # Checked even if a connection is open, since it still looks alive after the node vanished.
     first = way_to(shell)[0]
     try:
-        with socket.create_connection((first.address, first.port), seconds) as connection:
-            # An SSH server sends the first bytes (RFC 4253, section 4.2). A proxy or load balancer
-            # in front of a dead server accepts the connection but sends nothing.
-            return bool(connection.recv(1))
+        knock(first.address, first.port, seconds)
     except OSError:
         return False
+    return True
 
 
 def way_to(shell: SshShell) -> list[schema.ConnectionInfo]:
@@ -406,9 +408,8 @@ def _connect(shell: SshShell) -> paramiko.Transport:
         shell.close()  # drops the lost connection
     if not shell._get_jump_boxes():
         address, port = shell.connection_info.address, shell.connection_info.port
-        ready, code = wait_tcp_port_ready(address, port, timeout=RECONNECT_TIMEOUT)
-        if not ready:
-            raise ConnectionError(f"port {port} does not answer, error {code}")
+        if not wait_tcp_port_ready(address, port, timeout=RECONNECT_TIMEOUT)[0]:
+            knock(address, port, _KNOCK_TIMEOUT)  # raises the cause
     for _ in range(10):
         _initialize(shell)
         inner = shell._inner_shell

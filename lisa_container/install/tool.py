@@ -43,7 +43,7 @@ _LEGAL_DIGEST = "64 hex digits of SHA-256 (with or without 'sha256:' before), or
 
 
 @dataclass(frozen=True)
-class Tool(DataClassJsonMixin):
+class Tool(checks.KnownFields, DataClassJsonMixin):
     """Request for a program in a container.
 
     Construction checks every value. An illegal one raises `ConfigError` with the field, the value
@@ -184,11 +184,7 @@ class Tool(DataClassJsonMixin):
         if not isinstance(given, Mapping) or "name" not in given:
             raise checks.illegal("tool", given, "a name, or a mapping of fields with a 'name'")
         legal = [each.name for each in fields(cls)]
-        for key in given:
-            if key not in legal:
-                raise checks.illegal(
-                    "tool, unknown field", key, ", ".join(legal), checks.nearest(key, legal)
-                )
+        checks.check_names(given, legal, "tool, unknown field")
         return cls(**{key: value for key, value in given.items() if value is not None})
 
 

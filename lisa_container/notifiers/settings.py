@@ -23,8 +23,8 @@ from lisa import messages, notifier, schema
 from lisa.util import constants, field_metadata
 from lisa.util.shell import SshShell
 
+from lisa_container.config.checks import check_names
 from lisa_container.config.current import use_settings
-from lisa_container.config.model import check_names
 from lisa_container.config.settings import ContainerSettings
 from lisa_container.engine.reach import require_login
 from lisa_container.engine.workers import Workers

@@ -104,10 +104,7 @@ class Item:
         for name, item in self.value.items():
             if names and name not in names:
                 place = f"{self.where}, unknown field" if self.where else "unknown field"
-                hint = checks.nearest(name, names)
-                self.mistakes.add(
-                    item.line, str(checks.illegal(place, name, ", ".join(names), hint))
-                )
+                self.mistakes.add(item.line, str(checks.unknown(place, name, names)))
             else:
                 known[name] = item
         return known

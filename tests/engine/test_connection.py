@@ -222,9 +222,24 @@ def test_jump_box(two_nodes: Sandbox) -> None:
     [
         ({}, {}, ""),
         ({"username": "nobody"}, {}, "user 'nobody' cannot log in at {jump}:22: "),
-        ({"port": 1}, {}, "no answer from {jump}:1: check the address"),
+        ({"port": 1}, {}, "port 1 of '{jump}' is closed (Connection refused): check the port"),
+        ({"address": "no.such.host.invalid"}, {}, "host name 'no.such.host.invalid' is unknown ("),
         ({}, {"username": "nobody"}, "user 'nobody' cannot log in at {target}:22: "),
-        ({}, {"port": 1}, "no answer from {target}:1 through the jump box {jump}:22 "),
+        (
+            {},
+            {"port": 1},
+            "port 1 of '{target}' is closed through the jump box {jump}:22 (Connection refused): ",
+        ),
+        (
+            {},
+            {"address": "no.such.host.invalid"},
+            "host name 'no.such.host.invalid' is unknown through the jump box {jump}:22 (",
+        ),
+        (
+            {},
+            {"address": "nowhere"},
+            "no answer from {nowhere}:22 through the jump box {jump}:22 (No route to host): ",
+        ),
     ],
 )
 def test_login_behind_jump_box(
@@ -232,13 +247,17 @@ def test_login_behind_jump_box(
 ) -> None:
     """Each machine on the way is checked within seconds, with its own credentials."""
     jump, target = two_nodes.nodes
+    names = {"jump": jump.address, "target": target.address}
+    names["nowhere"] = f"{target.address.rpartition('.')[0]}.250"
+    if of_target.get("address") == "nowhere":
+        of_target = {"address": names["nowhere"]}
     shell = node_behind(jump, target, of_box, of_target).shell
     assert isinstance(shell, SshShell)
     if not says:
         return require_login(shell)
     with pytest.raises(UnreachableError) as caught:
         require_login(shell)
-    assert str(caught.value).startswith(says.format(jump=jump.address, target=target.address))
+    assert str(caught.value).startswith(says.format(**names))
 
 
 def connect_through(jump: SandboxNode, target: SandboxNode) -> Node:

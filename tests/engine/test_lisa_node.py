@@ -220,3 +220,11 @@ def test_closed_as_lisa_does_after_each_case(inside: ContainerNode, node: Node) 
     inside.close()
     node.close()
     assert inside.execute("echo back").stdout == "back"
+
+
+def test_os_information(inside: ContainerNode) -> None:
+    """LISA reads it once per case; without a version it logs a traceback each time."""
+    found = inside.os.information
+    assert found.vendor == "BusyBox"
+    assert found.release in inside.execute("busybox --help").stdout
+    assert found.full_version == f"BusyBox {found.release} of the node"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,11 +19,11 @@ from lisa_container.config.current import use_settings
 from lisa_container.container.enter import write_script
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.engine.client import Engine
-from lisa_container.engine.found import engines_here
+from lisa_container.engine.found import FIND_ENGINES, engines_here, read_found
 from lisa_container.engine.service import start_engine
 from lisa_container.errors import EngineNotFoundError
 from lisa_container.images import build_image, ship
-from lisa_container.platforms.sandbox import SandboxConfig
+from lisa_container.platforms.sandbox import SandboxConfig, SandboxNode
 from lisa_container.platforms.sandbox.rootfs import provide
 from tests.support.engines import container_of, engine_of
 from tests.support.nodes import BUSYBOX
@@ -161,6 +162,27 @@ def test_never_started_unasked(
     monkeypatch.setattr("lisa_container.engine.dial.local.engines_here", list)
     with pytest.raises(EngineNotFoundError, match="only if asked: .*--start-engine"):
         Engine(local_node_connect())
+
+
+def test_engines_inside(
+    machine: SandboxNode, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Engines of sandbox nodes are not this machine's, but mentioned."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/usual.sock")
+    with pytest.raises(EngineNotFoundError) as caught:
+        Engine(local_node_connect())
+    assert re.search(
+        r"The \d+ other engines? on this machine can only be reached as part of a container or a "
+        r"sandbox node: connect to the sandbox node over SSH\.$",
+        str(caught.value),
+    )
+
+
+def test_engine_of_another_user(own_engine: Path) -> None:
+    """A user who may not look into the engine's process finds it, too."""
+    words = ["setpriv", "--reuid=65534", "--clear-groups", "sh", "-c", FIND_ENGINES]
+    found = read_found(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    assert any(str(own_engine) in each.command for each in found)
 
 
 def test_start_that_was_asked_for(

@@ -115,3 +115,44 @@ def test_image_that_the_node_has_and_no_registry_serves(
         assert str(error.value).startswith(begin)
     with pytest.raises(ImageNotFoundError, match="is not available on node"):
         docker.pull_image(asked, **options)
+
+
+HALF = r"given a text with '\\ud800', half of a character"
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "options"),
+    [
+        ("command", ("echo \ud800",), {}),
+        ("command", (["echo", "\ud800"],), {}),
+        ("cwd", ("pwd",), {"cwd": "/\ud800"}),
+        ("user", ("id",), {"user": "\ud800"}),
+        ("environment, key", ("env",), {"environment": {"A\ud800": "b"}}),
+        ("environment, value of 'A'", ("env",), {"update_envs": {"A": "secret\ud800"}}),
+        ("stdin", ("cat",), {"stdin": "\ud800"}),
+    ],
+)
+def test_halves_of_characters(
+    box: ContainerExecutor, name: str, arguments: tuple[Any], options: dict[str, Any]
+) -> None:
+    """Told by the argument's name, on each way; no value is repeated."""
+    for run in (
+        box.run,
+        box.run_async,
+        lambda *words, **more: box.docker.exec_in_container(box.name, *words, **more),
+    ):
+        with pytest.raises(ConfigError, match=f"^{name}: {HALF}") as caught:
+            run(*arguments, **options)
+        assert "secret" not in str(caught.value)
+    if name == "command":
+        with pytest.raises(ConfigError, match=f"^{name}: {HALF}"):
+            box.docker.run_in_container(BUSYBOX, *arguments)
+
+
+def test_bytes_of_any_kind(box: ContainerExecutor) -> None:
+    """Bytes as `os.fsdecode` gives them arrive as they are."""
+    odd = "caf\udce9"
+    assert box.run(f"printf %s '{odd}'").stdout_bytes == b"caf\xe9"
+    assert box.run(["printf", "%s", odd]).stdout_bytes == b"caf\xe9"
+    shown = box.run('printf %s "$ODD"', environment={"ODD": odd}).stdout_bytes
+    assert shown == b"caf\xe9" == box.run("cat", stdin=odd).stdout_bytes

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -85,12 +88,14 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
     assert states(machine) == everything
 
     table = run("ps", *target(machine)).stdout
-    title, *rows = (line.split() for line in table.splitlines())
-    assert title == ["WHAT", "NAME", "STATE", "RUN", "RUNNER", "SINCE", "NODE"]
+    title, *rows = (re.split("  +", line) for line in table.splitlines())
+    assert title == ["WHAT", "NAME", "STATE", "RUN", "RUNNER", "CREATED", "LEASE SINCE", "NODE"]
     assert ["container", alive, "alive", alive] in [row[:4] for row in rows]
     assert ["network", f"{expired}_network", "expired", expired] in [row[:4] for row in rows]
     assert ["volume", f"{kept}_volume", "kept", kept] in [row[:4] for row in rows]
     assert all(row[4].endswith(f":{three[row[2]].pid}") for row in rows)
+    for made, since in (row[5:7] for row in rows if row[0] != "image"):
+        assert since <= made < time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "its own age"
 
     dry = run("reap", "--dry-run", "--kept", *target(machine))
     assert dry.returncode == 0, dry.stderr
@@ -107,7 +112,8 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
     assert states(machine) == {"alive": {alive}, "kept": {kept}}
     assert not any(expired in line for line in left(machine))
 
-    nothing = f"nothing to remove on '{machine.address}:{machine.port}'\n"
+    place = f"{machine.address}:{machine.port}"
+    nothing = f"nothing to remove on '{place}'\n"
     for more in ([], ["--dry-run"], ["--caches", "--dry-run"]):
         said = run("reap", *more, *target(machine)).stdout
         assert said == nothing or ("--caches" in more and "would remove image" in said)
@@ -131,7 +137,8 @@ def test_ps_and_reap(machine: SandboxNode, three: dict[str, Runner]) -> None:
 
     three["alive"].stop()
     assert left(machine) == [], "the command itself leaves nothing"
-    assert run("ps", *target(machine)).stdout.split() == title
+    assert run("ps", *target(machine)).stdout == f"no run has anything on '{place}'\n"
+    assert run("ps", "--json", *target(machine)).stdout == "[]\n"
 
 
 def test_resource_in_use_stays(machine: SandboxNode, runners: Runners) -> None:
@@ -202,12 +209,12 @@ def test_password(machine: SandboxNode) -> None:
         (["root@host:ssh"], "legal: 'user@host[:port]' or 'local'"),
         (["root@host:²"], "legal: 'user@host[:port]' or 'local'"),
         (["root@127.0.0.1:1"], "Give the user's private key with --identity"),
-        (["root@127.0.0.1:1", "-i", "/dev/null"], "no answer from 127.0.0.1:1"),
+        (["root@127.0.0.1:1", "-i", "/dev/null"], "port 1 of '127.0.0.1' is closed (Connection"),
         (
             ["root@no.such.host.invalid", "-i", "/dev/null"],
-            "no answer from no.such.host.invalid:22",
+            "host name 'no.such.host.invalid' is unknown (",
         ),
-        (["root@203.0.113.77:9", "-i", "/dev/null"], "no answer from 203.0.113.77:9"),
+        (["root@a..b", "-i", "/dev/null"], "host name 'a..b' is unknown ("),
         (["-r", "no_such_runbook.yml"], "there is no file 'no_such_runbook.yml'"),
         (["-r", "runbooks/quickstart.yml"], "names no nodes"),
     ],
@@ -217,6 +224,19 @@ def test_wrong(words: list[str], says: str) -> None:
     assert (result.returncode, result.stdout) == (2, "")
     assert says in result.stderr, result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_silent(machine: SandboxNode) -> None:
+    """A host that does not exist, and a port at which no SSH server is, are told apart."""
+    network, _, _ = machine.address.rpartition(".")
+    silent = run("ps", f"root@{network}.250", "-i", "/dev/null")
+    assert (silent.returncode, silent.stdout) == (2, "")
+    assert f"no answer from {network}.250:22 (" in silent.stderr
+    assert "check the address, that the node is up" in silent.stderr
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        other = run("ps", f"root@127.0.0.1:{port}", "-i", "/dev/null")
+    assert f"no SSH server answers at 127.0.0.1:{port}, though the port is open" in other.stderr
 
 
 def test_help() -> None:

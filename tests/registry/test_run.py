@@ -66,7 +66,10 @@ def test_wrong_key(shelf: Shelf, tmp_path: Path) -> None:
     """A wrong key of the settings ends the run before a node is used."""
     run = run_lisa(content_of(shelf, tmp_path, username="user"), tmp_path)
     assert run.exit_code != 0 and not run.cases
-    assert "registries[0]: unknown field: given 'user'; legal: host, username" in run.output
+    assert (
+        "registries[0]: unknown field: given 'user'; did you mean 'username'? (legal: host, username"
+        in run.output
+    )
     assert "initializing node" not in run.output
 
 

@@ -179,6 +179,27 @@ def test_script_through_jump_boxes(node_behind_itself: Node, tmp_path: Path) -> 
     disconnect(node_behind_itself)
 
 
+@pytest.mark.parametrize("user", ["sudo", "root", "password"])
+def test_removed_meanwhile(machine: SandboxNode, user: str, tmp_path: Path) -> None:
+    """A list of kept containers has those that are still on the node."""
+    node = connect_as(machine, user)
+    (tmp_path / "run/containers").mkdir(parents=True)
+    (tmp_path / "run/containers/run.json").write_text("{}")
+    config = ContainerTestConfig(image=BUSYBOX)
+    with ContainerExecutor(node, config) as left, ContainerExecutor(node, config) as gone:
+        for each in (left, gone):
+            path = tmp_path / "run/containers" / each.name / "enter.sh"
+            write_script(each.engine, each.name, path)
+        machine.run(["docker", "rm", "-f", gone.name])
+        listed = cli("enter", "--log", str(tmp_path))
+    disconnect(node)
+    if user == "password":
+        assert listed.stdout.count("not known: ") == 2, "it is not asked for"
+        return
+    _, *rows = listed.stdout.splitlines()
+    assert [row.split() for row in rows] == [[left.name, "run", "kept"]], listed
+
+
 def test_no_password_is_written(password_node: Node, machine: SandboxNode, tmp_path: Path) -> None:
     with ContainerExecutor(password_node, ContainerTestConfig(image=BUSYBOX)) as container:
         write_script(container.engine, container.name, tmp_path / "enter.sh")

@@ -78,7 +78,8 @@ def jump_box(node: dict[str, Any]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"public_port": 1}, "no answer from .*:1[ :].*check the address"),
+        ({"public_port": 1}, "port 1 of '.*' is closed.* \\(Connection refused\\): check the port"),
+        ({"public_address": "no.such.host.invalid"}, "host name 'no.such.host.invalid' is unknown"),
         ({"username": "nobody-here"}, "user '.*' cannot log in at .*Check the user, and the key"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import pty
 import re
@@ -10,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+from lisa_container.cli.arguments import make_parser
 
 COMMAND = [sys.executable, "-m", "lisa_container.cli"]
 LONG = "x" * 30 + "\x1b]0;owned\x07" + "y" * 150 + "[red]z[/red]"
@@ -71,6 +74,21 @@ def test_help() -> None:
     assert "\x1b[" in text
     for word in ("ps", "reap", "history", "plan", "completion"):
         assert word in done.stdout and word in text
+
+
+def test_every_help_says_something() -> None:
+    """Each command has a description, and each option more than a word or two."""
+
+    def check(parser: argparse.ArgumentParser) -> None:
+        assert parser.description, parser.prog
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for each in action.choices.values():
+                    check(each)
+            else:
+                assert action.help and len(action.help.split()) > 2, (parser.prog, action)
+
+    check(make_parser())
 
 
 def test_help_is_quick() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -36,8 +37,8 @@ def scripts(tmp_path: Path) -> dict[str, Path]:
     return {name: put(path, "#!/bin/sh\nexec cat $0 -\n") for name, path in found.items()}
 
 
-def enter(log: Path, name: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "lisa_container.cli", "enter", name, "--log", str(log)]
+def enter(log: Path, *names: str) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "lisa_container.cli", "enter", *names, "--log", str(log)]
     return subprocess.run(words, input="typed", capture_output=True, text=True, timeout=60)
 
 
@@ -55,7 +56,26 @@ def test_not_found(scripts: dict[str, Path], tmp_path: Path) -> None:
     several, none = enter(tmp_path, "three"), enter(tmp_path, "four")
     assert several.returncode == none.returncode == 2
     assert "several kept containers; legal: one of shared, own" in several.stderr
-    assert "Kept containers there: shared, own" in none.stderr
+    assert "Kept containers that are left: shared, own. " in none.stderr
+
+
+def test_list(scripts: dict[str, Path], tmp_path: Path) -> None:
+    """A container that was removed meanwhile is left out; one that cannot be asked for is marked."""
+    title, *rows = enter(tmp_path).stdout.splitlines()
+    assert title.split() == ["CONTAINER", "CASES", "RUN", "STATE"]
+    assert [re.split("  +", row) for row in rows] == [
+        ["shared", "three, two", Path(RUN).name, "kept"],
+        ["own", "one, three", Path(RUN).name, "kept"],
+    ]
+    scripts["own"].write_text("echo 'Error: No such container: own' >&2; exit 1")
+    scripts["shared"].write_text("echo 'no way there' >&2; exit 255")
+    (row,) = enter(tmp_path).stdout.splitlines()[1:]
+    assert row.endswith("not known: no way there")
+    assert "that are left: shared (not known). " in enter(tmp_path, "four").stderr
+    assert enter(tmp_path, "three").stdout == "", "the one that is left is entered"
+    scripts["shared"].unlink()
+    left = enter(tmp_path)
+    assert left.stdout == f"no kept container of the runs in '{tmp_path}' is left\n"
 
 
 def link(path: Path) -> None:

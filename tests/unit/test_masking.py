@@ -107,6 +107,19 @@ def test_secrets_in_commands(command: str, values: set[str]) -> None:
         ("curl -H 'Accept: text/html' x", "curl -H 'Accept: text/html' x"),
         ("get https://me:pass@host/a?b=c", "get https://***@host/a?b=c"),
         ("a=b && c", "a=b && c"),
+        # An empty variable and an empty option: the next word is a program or another argument.
+        ("PASSWORD= hunter2", "PASSWORD= hunter2"),
+        ("run --password= hunter2", "run --password= hunter2"),
+        ("run image/auth:1 password: x", "run image/auth:1 password: x"),
+        ("curl -H X-Auth-Token:abc u", "curl -H X-Auth-Token:*** u"),
+        ("wget --header=Authorization:abc u", "wget --header=Authorization:*** u"),
+        ("cat <<E\npassword: it's b\nport: 1\nE", "cat <<E\npassword: ***\nport: 1\nE"),
+        ("cat <<E\n  - api_key: 'a b'\nE", "cat <<E\n  - api_key: ***\nE"),
+        (
+            """curl -d '{"password": "a\\"b", "n": 1}' u""",
+            """curl -d '{"password": ***, "n": 1}' u""",
+        ),
+        (r'curl -d "{\"token\":\"abc\"}" u', r'curl -d "{\"token\":***}" u'),
         ("the value-known here", "the *** here"),
     ],
 )
@@ -122,6 +135,9 @@ def test_words_are_masked() -> None:
     words = ["curl", "-H", "Authorization: Bearer x", "X-Api-Key: y", "Accept: z", "auth:1", "it's"]
     masked = [*words[:2], f"Authorization: {MASK}", f"X-Api-Key: {MASK}", *words[4:]]
     assert Masking().words(words) == masked
+    words = ["curl", "-H", "X-Token:abc", "--header", "Cookie:x", "-d", '{"password": "abc"}']
+    masked = [*words[:2], f"X-Token:{MASK}", "--header", f"Cookie:{MASK}", "-d"]
+    assert Masking().words(words) == [*masked, f'{{"password": {MASK}}}']
 
 
 def test_anything_is_masked() -> None:

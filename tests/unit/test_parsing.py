@@ -6,7 +6,7 @@ import pytest
 
 from lisa_container.container.view import _unescape
 from lisa_container.install.managers import gem, npm, pip
-from lisa_container.parsing import find_value, parse_int, parse_json
+from lisa_container.parsing import find_value, parse_int, parse_json, parse_time
 from lisa_container.recording.commands import parse
 
 MANY, DEEP = "9" * 5000, "[" * 100_000
@@ -29,6 +29,21 @@ def test_numbers(text: str, base: int, number: int) -> None:
 @pytest.mark.parametrize("text", ["", " ", "²", "٣", "x", "-", "1_0", "1.0", "0x1", "9" * 21, MANY])
 def test_no_numbers(text: str) -> None:
     assert parse_int(text) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("1970-01-01T00:00:01Z", 1),
+        ("1970-01-01T01:00:02.500000000+01:00", 2.5),
+        (3, 3),
+        ("0001-01-01T00:00:00Z", -62135596800),
+        *((text, None) for text in ("", "yesterday", "2024-99-01T00:00:00Z", MANY, None, [])),
+        ("٢٠٢٤-01-01T00:00:00Z", None),
+    ],
+)
+def test_times(value: object, seconds: float | None) -> None:
+    assert parse_time(value) == seconds
 
 
 def test_json() -> None:

@@ -148,8 +148,8 @@ steps:
     assert len(lines) == len(found)
     assert lines[5] == (
         f"{tmp_path}/tested.yml:12: steps[0].expect.stdout, unknown field: given "
-        "'contians'; legal: equals, contains, not_contains, matches, not_matches, json (did you "
-        "mean 'contains'?)"
+        "'contians'; did you mean 'contains'? (legal: equals, contains, not_contains, matches, "
+        "not_matches, json)"
     )
 
 
@@ -455,7 +455,7 @@ def test_command(tmp_path: Path) -> None:
     done = command(str(bad), str(good), str(tmp_path / "none.yml"))
     assert (done.returncode, done.stdout) == (1, f"{good}: ok\n")
     first, second, third = done.stderr.splitlines()
-    assert first.startswith(f"{bad}:4: unknown field: given 'shel'; legal: ")
+    assert first.startswith(f"{bad}:4: unknown field: given 'shel'; did you mean 'shell'? (legal: ")
     assert second.startswith(f"{bad}:5: name: given 'a b'; legal: ")
     assert third == f"{tmp_path}/none.yml: the file cannot be read: No such file or directory"
     done = command("--json", str(bad))

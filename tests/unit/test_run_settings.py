@@ -63,7 +63,10 @@ def test_all_fields(certificate: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"registry": []}, "unknown field: given 'registry'; legal: registries, mirrors"),
+        (
+            {"registry": []},
+            r"unknown field: given 'registry'; did you mean 'registries'\? \(legal: registries, mirrors",
+        ),
         ({"registries": {}}, "registries: given dict; legal: a list"),
         ({"registries": ["x"]}, r"registries\[0\]: given str; legal: a mapping of host, username"),
         ({"registries": [{"user": "x"}]}, r"registries\[0\]: unknown field: given 'user'"),

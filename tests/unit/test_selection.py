@@ -41,7 +41,7 @@ def test_sound(name: str) -> None:
         ("misspelt", "parameter: given 'containr'; did you mean 'container'? (legal: container,"),
         ("of_lisa", "given 'enviroment'; did you mean 'environment'? (legal: "),
         ("several", "given 'hosts'; did you mean 'host'? (legal: "),
-        ("strange", "given 'banana' (legal: container, containers, host, node, environment, "),
+        ("strange", "given 'banana'; legal: container, containers, host, node, environment, "),
         ("bare", "parameter 'container': it has no annotation"),
         ("decorated", "given 'contaner'; did you mean 'container'?"),
     ],

@@ -9,7 +9,7 @@ from typing import Callable
 from lisa_container.engine.dial.base import Dialer, no_engine_at, socket_candidates
 from lisa_container.engine.dial.relay import relay_here
 from lisa_container.engine.dial.unix import UnixDialer
-from lisa_container.engine.found import describe, engines_here
+from lisa_container.engine.found import describe, describe_inside, engines_here
 from lisa_container.errors import EngineNotFoundError
 
 _SCHEME = "unix://"
@@ -52,7 +52,8 @@ def choose_local(lease: Callable[[], str] = str) -> Dialer:
         except EngineNotFoundError as error:
             reason = str(error)
     host = f"this machine, '{socket.gethostname()}'"
-    raise no_engine_at(" or ".join(paths), host, reason, describe(engines_here()) or _ADVICE)
+    advice = f"{describe(engines_here()) or _ADVICE} {describe_inside()}".rstrip()
+    raise no_engine_at(" or ".join(paths), host, reason, advice)
 
 
 def _paths() -> list[str]:

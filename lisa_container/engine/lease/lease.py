@@ -28,6 +28,7 @@ from lisa_container.engine.labels import (
     RUN_LABEL,
     RUNNER_LABEL,
     SINCE_LABEL,
+    TIME_FORMAT,
     run_id,
 )
 from lisa_container.engine.lease.order import Order
@@ -47,8 +48,6 @@ least 2."""
 
 _TTL = 60
 _LEAST_TTL = 2
-
-_TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 
 _SLOT = "_lisa_container_lease"
 _slots_lock = threading.Lock()
@@ -273,7 +272,7 @@ class Lease:
         engine = self._engine
         shell = shell_of(engine)
         ttl = _ttl()
-        self._since = datetime.now(timezone.utc).strftime(_TIME_FORMAT)
+        self._since = datetime.now(timezone.utc).strftime(TIME_FORMAT)
         path, run = engine.dialer.engine_path, run_id()
         order = Order(self.id, ttl, engine.kind, path, run, _runner(), self._since)
         try:

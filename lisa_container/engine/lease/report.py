@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
 from enum import Enum
 from typing import Any
 
@@ -16,9 +17,11 @@ from lisa_container.engine.labels import (
     RUN_LABEL,
     RUNNER_LABEL,
     SINCE_LABEL,
+    TIME_FORMAT,
 )
 from lisa_container.engine.lease.shell import NodeShell, run_program
 from lisa_container.errors import EngineError, ImageNotFoundError
+from lisa_container.parsing import parse_time
 
 ROOT = "0"
 """Root's user id, and the default owner of a resource without an owner's label."""
@@ -28,6 +31,9 @@ _PREFIXES = ("", "localhost/", "docker.io/", "docker.io/library/")
 
 # Name that older engines list for an image without a name.
 _NO_NAME = "<none>:<none>"
+
+# First year that counts as a time of creation.
+_FIRST_YEAR = 1971
 
 # Leases in one request, since a command line has a limited length.
 _BATCH = 200
@@ -56,10 +62,14 @@ class Resource:
     run: str
     runner: str
     since: str
+    """Begin of the lease, as in the label: usually of the run."""
     owner: str = ROOT
     """User id, on the node, of the lease's owner."""
     names: tuple[str, ...] = ()
     """Names of an image that are removed with the lease."""
+    created: str = ""
+    """Time of the resource's own creation in ISO 8601, in UTC; empty if the engine does not tell
+    it. `since` is the begin of the lease."""
     token: str = ""
     """Token by which the lease lists an image that is being made."""
 
@@ -278,4 +288,17 @@ def _resource(what: str, id: str, name: str, item: dict[str, Any]) -> Resource:
     lease, run, runner, since = (
         labels.get(label, "") for label in (LEASE_LABEL, RUN_LABEL, RUNNER_LABEL, SINCE_LABEL)
     )
-    return Resource(what, id, name, lease, run, runner, since, labels.get(OWNER_LABEL) or ROOT)
+    owner = labels.get(OWNER_LABEL) or ROOT
+    # A volume has its time under another name than everything else.
+    created = _shown_time(item.get("CreatedAt") or item.get("Created"))
+    return Resource(what, id, name, lease, run, runner, since, owner, created=created)
+
+
+def _shown_time(value: Any) -> str:
+    seconds = parse_time(value)
+    try:
+        moment = datetime.fromtimestamp(seconds or 0.0, timezone.utc)
+    except (ValueError, OverflowError, OSError):
+        return ""
+    # An engine writes the year 1 for an unknown time.
+    return moment.strftime(TIME_FORMAT) if moment.year >= _FIRST_YEAR else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tarfile
 
 from lisa.node import Node
@@ -31,8 +32,16 @@ _TIMEOUT = 120.0
 _FILES = {
     "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "etc/group": b"root:x:0:\nnogroup:x:65534:\n",
-    "etc/os-release": b'NAME="BusyBox"\nID=busybox\nPRETTY_NAME="BusyBox of the node"\n',
 }
+# LISA reads the name and the version of a node's system from it.
+_OS_RELEASE = """\
+NAME="BusyBox"
+ID=busybox
+VERSION_ID="{version}"
+PRETTY_NAME="BusyBox {version} of the node"
+"""
+# The first line of busybox's help, as "BusyBox v1.35.0 (Debian 1:1.35.0-4) multi-call binary."
+_VERSION = re.compile(r"BusyBox v(\d+(?:\.\d+)*)")
 _FOLDERS = {"bin": 0o755, "etc": 0o755, "root": 0o700, "tmp": 0o1777, "var": 0o755}
 
 
@@ -52,7 +61,9 @@ def make_busybox(engine: Engine, reference: ImageReference) -> None:
     applets = run_script(node, f"{path} --list").stdout.split()
     # Not by SFTP, which breaks where the user's start files print something.
     program = run_script(node, f"cat {path}", timeout=_TIMEOUT).stdout_bytes
-    archive = pack_bytes(_entries(program, applets))
+    version = _VERSION.search(run_script(node, f"{path} 2>&1 | head -n 1").stdout)
+    os_release = _OS_RELEASE.format(version=version[1] if version else "0")
+    archive = pack_bytes(_entries(program, applets, os_release.encode()))
     # No lease: the image is a cache that outlives the run.
     label = f"LABEL {RUN_LABEL}={run_id()}"
     with engine.errors(image=str(reference)):
@@ -82,13 +93,15 @@ def _find(node: Node) -> str:
     return path
 
 
-def _entries(busybox: bytes, applets: list[str]) -> list[tuple[tarfile.TarInfo, bytes]]:
+def _entries(
+    busybox: bytes, applets: list[str], os_release: bytes
+) -> list[tuple[tarfile.TarInfo, bytes]]:
     entries = []
     for name, mode in _FOLDERS.items():
         folder = tarfile.TarInfo(name)
         folder.type, folder.mode = tarfile.DIRTYPE, mode
         entries.append((folder, b""))
-    for name, content in {"bin/busybox": busybox, **_FILES}.items():
+    for name, content in {"bin/busybox": busybox, "etc/os-release": os_release, **_FILES}.items():
         file = tarfile.TarInfo(name)
         file.mode = 0o755 if name.startswith("bin/") else 0o644
         entries.append((file, content))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from lisa_container.config.checks import nearest
+from lisa_container.config.checks import check_names
 from lisa_container.errors import ConfigError
 from lisa_container.snapshots.normalise.rule import Rule
 
@@ -93,10 +93,4 @@ class RuleSet:
         return RuleSet(rule for rule in self._rules if rule.name in names)
 
     def _check(self, names: Iterable[str]) -> None:
-        for name in names:
-            if name not in self.names:
-                hint = nearest(name, self.names)
-                raise ConfigError(
-                    f"normalisation rules: given {name!r}; legal: {', '.join(self.names)}"
-                    + (f" ({hint})" if hint else "")
-                )
+        check_names(names, self.names, "normalisation rules")
