@@ -138,6 +138,7 @@ def test_guest(machine: SandboxNode, tmp_path: Path) -> None:
     )
     run = run_lisa(book, tmp_path)
     assert run.statuses() == {"guest_failed": "failed", "guest_later": "passed"}, run.output
+    assert "OS release information not found" not in run.output, run.output
     kept = containers(machine)
     assert len(kept) == 1, run.output
     machine.run(["docker", "rm", "-f", *kept])
