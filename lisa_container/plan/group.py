@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from lisa.messages import TestStatus
+
 from lisa_container.container.command import RunningCommand
 from lisa_container.container.result import CommandResult
 from lisa_container.engine.workers import Workers
@@ -51,6 +53,7 @@ class _Group:
         self._context = context
         self._made = made
         self._running: set[RunningCommand] = set()
+        self._is_interrupted = False
         self._workers: Workers[Step, None] = Workers(self._run_step, "step")
         self._workers.add(steps, len(steps))
 
@@ -60,6 +63,7 @@ class _Group:
             workers.run()
         except BaseException:
             # LISA raises a case's timeout in this thread only.
+            self._is_interrupted = True
             for running in list(self._running):
                 running.kill_soon()
             raise
@@ -67,9 +71,12 @@ class _Group:
             raise error
 
     def _run_step(self, step: Step) -> None:
-        self._made[step.name], _ = run_plan_step(
+        result, _ = run_plan_step(
             self._plan, self._executor, step, self._context, self._runner, keeps_context=False
         )
+        # A command that was killed for the interruption did not fail by itself.
+        if not self._is_interrupted or result.status is TestStatus.PASSED:
+            self._made[step.name] = result
 
     def _runner(self, executor: ContainerExecutor) -> Execute:
         def execute(command: Sequence[str], timeout: float, **options: Any) -> CommandResult:

@@ -16,7 +16,7 @@ from lisa.util.shell import SshShell
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.container.live import release_lease
 from lisa_container.engine.client import Engine
-from lisa_container.engine.dial import is_reachable
+from lisa_container.engine.dial import choose, is_reachable
 from lisa_container.engine.reach import require_login
 from lisa_container.engine.ssh import transport_of
 from lisa_container.errors import EngineError, SshLostError, UnreachableError
@@ -75,6 +75,23 @@ def test_cut_while_reading(own: Node, machine: SandboxNode) -> None:
         cut_connections(machine, "root")
         call.join(20)
         assert answers == [container]
+
+
+def test_closed_while_the_engine_is_looked_for(own: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LISA closes a connection after its set-up, perhaps when a case already uses it."""
+    calls: list[str] = []
+    look = choose._sockets
+
+    def close_first(*args: Any) -> list[tuple[str, bool]]:
+        calls.append("look")
+        if len(calls) == 1:
+            own.close()
+        return look(*args)
+
+    monkeypatch.setattr(choose, "_sockets", close_first)
+    with engine_of(own) as engine:
+        assert engine.ping()
+    assert len(calls) == 2
 
 
 @pytest.mark.alone

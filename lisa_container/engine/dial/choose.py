@@ -27,6 +27,9 @@ from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError
 from lisa_container.escaping import printable
 from lisa_container.naming import node_name
 
+# Errors of a connection that has ended.
+_BROKEN = (paramiko.SSHException, EOFError, OSError)
+
 
 def choose_dialer(node: Node) -> Dialer:
     """Return the best dialer for the engine of a node.
@@ -50,7 +53,15 @@ def choose_dialer(node: Node) -> Dialer:
         return _choose_remote(shell, node)
     except EngineError:
         raise
-    except (paramiko.SSHException, EOFError, OSError) as error:
+    except _BROKEN as error:
+        if not answers(shell):
+            raise SshLostError(address_of(shell), error) from error
+    # LISA closes the connection after its set-up and after each case: try once more over a new one.
+    try:
+        return _choose_remote(shell, node)
+    except EngineError:
+        raise
+    except _BROKEN as error:
         raise SshLostError(address_of(shell), error) from error
 
 
