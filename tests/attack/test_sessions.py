@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import shlex
 import subprocess
@@ -220,22 +221,26 @@ def _memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
+# Each kind of user meets each way, and a third of the attacks.
+ATTACKS = [
+    "printf '%s>7\\n%s-abc 0\\n' $t $t",
+    "printf '%s>7\\n%s-0\\n' $t $t",
+    "printf '%s>7\\n%s--1 0\\n' $t $t",
+    "printf '%s>7\\n%s-nan inf\\n' $t $t",
+    "printf '%s>7\\n%s-99999999999999999999 0\\n' $t $t",
+    "printf '%s>7\\n%s-\\n' $t $t",
+    "printf '%s>-1\\n' $t",
+    "printf '%s>0\\n' $t",
+    "printf '%s>999999999999\\n' $t",
+    "printf '%s\\377\\n' $t",
+    "printf '%s>7\\n%s' $t $t; cat /dev/zero",
+    "while :; do printf '%s>7\\n' $t; done",
+]
+PAIRS = sorted(zip(itertools.cycle(("root", "sudo", "docker")), ATTACKS))
+
+
 @pytest.mark.parametrize(
-    "attack",
-    [
-        "printf '%s>7\\n%s-abc 0\\n' $t $t",
-        "printf '%s>7\\n%s-0\\n' $t $t",
-        "printf '%s>7\\n%s--1 0\\n' $t $t",
-        "printf '%s>7\\n%s-nan inf\\n' $t $t",
-        "printf '%s>7\\n%s-99999999999999999999 0\\n' $t $t",
-        "printf '%s>7\\n%s-\\n' $t $t",
-        "printf '%s>-1\\n' $t",
-        "printf '%s>0\\n' $t",
-        "printf '%s>999999999999\\n' $t",
-        "printf '%s\\377\\n' $t",
-        "printf '%s>7\\n%s' $t $t; cat /dev/zero",
-        "while :; do printf '%s>7\\n' $t; done",
-    ],
+    "each_engine_user, attack", PAIRS, indirect=["each_engine_user"], scope="module"
 )
 @pytest.mark.parametrize("is_read", [False, True], ids=["run", "run_async"])
 def test_wrong_marks(
