@@ -12,7 +12,7 @@ import re
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -78,27 +78,39 @@ def wait_until_as_before(
         time.sleep(0.1)
 
 
-def _of_engine(machine: SandboxNode) -> Iterator[str]:
-    answers: dict[str, Any] = {}
+def ask_engine(machine: SandboxNode, paths: Iterable[str]) -> list[Any]:
+    """Return the answers of a node's engine to GET requests, past SSH and without a client program.
+
+    Raises:
+        OSError: The engine does not answer.
+    """
     connection = _Connection(Path(f"/proc/{machine.pid}/root/run/docker.sock"))
     try:
-        for path in ("containers/json?all=1", "volumes", "networks", "images/json"):
+        answers = []
+        for path in paths:
             connection.request("GET", f"/v1.41/{path}")
-            answers[path] = json.loads(connection.getresponse().read())
+            answers.append(json.loads(connection.getresponse().read()))
+        return answers
+    finally:
+        connection.close()
+
+
+def _of_engine(machine: SandboxNode) -> Iterator[str]:
+    paths = ("containers/json?all=1", "volumes", "networks", "images/json")
+    try:
+        containers, volumes, networks, images = ask_engine(machine, paths)
     except OSError as error:
         yield f"engine does not answer: {error}"
         return
-    finally:
-        connection.close()
-    for container in answers["containers/json?all=1"]:
+    for container in containers:
         yield f"container {' '.join(container['Names'])} {container['Image']}"
-    for volume in answers["volumes"]["Volumes"] or []:
+    for volume in volumes["Volumes"] or []:
         yield f"volume {volume['Name']}"
-    for image in answers["images/json"]:
+    for image in images:
         # Others are a cache.
         if image["RepoTags"] in (None, [], ["<none>:<none>"]):
             yield f"image without a name {image['Id']} {image['Labels']}"
-    for network in answers["networks"]:
+    for network in networks:
         if network["Name"] not in _NETWORKS:
             yield f"network {network['Name']}"
 

@@ -9,11 +9,13 @@ import contextlib
 import itertools
 import json
 import os
+import re
 import select
 import signal
 import subprocess
 import sys
 import time
+import urllib.parse
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,7 @@ from typing import Callable
 import pytest
 
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support.leftovers import ask_engine
 from tests.support.nodes import DOCKER_USER
 
 SCRIPT = Path(__file__).parents[1] / "lease" / "runner_script.py"
@@ -186,38 +189,69 @@ def wait_until(condition: Callable[[], object], what: str, seconds: float = DEAD
         time.sleep(0.1)
 
 
-_LOOK = """
-docker ps -a --format \
-    'container {{.Label "lisa_container.run"}} {{.Names}}'
-docker network ls --filter label=lisa_container.run --format \
-    'network {{.Label "lisa_container.run"}} {{.Name}}'
-docker volume ls --filter label=lisa_container.run --format \
-    'volume {{.Label "lisa_container.run"}} {{.Name}}'
-docker inspect -f '{{with index .Config.Labels "lisa_container.lease"}}image - {{$.Id}}{{end}}' \
-    $(docker images -q --filter label=lisa_container.lease) 2>/dev/null | grep .
-docker images --filter dangling=true --format 'image - {{.ID}}'
-for folder in /run/*lisa_container* /run/.lisa_container* /tmp/*lisa_container* /tmp/.lisa_cont*; do
-    [ -e "$folder" ] && echo "file $(sed -n 1p "$folder/state" 2>/dev/null || echo -) $folder"
-done
-for mark in /var/tmp/lisa_container*; do [ -e "$mark" ] && echo "mark - $mark"; done
-for file in /proc/[0-9]*/environ; do
-    lease=$(tr '\\0' '\\n' <"$file" 2>/dev/null | sed -n 's/^LISA_CONTAINER_[A-Z]*=//p')
-    process=${file%/environ}
-    [ -n "$lease" ] && echo "process $lease $(tr '\\0' ' ' <"$process/cmdline")"
-done
-true
-"""
+_RUN, _LEASE = "lisa_container.run", "lisa_container.lease"
+# Places of leases, and the beginning of the hidden names there.
+_PLACES = {"run": ".lisa_container", "tmp": ".lisa_cont"}
+_VARIABLE = re.compile(rb"LISA_CONTAINER_[A-Z]*=(.*)")
 
 
 def left(machine: SandboxNode, *but: str) -> list[str]:
     """List all that runs have left on a node, as lines of kind, run or lease, and name.
 
     Args:
-        machine: the node.
-        but: leave out lines that contain one of these texts.
+        machine: The node.
+        but: Leave out lines that contain one of these texts.
     """
-    lines = machine.run(_LOOK).stdout.splitlines()
-    return sorted({line for line in lines if not any(word in line for word in but)})
+    lines = {*_left_in_engine(machine), *_left_files(machine), *_left_processes(machine)}
+    return sorted(line for line in lines if not any(word in line for word in but))
+
+
+def _left_in_engine(machine: SandboxNode) -> Iterator[str]:
+    def of(path: str, **filters: str) -> str:
+        values = json.dumps({name: [value] for name, value in filters.items()})
+        return f"{path}?{urllib.parse.urlencode({'filters': values, 'all': 0})}"
+
+    paths = [
+        "containers/json?all=1",
+        *(of("networks", label=_RUN), of("volumes", label=_RUN)),
+        *(of("images/json", label=_LEASE), of("images/json", dangling="true")),
+    ]
+    try:
+        containers, networks, volumes, images, nameless = ask_engine(machine, paths)
+    except OSError:
+        return  # it does not run, which the test knows
+    for each in containers:
+        names = ",".join(name[1:] for name in each["Names"])
+        yield f"container {each['Labels'].get(_RUN, '')} {names}"
+    for kind, found in (("network", networks), ("volume", volumes["Volumes"] or [])):
+        for each in found:
+            yield f"{kind} {each['Labels'].get(_RUN, '')} {each['Name']}"
+    for each in (*images, *nameless):
+        yield f"image - {each['Id']}"
+
+
+def _left_files(machine: SandboxNode) -> Iterator[str]:
+    root = Path(f"/proc/{machine.pid}/root")
+    for place, hidden in _PLACES.items():
+        for path in (root / place).iterdir():
+            is_hidden = path.name.startswith(".")
+            if path.name.startswith(hidden) if is_hidden else "lisa_container" in path.name:
+                first = "-"
+                with contextlib.suppress(OSError):
+                    first = (path / "state").read_text(encoding="utf-8").partition("\n")[0]
+                yield f"file {first} /{place}/{path.name}"
+    for path in (root / "var/tmp").glob("lisa_container*"):
+        yield f"mark - /var/tmp/{path.name}"
+
+
+def _left_processes(machine: SandboxNode) -> Iterator[str]:
+    for folder in Path(f"/proc/{machine.pid}/root/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            variables = (folder / "environ").read_bytes().split(b"\0")
+            leases = [found[1] for each in variables if (found := _VARIABLE.match(each))]
+            if leases:
+                words = (folder / "cmdline").read_bytes().replace(b"\0", b" ")
+                yield f"process {os.fsdecode(leases[0])} {os.fsdecode(words)}"
 
 
 def wait_until_clean(machine: SandboxNode, *but: str) -> None:
