@@ -390,9 +390,11 @@ def test_output_without_end(each_engine_user: Node, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize("tty", [False, True])
-def test_log_without_end(node: Node, monkeypatch: pytest.MonkeyPatch, tty: bool) -> None:
+def test_log_without_end(
+    each_engine_user: Node, monkeypatch: pytest.MonkeyPatch, tty: bool
+) -> None:
     """A log that is larger than a result may be is not read into memory."""
-    docker = node.tools[DockerAdvanced]
+    docker = each_engine_user.tools[DockerAdvanced]
     docker.run_in_container(BUSYBOX, "true")
     words = ["sh", "-c", "yes $(printf %01000d 0) | head -n 3000; echo end"]
     api = docker.client.api
