@@ -477,6 +477,9 @@ def _asked_by(method: Case | None) -> set[str]:
     """Return the parameters of a method that ask for containers: those without a default."""
     parameters = inspect.signature(method).parameters.values() if method is not None else ()
     required = {each.name for each in parameters if each.default is each.empty}
+    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+        # LISA gives what a method annotates, and a user's own decorator may take all of it.
+        required |= getattr(method, "__annotations__", {}).keys()
     return required & {_CONTAINER, _CONTAINERS}
 
 

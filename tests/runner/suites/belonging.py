@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import Any, Callable
 
 from assertpy import assert_that
 from lisa import Node, TestCaseMetadata, TestSuite, TestSuiteMetadata
@@ -156,6 +156,17 @@ class OwnAtOnce(TestSuite):
         self._run(node, "at_once_two", "at_once_one")
 
 
+def forwarding(case: Callable[..., None]) -> Callable[..., None]:
+    """Wrap a case without its signature; LISA gives what is annotated."""
+
+    def wrapper(self: ContainerTestSuite, **arguments: Any) -> None:
+        case(self, **arguments)
+
+    wrapper.__name__, wrapper.__qualname__ = case.__name__, case.__qualname__
+    wrapper.__annotations__ = case.__annotations__
+    return wrapper
+
+
 @TestSuiteMetadata(area="tests", category="functional", description="An idle container.")
 class Idle(ContainerTestSuite):
     def _get_container_config(self) -> ContainerTestConfig:
@@ -194,6 +205,11 @@ class Idle(ContainerTestSuite):
     def idle_by_signature(self, container: ContainerExecutor) -> None:
         assert_that(self.before).is_same_as(container)
         container.run("hostname; rm /kept")
+
+    @TestCaseMetadata(description="asks by the annotations of a wrapper", priority=4)
+    @forwarding
+    def idle_by_annotation(self, container: ContainerExecutor) -> None:
+        container.run("true", expected_exit_code=0)
 
 
 @TestSuiteMetadata(area="tests", category="functional", description="Prepares its container.")
