@@ -17,14 +17,8 @@ from lisa_container.plan.model import Plan, Step
 from lisa_container.plan.step import Execute, StepResult
 
 
-def run_group(
-    plan: Plan,
-    executor: ContainerExecutor,
-    steps: Sequence[Step],
-    context: Context,
-    made: dict[str, StepResult],
-) -> None:
-    """Run steps at the same time. A failed step does not stop the others.
+class GroupRun:
+    """Run of a group of steps at the same time. A failed step does not stop the others.
 
     Args:
         plan: plan with the steps.
@@ -32,14 +26,8 @@ def run_group(
         steps: steps to run.
         context: context in which each step starts; no step changes it.
         made: gets the result of each step by its name, as soon as the step ends.
-
-    Raises:
-        InterruptedRunError: Ctrl-C was pressed.
     """
-    _Group(plan, executor, steps, context, made).run()
 
-
-class _Group:
     def __init__(
         self,
         plan: Plan,
@@ -48,6 +36,7 @@ class _Group:
         context: Context,
         made: dict[str, StepResult],
     ) -> None:
+        """Prepare a thread for each step."""
         self._plan = plan
         self._executor = executor
         self._context = context
@@ -58,6 +47,11 @@ class _Group:
         self._workers.add(steps, len(steps))
 
     def run(self) -> None:
+        """Run the steps.
+
+        Raises:
+            InterruptedRunError: Ctrl-C was pressed.
+        """
         workers = self._workers
         try:
             workers.run()

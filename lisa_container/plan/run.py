@@ -27,7 +27,7 @@ from lisa_container.evidence import collect
 from lisa_container.executor import ContainerExecutor
 from lisa_container.masking import KNOWN, Plain
 from lisa_container.plan.context import Context
-from lisa_container.plan.group import run_group
+from lisa_container.plan.group import GroupRun
 from lisa_container.plan.isolation import prepare_container, run_plan_step
 from lisa_container.plan.model import Entry, Group, Plan, Step, iterate_steps
 from lisa_container.plan.rules import PREPARE
@@ -241,7 +241,7 @@ class _Run:
             self._begin([step.name for step in steps])
             made = self._made
             if isinstance(entry, Group):
-                run_group(self._plan, executor, steps, self._context, made)
+                GroupRun(self._plan, executor, steps, self._context, made).run()
             else:
                 for step in steps:
                     made[step.name], self._context = run_plan_step(

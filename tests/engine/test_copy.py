@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
 
@@ -17,14 +16,12 @@ from lisa.node import Node
 from lisa_container import (
     ContainerDiedError,
     ContainerExecutor,
-    ContainerTestConfig,
     CopyError,
     CopyNotFoundError,
     DockerAdvanced,
 )
 from lisa_container.container.paths import archive_chunks
 from lisa_container.platforms.sandbox import SandboxNode
-from tests.support.nodes import BUSYBOX
 
 pytest_plugins = ["tests.support.boxes"]
 
@@ -32,19 +29,6 @@ Fresh = Callable[..., ContainerExecutor]
 
 # Where the engine sees the files, and where it does not.
 PLACES = ["/copied", "/root", "/data", "/srv", "/memory", "/dev/shm"]
-
-
-@pytest.fixture(scope="module")
-def places(node: Node) -> Iterator[ContainerExecutor]:
-    """Return a container with files in every kind of place."""
-
-    config = ContainerTestConfig(
-        image=BUSYBOX,
-        volumes={"copy_volume": "/data", "/srv": "/srv"},
-        tmpfs={"/memory": "size=64m"},
-    )
-    with ContainerExecutor(node, config) as container:
-        yield container
 
 
 def look(container: ContainerExecutor, path: str) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
@@ -13,18 +12,7 @@ from lisa.node import Node
 from lisa_container import ContainerExecutor, ContainerTestConfig, CopyError, CopyNotFoundError
 from tests.support.nodes import BUSYBOX
 
-
-@pytest.fixture(scope="module")
-def places(node: Node) -> Iterator[ContainerExecutor]:
-    """Return a container with files in every kind of place."""
-
-    config = ContainerTestConfig(
-        image=BUSYBOX,
-        volumes={"copy_volume": "/data", "/srv": "/srv"},
-        tmpfs={"/memory": "size=64m"},
-    )
-    with ContainerExecutor(node, config) as container:
-        yield container
+pytest_plugins = ["tests.support.boxes"]
 
 
 @pytest.mark.parametrize("place", ["/root", "/memory"])

@@ -1,4 +1,4 @@
-"""Test that a container used in a case belongs to the case, whoever made it."""
+"""Test that each container used in a case belongs to the case, also one made in its code."""
 
 from __future__ import annotations
 

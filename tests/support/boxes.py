@@ -23,6 +23,19 @@ def box(node: Node) -> Iterator[ContainerExecutor]:
         yield container
 
 
+@pytest.fixture(scope="module")
+def places(node: Node) -> Iterator[ContainerExecutor]:
+    """Return a container with files in every kind of place."""
+
+    config = ContainerTestConfig(
+        image=BUSYBOX,
+        volumes={"copy_volume": "/data", "/srv": "/srv"},
+        tmpfs={"/memory": "size=64m"},
+    )
+    with ContainerExecutor(node, config) as container:
+        yield container
+
+
 @pytest.fixture
 def fresh(node: Node) -> Iterator[Callable[..., ContainerExecutor]]:
     """Return a function that starts containers for one test, with options of the config."""

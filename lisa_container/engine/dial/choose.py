@@ -27,9 +27,6 @@ from lisa_container.errors import EngineError, EngineNotFoundError, SshLostError
 from lisa_container.escaping import printable
 from lisa_container.naming import node_name
 
-# Errors of a connection that has ended.
-_BROKEN = (paramiko.SSHException, EOFError, OSError)
-
 
 def choose_dialer(node: Node) -> Dialer:
     """Return the best dialer for the engine of a node.
@@ -49,20 +46,17 @@ def choose_dialer(node: Node) -> Dialer:
     if not node.shell.is_remote:
         return choose_local(lambda: lease_id(node))
     shell = ssh_shell_of(node)
-    try:
-        return _choose_remote(shell, node)
-    except EngineError:
-        raise
-    except _BROKEN as error:
-        if not answers(shell):
-            raise SshLostError(address_of(shell), error) from error
-    # LISA closes the connection after its set-up and after each case: try once more over a new one.
-    try:
-        return _choose_remote(shell, node)
-    except EngineError:
-        raise
-    except _BROKEN as error:
-        raise SshLostError(address_of(shell), error) from error
+    is_last = False
+    while True:
+        try:
+            return _choose_remote(shell, node)
+        except EngineError:
+            raise
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            # LISA closes the connection after its set-up and after each case.
+            if is_last or not answers(shell):
+                raise SshLostError(address_of(shell), error) from error
+        is_last = True
 
 
 def is_reachable(node: Node) -> bool:
