@@ -475,11 +475,11 @@ def _asked_for(suite: type[TestSuite], name: str, method: Case) -> set[str]:
 
 def _asked_by(method: Case | None) -> set[str]:
     """Return the parameters of a method that ask for containers: those without a default."""
-    parameters = inspect.signature(method).parameters.values() if method is not None else ()
-    required = {each.name for each in parameters if each.default is each.empty}
-    if any(each.kind is each.VAR_KEYWORD for each in parameters):
+    parameters = inspect.signature(method).parameters if method is not None else {}
+    required = {name for name, each in parameters.items() if each.default is each.empty}
+    if any(each.kind is each.VAR_KEYWORD for each in parameters.values()):
         # LISA gives what a method annotates, and a user's own decorator may take all of it.
-        required |= getattr(method, "__annotations__", {}).keys()
+        required |= getattr(method, "__annotations__", {}).keys() - parameters.keys()
     return required & {_CONTAINER, _CONTAINERS}
 
 
