@@ -226,7 +226,9 @@ def _left_in_engine(machine: SandboxNode) -> Iterator[str]:
     for kind, found in (("network", networks), ("volume", volumes["Volumes"] or [])):
         for each in found:
             yield f"{kind} {each['Labels'].get(_RUN, '')} {each['Name']}"
-    for each in (*images, *nameless):
+    # An image that was made to stay has the label, but no lease.
+    unfinished = [each for each in images if each["Labels"][_LEASE]]
+    for each in (*unfinished, *nameless):
         yield f"image - {each['Id']}"
 
 
