@@ -6,11 +6,12 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 
 import pytest
 
 from lisa_container.history import INDEX_NAME, Index
-from tests.support.places import PASSWORD, Place, program
+from tests.support.places import PASSWORD, Place
 
 COMMON = "verify_.*"
 
@@ -181,7 +182,7 @@ def test_closed_pipe(place: Place) -> None:
         "case repeated -n 1000",
         "diff last last",
     ):
-        command = f"{program('lisa-container')} history --log {place.log} {words}"
+        command = f"{sys.executable} -m lisa_container.cli history --log {place.log} {words}"
         for end in ("head -n 1", "true"):
             done = subprocess.run(
                 ["bash", "-c", f"{command} | {end}; exit ${{PIPESTATUS[0]}}"],

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +12,10 @@ import pytest
 
 from lisa_container import DockerAdvanced
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support import programs
 from tests.support.disks import small_disk
 from tests.support.nodes import as_runbook, connect_as, disconnect
+from tests.support.programs import CLI
 from tests.support.runs import Run, run_lisa, runbook
 
 
@@ -40,8 +40,7 @@ def run(machine: SandboxNode, user: str, folder: Path, names: str, *notifiers: s
 
 
 def history(folder: Path, *words: str) -> Any:
-    command = [sys.executable, "-m", "lisa_container.cli", "history", *words, "--json"]
-    done = subprocess.run([*command, "--log", folder / "log"], capture_output=True, timeout=120)
+    done = programs.run(*CLI, "history", *words, "--json", "--log", folder / "log", timeout=120)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 
@@ -149,13 +148,9 @@ def test_ps(machine: SandboxNode, user: str) -> None:
     ]
     try:
         for words in (["ps"], ["ps", "--json"], ["reap", "--dry-run"]):
-            done = subprocess.run(
-                [sys.executable, "-m", "lisa_container.cli", *words, *target],
-                capture_output=True,
-                timeout=120,
-            )
+            done = programs.run(*CLI, *words, *target, timeout=120)
             assert done.returncode == 0, done.stderr
-            text = done.stdout.decode()
+            text = done.stdout
             assert all(x.isprintable() or x == "\n" for x in text), text
             assert "owned" in text
     finally:

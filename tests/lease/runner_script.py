@@ -1,7 +1,6 @@
-"""Program of the runners that tests kill, started by tests/support/runners.py.
+"""Runner that tests kill: it works on a node until then. tests/support/runners.py starts it.
 
-For each order on standard input, a line of JSON, it forks a process that works on a node until it
-is killed, and prints the pid.
+Its argument is its order in JSON.
 """
 
 from __future__ import annotations
@@ -207,13 +206,5 @@ def main(order: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     init_logger()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no zombies
-    for line in sys.stdin:
-        child = os.fork()
-        if child:
-            print(child, file=sys.__stdout__, flush=True)
-        else:
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-            os.close(0)
-            main(json.loads(line))
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    main(json.loads(sys.argv[1]))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,22 +15,16 @@ import pytest
 import yaml
 
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support import programs
 from tests.support.nodes import as_runbook
+from tests.support.programs import CLI
 from tests.support.runners import Runner, Runners, left, wait_until_clean
 
 ROOT = Path(__file__).parents[2]
 
 
 def run(*words: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lisa_container.cli", *words],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-    )
+    return programs.run(*CLI, *words, timeout=300, folder=ROOT, environment=environment)
 
 
 def target(machine: SandboxNode) -> list[str]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -18,7 +16,9 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.lease.lease import TTL_VARIABLE, Lease
 from lisa_container.engine.lease.order import Order
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support import programs
 from tests.support.nodes import BUSYBOX, connect_as
+from tests.support.programs import CLI
 from tests.support.runners import Runners, left, wait_until, wait_until_clean
 
 BOX = ContainerTestConfig(image=BUSYBOX)
@@ -69,14 +69,11 @@ def reboot(machine: SandboxNode, lease: Lease) -> None:
 
 def check_goes_on(machine: SandboxNode, container: ContainerExecutor, lease: Lease) -> None:
     """Check that the container works, and that its run counts as living."""
-    words = [sys.executable, "-m", "lisa_container.cli"]
-    target = [f"root@{machine.address}", "-i", str(machine.private_key_file)]
-    shown = subprocess.run(
-        [*words, "ps", "--json", *target], capture_output=True, text=True, check=True
-    )
+    target = [f"root@{machine.address}", "-i", machine.private_key_file]
+    shown = programs.run(*CLI, "ps", "--json", *target, check=True)
     states = {row["name"]: row["state"] for row in json.loads(shown.stdout)}
     assert states[container.name] == "alive"
-    reaped = subprocess.run([*words, "reap", *target], capture_output=True, text=True, check=True)
+    reaped = programs.run(*CLI, "reap", *target, check=True)
     assert reaped.stdout.startswith("nothing to remove")
     assert container.run("echo alive").stdout == "alive"
     assert lease.why_gone() == ""

@@ -7,13 +7,14 @@ import re
 import shlex
 import signal
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support import programs
 from tests.support.boxes import processes
+from tests.support.programs import CLI
 from tests.support.runners import left
 from tests.support.waiting import eventually
 
@@ -31,7 +32,7 @@ artifacts: [/tmp/log, /none]
 def words(machine: SandboxNode, path: Path, *more: str) -> list[str]:
     """Return the command line."""
     more = (*target(machine), *more, "--log", str(path.parent / "log"))
-    return [sys.executable, "-m", "lisa_container.cli", "plan", "run", str(path), *more]
+    return [*CLI, "plan", "run", str(path), *more]
 
 
 def target(machine: SandboxNode) -> list[str]:
@@ -40,28 +41,12 @@ def target(machine: SandboxNode) -> list[str]:
 
 
 def run(machine: SandboxNode, path: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        words(machine, path, *more), capture_output=True, text=True, timeout=120, cwd=ROOT
-    )
+    return programs.run(*words(machine, path, *more), timeout=120, folder=ROOT)
 
 
 def history(folder: Path, *more: str) -> Any:
-    done = subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "lisa_container.cli",
-            "history",
-            *more,
-            "--log",
-            folder / "log",
-            "--json",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    words = (*CLI, "history", *more, "--log", folder / "log", "--json")
+    done = programs.run(*words, check=True)
     return json.loads(done.stdout)
 
 
@@ -102,8 +87,7 @@ def test_run(machine: SandboxNode, tmp_path: Path) -> None:
     done = run(machine, path)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"{path}:3: unknown field: given 'step'" in done.stderr
-    check = [sys.executable, "-m", "lisa_container.cli", "plan", "check", str(path)]
-    checked = subprocess.run(check, capture_output=True, text=True, timeout=60, cwd=ROOT)
+    checked = programs.run(*CLI, "plan", "check", path, folder=ROOT)
     assert (checked.returncode, checked.stdout, checked.stderr) == (1, "", done.stderr)
 
     # The runs are in the history, and the run that did not begin is not.
@@ -145,15 +129,13 @@ def test_kept(machine: SandboxNode, tmp_path: Path) -> None:
             name, command = re.findall("kept container '(.+)'; enter: (.+)", line)[0]
             program, *more = shlex.split(command)
             assert (program, more[1]) == ("lisa-container", name)
-            cli = [sys.executable, "-m", "lisa_container.cli", *more]
-            entered.add(subprocess.check_output(cli, input="cat /marker\n", text=True, timeout=60))
+            entered.add(programs.run(*CLI, *more, input="cat /marker\n", check=True).stdout)
             (log,) = tmp_path.glob("log/*/*/lisa-*.log")
             lines = [x for x in log.read_text().splitlines() if name in x and "enter: " in x]
             assert len(lines) == 1, lines
         assert (len(kept), entered) == (2, {"alone\n", "shared\n"})
     finally:
-        reap = [sys.executable, "-m", "lisa_container.cli", "reap", "--kept", *target(machine)]
-        subprocess.run(reap, check=True, timeout=60)
+        programs.run(*CLI, "reap", "--kept", *target(machine), check=True)
     assert left(machine) == []
 
 
@@ -196,11 +178,9 @@ def test_interrupted_cleanup(machine: SandboxNode, tmp_path: Path) -> None:
 
 def interrupt(words: list[str], begins: Callable[[], object]) -> tuple[str, str]:
     """Send Ctrl-C to a command once a condition is true; return its output."""
-    process = subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
-    )
+    process = programs.Captured(*words, folder=ROOT)
     eventually(begins, 60)
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    return out, err
+    done = process.finish()
+    assert done.returncode == 130, done.stderr
+    return done.stdout, done.stderr

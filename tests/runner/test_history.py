@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +11,9 @@ import pytest
 from lisa_container.docker_advanced import DockerAdvanced
 from lisa_container.history import INDEX_NAME
 from lisa_container.platforms.sandbox import SandboxNode
+from tests.support import programs
 from tests.support.nodes import BUSYBOX, as_runbook, connect_as, disconnect
+from tests.support.programs import CLI
 from tests.support.runs import LisaProcess, runbook
 
 # A killed run leaves its lease for a minute.
@@ -52,13 +52,7 @@ def log(machine: SandboxNode, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def history(log: Path, *words: str) -> Any:
-    done = subprocess.run(
-        [sys.executable, "-m", "lisa_container.cli", "history", *words, "--log", log, "--json"],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=60,
-    )
+    done = programs.run(*CLI, "history", *words, "--log", log, "--json", check=True)
     return json.loads(done.stdout)
 
 

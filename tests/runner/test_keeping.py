@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from lisa.node import Node
 from lisa_container import ContainerExecutor, ContainerTestConfig
 from lisa_container.container.enter import write_script
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
+from tests.support import programs
 from tests.support.nodes import (
     BUSYBOX,
     as_runbook,
@@ -23,6 +23,7 @@ from tests.support.nodes import (
     disconnect,
     disconnect_all,
 )
+from tests.support.programs import CLI
 from tests.support.runs import Run, run_lisa, runbook
 
 
@@ -35,14 +36,7 @@ def sandbox() -> Iterator[Sandbox]:
 
 
 def cli(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "lisa_container.cli", *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    return programs.run(*CLI, *words, input=stdin)
 
 
 def keep(machine: SandboxNode, user: str, names: str, folder: Path, when: str = "failed") -> Run:

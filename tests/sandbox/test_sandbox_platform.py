@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-import sys
 import xml.etree.ElementTree as ElementTree
 from contextlib import suppress
 from pathlib import Path
@@ -20,8 +17,9 @@ import lisa_container
 from lisa_container.errors import ConfigError, SandboxMachineError
 from lisa_container.platforms.sandbox import lisa_platform, machine
 from lisa_container.platforms.sandbox.lisa_platform import SandboxPlatform
+from tests.support import programs
+from tests.support.programs import LISA
 
-LISA = shutil.which("lisa", path=str(Path(sys.executable).parent)) or "lisa"
 EXTENSIONS = [
     {"path": str(Path(lisa_container.__file__).parent), "name": "lisa_container"},
     {"path": str(Path(__file__).parent / "suites"), "name": "sandbox_test_suites"},
@@ -54,8 +52,8 @@ def run(folder: Path, case: str, **parts: Any) -> tuple[str, dict[str, str], Pat
     }
     file = folder / "runbook.yml"
     file.write_text(yaml.safe_dump(runbook), encoding="utf-8")
-    words = [LISA, "-r", str(file), "-l", str(folder / "log"), "-w", str(folder / "working")]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=180, check=False)
+    words = [*LISA, "-r", file, "-l", folder / "log", "-w", folder / "working"]
+    done = programs.run(*words, timeout=180)
     output = done.stdout + done.stderr
     reports = list((folder / "log").rglob("*.junit.xml"))
     assert reports, output

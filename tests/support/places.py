@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.support import programs
+from tests.support.programs import CLI, LISA, Program
 
 SUITES = Path(__file__).parents[1] / "artifacts" / "suites"
 PASSWORD = "correct-horse"
@@ -31,7 +30,7 @@ class Place:
         """Folder in which LISA makes a folder for each run."""
         return self.folder / "log"
 
-    def start(self, cases: str, times: int = 1, **variables: Any) -> subprocess.Popen[bytes]:
+    def start(self, cases: str, times: int = 1, **variables: Any) -> Program:
         """Start a run.
 
         Args:
@@ -52,12 +51,8 @@ class Place:
         }
         runbook.write_text(yaml.safe_dump(content), encoding="utf-8")
         folders = ["-l", str(self.log), "-w", str(self.folder / "working")]
-        return subprocess.Popen(
-            [program("lisa"), "-r", str(runbook), *folders],
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
-        )
+        environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+        return Program(*LISA, "-r", runbook, *folders, environment=environment)
 
     def run(self, cases: str, times: int = 1, **variables: Any) -> int:
         """Run to the end; return the exit code."""
@@ -65,18 +60,6 @@ class Place:
 
     def history(self, *words: str, is_good: bool = True) -> str:
         """Run `lisa-container history`; return its stdout, or its stderr if it must fail."""
-        done = subprocess.run(
-            [program("lisa-container"), "history", *words, "--log", str(self.log)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        done = programs.run(*CLI, "history", *words, "--log", self.log)
         assert done.returncode == (0 if is_good else 2), done.stdout + done.stderr
         return done.stdout if is_good else done.stderr
-
-
-def program(name: str) -> str:
-    """Return the path of a program of the virtual environment."""
-    path = shutil.which(name, path=str(Path(sys.executable).parent))
-    assert path, name
-    return path

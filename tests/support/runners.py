@@ -1,7 +1,4 @@
-"""Runners that tests kill, and checks of what they leave behind.
-
-Each runner is a forked process. LISA, which takes 2 seconds to import, is imported once before.
-"""
+"""Runners that tests kill, and checks of what they leave behind."""
 
 from __future__ import annotations
 
@@ -10,13 +7,9 @@ import itertools
 import json
 import os
 import re
-import select
 import signal
-import subprocess
-import sys
 import time
 import urllib.parse
-import weakref
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
@@ -26,6 +19,7 @@ import pytest
 from lisa_container.platforms.sandbox import SandboxNode
 from tests.support.leftovers import ask_engine
 from tests.support.nodes import DOCKER_USER
+from tests.support.programs import Program
 
 SCRIPT = Path(__file__).parents[1] / "lease" / "runner_script.py"
 
@@ -41,16 +35,12 @@ class Runner:
         pid: its process id.
     """
 
-    def __init__(self, name: str, pid: int, output: Path) -> None:
+    def __init__(self, name: str, program: Program, output: Path) -> None:
         """Read the runner's output from the file `output`."""
         self.name = name
-        self.pid = pid
+        self.pid = program.pid
+        self._program = program
         self._output = output
-        # Another process soon gets the pid of a runner that has ended, and must not be killed.
-        self._process: int | None = None
-        with contextlib.suppress(ProcessLookupError):
-            self._process = os.pidfd_open(pid)
-            weakref.finalize(self, os.close, self._process)
 
     @property
     def lines(self) -> list[str]:
@@ -60,11 +50,7 @@ class Runner:
     @property
     def is_alive(self) -> bool:
         """Whether the process exists."""
-        if self._process is None:
-            return False
-        end = select.poll()
-        end.register(self._process)
-        return not end.poll(0)
+        return self._program.poll() is None
 
     def wait_for(self, word: str = "ready") -> None:
         """Wait until the runner has printed this line; fail if it ends before."""
@@ -77,9 +63,7 @@ class Runner:
 
     def signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
-        if self._process is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._process, number)
+        self._program.send_signal(number)
 
     def kill(self) -> None:
         """Kill the process with SIGKILL."""
@@ -92,32 +76,21 @@ class Runner:
 
 
 class Runners:
-    """Process that runners are forked from; it and they live for the time of a `with` block."""
+    """Starter of runners, which live for the time of a `with` block."""
 
     def __init__(self, folder: Path) -> None:
         """Keep the runners' output in `folder`."""
         self._folder = folder
         self._count = itertools.count()
         self._started: list[Runner] = []
-        self._log = folder / "log"
 
     def __enter__(self) -> Runners:
-        """Start the process."""
-        with self._log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, str(SCRIPT)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
+        """Return this object."""
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """Kill the process and its runners."""
+        """Kill the runners."""
         self.kill_all()
-        self._process.kill()
-        self._process.communicate()
 
     def kill_all(self) -> None:
         """Kill all runners."""
@@ -164,12 +137,7 @@ class Runners:
             "image": image,
             "output": str(output),
         }
-        assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(json.dumps(order) + "\n")
-        self._process.stdin.flush()
-        answer = self._process.stdout.readline()
-        assert answer, self._log.read_text(encoding="utf-8", errors="replace")[-2000:]
-        runner = Runner(name, int(answer), output)
+        runner = Runner(name, Program(SCRIPT, json.dumps(order)), output)
         self._started.append(runner)
         return runner
 

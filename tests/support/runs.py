@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
 import subprocess
-import sys
 import time
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping
@@ -15,9 +13,10 @@ from typing import Any
 
 import yaml
 
+from tests.support.programs import LISA, Program
+
 ROOT = Path(__file__).parents[2]
 SUITES = ROOT / "tests" / "runner" / "suites"
-LISA = shutil.which("lisa", path=str(Path(sys.executable).parent)) or "lisa"
 
 
 @dataclass(frozen=True)
@@ -62,16 +61,11 @@ class LisaProcess:
             runbook = path
         self._folder = folder
         self._log = folder / "output.txt"
-        words = [LISA, "-r", str(runbook), "-l", str(folder / "log"), "-w", str(folder / "working")]
+        words = [*LISA, "-r", runbook, "-l", folder / "log", "-w", folder / "working"]
         for name, value in (variables or {}).items():
             words += ["-v", f"{name}:{value}"]
         with self._log.open("wb") as log:
-            self.process = subprocess.Popen(
-                words,
-                stdout=log,
-                stderr=log,
-                cwd=ROOT,
-            )
+            self.process = Program(*words, stdout=log, stderr=log, folder=ROOT)
 
     @property
     def output(self) -> str:
