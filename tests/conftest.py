@@ -22,7 +22,7 @@ from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
 from tests.support.debian import DEBIAN, common_folder, put_debian
 from tests.support.leftovers import leftovers, wait_until_as_before
 from tests.support.nodes import connect, connect_as, disconnect, disconnect_all
-from tests.support.soak import SEED, SEED_VARIABLE, SOAKS
+from tests.support.soak import SAMPLES, SEED, SEED_VARIABLE, SOAKS, unchosen
 
 # In the background, or under nohup, these are ignored, and what a test starts would inherit that.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -80,8 +80,12 @@ def no_secrets() -> Iterator[None]:
 OWN_NODE_FOLDERS = ("attack", "lease")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give the files of some folders a node of their own."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take the sample of this run, and give the files of some folders a node of their own."""
+    if SAMPLES:
+        rest = unchosen(items)
+        config.hook.pytest_deselected(items=rest)
+        items[:] = [item for item in items if item not in rest]
     for item in items:
         module = item.getparent(pytest.Module)
         if module and item.path.parent.name in OWN_NODE_FOLDERS:

@@ -20,6 +20,9 @@ from tests.support.nodes import BUSYBOX
 from tests.support.sides import TOOLS, Side, start_side
 from tests.support.waiting import eventually
 
+# Each takes seconds; see `sampled` in docs/testing.md.
+pytestmark = pytest.mark.sampled(13, "builds")
+
 PLAIN = "localhost/plain"
 NAME, _, PART = BUSYBOX.rpartition("/")
 TAGGED = f"{BUSYBOX}:latest"

@@ -131,10 +131,11 @@ def box(side: Side) -> Iterator[ContainerExecutor]:
         yield container
 
 
+@pytest.mark.soak
 def test_texts_as_exec(side: Side, box: ContainerExecutor) -> None:
     assert len(TEXTS) > 70
     different = {}
-    for text in TEXTS:
+    for text in dice(f"texts {side.tool}").sample(TEXTS, amount(len(TEXTS), 25)):
         found = box.run(text)
         ours = (found.stdout_bytes, found.stderr_bytes, found.exit_code)
         plain = side.plain("exec", "-i", box.name, "sh", "-c", text)
@@ -165,6 +166,7 @@ LISTS: list[list[str]] = [
 ]
 
 
+@pytest.mark.soak
 def test_lists_as_exec(side: Side) -> None:
     config = ContainerTestConfig(image=BUSYBOX, environment={"PATH": "/bin:/opt"})
     entries = []
@@ -176,7 +178,7 @@ def test_lists_as_exec(side: Side) -> None:
     with ContainerExecutor(side.node, config) as container:
         container.run("mkdir -p /opt")
         side.engine.api.put_archive(container.name, "/opt", pack_bytes(entries))
-        for words in LISTS * 2:
+        for words in dice(f"lists {side.tool}").sample(LISTS, amount(len(LISTS), 12)) * 2:
             found = container.run(words)
             ours = (found.stdout_bytes, found.exit_code)
             stdout, _, code = side.plain("exec", "-i", container.name, *words)
@@ -442,6 +444,7 @@ def lines(output: bytes) -> list[bytes]:
 SHELLS_BY_TOOL = {"docker": [*SHELLS], "podman": dice("podman").sample([*SHELLS], amount(8, 2))}
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("tool", "shell"), [(tool, shell) for tool in TOOLS for shell in SHELLS_BY_TOOL[tool]]

@@ -282,6 +282,7 @@ def test_plan(podman_node: Node, tmp_path: Path) -> None:
     run_sample(podman_node, tmp_path)
 
 
+@pytest.mark.sampled(1)
 def test_image_of_the_root(podman: DockerAdvanced, podman_node: Node) -> None:
     image = "lisa_container/root"
     with ContainerExecutor(podman_node, ContainerTestConfig(image=image)) as container:

@@ -12,6 +12,9 @@ from lisa_container import ContainerExecutor
 from lisa_container.install import PackageSettings, Tool, ToolVerifyError, remove_layers
 from tests.support.shop import open_shop, put
 
+# Each takes seconds; see `sampled` in docs/testing.md.
+pytestmark = pytest.mark.sampled(1, "commands")
+
 
 def test_several_commands_in_a_package(container: ContainerExecutor) -> None:
     """A command named like a part of its package stands for it; otherwise all must exist."""

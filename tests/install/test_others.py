@@ -26,6 +26,9 @@ from lisa_container.install import (
 )
 from tests.support.shop import put
 
+# Each takes seconds; see `sampled` in docs/testing.md.
+pytestmark = pytest.mark.sampled(2, "managers")
+
 # Each in a layer of its own, or with what it is used with.
 RPM = Tool("rpm", packages=["dnf", "zypper", "createrepo-c"])
 PACMAN = Tool(

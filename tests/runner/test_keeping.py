@@ -45,6 +45,7 @@ def keep(machine: SandboxNode, user: str, names: str, folder: Path, when: str = 
     return run_lisa(book, folder)
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("user", ["sudo", "root"])
 def test_names_in_records_are_unmasked(machine: SandboxNode, user: str, tmp_path: Path) -> None:
     """Records and names have the user's name, which LISA masks in its own log."""

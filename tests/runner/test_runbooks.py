@@ -52,6 +52,7 @@ def test_guest(tmp_path: Path) -> None:
     check(run_lisa(RUNBOOKS / "guest.yml", tmp_path), {"verify_openssl_basic"}, {})
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.usefixtures("nothing_left")
 @pytest.mark.parametrize("user", ["root", "sudo", "password"])
 def test_remote(user: str, machine: SandboxNode, tmp_path: Path) -> None:

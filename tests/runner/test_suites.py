@@ -17,6 +17,7 @@ from tests.support.runs import LisaProcess, run_lisa, runbook
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("user", ["root", "sudo", "password"])
 def test_cases_share_a_container(user: str, machine: SandboxNode, tmp_path: Path) -> None:
     """A suite has one container, or with scope `case` a fresh one for each case."""
