@@ -6,11 +6,13 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Callable
 
 import pytest
+
+from tests.support import programs
+from tests.support.programs import CLI
 
 RUN = "20260101/20260101-000000-000"
 
@@ -38,8 +40,7 @@ def scripts(tmp_path: Path) -> dict[str, Path]:
 
 
 def enter(log: Path, *names: str) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "lisa_container.cli", "enter", *names, "--log", str(log)]
-    return subprocess.run(words, input="typed", capture_output=True, text=True, timeout=60)
+    return programs.run(*CLI, "enter", *names, "--log", log, input="typed")
 
 
 @pytest.mark.parametrize(

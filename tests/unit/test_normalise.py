@@ -372,20 +372,20 @@ def test_placeholder_is_no_end_of_a_word(thing: str, form: str) -> None:
     ids=repr,
 )
 def test_hostile_input_takes_no_longer(piece: str) -> None:
-    """200 kB of repeated text take a few seconds at most, without backtracking."""
+    """100 kB of repeated text take a few seconds at most, without backtracking."""
     started = time.process_time()
-    normalise(piece * (200_000 // len(piece)))
-    assert time.process_time() - started < 6
+    normalise(piece * (100_000 // len(piece)))
+    assert time.process_time() - started < 3
 
 
 def test_a_large_output() -> None:
     line = "[18096.013378] docker0: 10.0.0.{} pid {} took 0.{}s, wrote /tmp/tmp.{:06x}/log\n"
-    text = "".join(line.format(x % 255, x, x, x) for x in range(60_000))
+    text = "".join(line.format(x % 255, x, x, x) for x in range(20_000))
     started = time.process_time()
     result = normalise(text)
-    assert result.count("<uptime>") == 60_000
-    assert "<tmp 60000>" in result
-    assert time.process_time() - started < 30
+    assert result.count("<uptime>") == 20_000
+    assert "<tmp 20000>" in result
+    assert time.process_time() - started < 10
 
 
 def test_a_cursor_sent_far_away_takes_no_memory() -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from lisa_container.plan.context import Context, wrap_command, wrap_environment
 from lisa_container.plan.expect import find_differences
 from lisa_container.plan.model import FileCheck, JsonCheck, TextCheck
 from lisa_container.plan.rules import NOT_GIVEN
+from tests.support import programs
+from tests.support.programs import CLI
 
 ROOT = Path(__file__).parents[2]
 
@@ -442,8 +443,7 @@ def test_find(tmp_path: Path) -> None:
 
 
 def command(*words: str) -> subprocess.CompletedProcess[str]:
-    words = (sys.executable, "-m", "lisa_container.cli", "plan", "check", *words)
-    return subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=60)
+    return programs.run(*CLI, "plan", "check", *words, folder=ROOT)
 
 
 def test_command(tmp_path: Path) -> None:
