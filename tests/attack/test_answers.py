@@ -133,6 +133,7 @@ _MANAGERS = sorted({*MANAGERS} - {"tdnf", "microdnf", "yum", "release"})
 PAIRS = sorted(zip(itertools.cycle(("root", "sudo", "docker")), _MANAGERS))
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "each_engine_user, manager", PAIRS, indirect=["each_engine_user"], scope="module"
 )

@@ -65,6 +65,7 @@ def test_odd_text_and_hostile_folders(machine: SandboxNode, tmp_path: Path) -> N
     assert {x["run"]: x["state"] for x in history(tmp_path, "--rebuild")} == states
 
 
+@pytest.mark.sampled(1)
 @each_user
 def test_odd_failure(machine: SandboxNode, user: str, tmp_path: Path) -> None:
     """Text that a report cannot hold is escaped in LISA's complete reports."""
@@ -99,6 +100,7 @@ def check_full(done: Run, folder: Path) -> None:
     assert len(lines) < 1000
 
 
+@pytest.mark.sampled(1)
 @each_user
 @pytest.mark.timeout(300)
 def test_room_is_made_again(machine: SandboxNode, user: str, disk: Path, tmp_path: Path) -> None:
@@ -115,6 +117,7 @@ def test_room_is_made_again(machine: SandboxNode, user: str, disk: Path, tmp_pat
     assert "result: PASSED" in log.read_text()
 
 
+@pytest.mark.sampled(1)
 @each_user
 @pytest.mark.timeout(300)
 def test_full_disk(machine: SandboxNode, user: str, disk: Path, tmp_path: Path) -> None:
@@ -128,6 +131,7 @@ def test_full_disk(machine: SandboxNode, user: str, disk: Path, tmp_path: Path) 
     assert [x["name"] for x in history(tmp_path, "run")["cases"]][:1] == ["full_disk"]
 
 
+@pytest.mark.sampled(1)
 @each_user
 def test_ps(machine: SandboxNode, user: str) -> None:
     """Hostile labels and names are shown escaped."""

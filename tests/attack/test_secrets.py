@@ -20,6 +20,7 @@ CASES = {
 }
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("user", ["root", "sudo", "docker"])
 def test_nothing_is_written(machine: SandboxNode, user: str, tmp_path: Path) -> None:
     """No file of a run has a secret: LISA's log, JUnit, HTML, messages, records, evidence."""
@@ -63,6 +64,7 @@ NO_KEYS = ("/etc/service/odd n *.conf", "/etc/service/readme", "/etc/service/pub
 
 
 # A user in the docker group cannot make the image: he cannot read the node's root.
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("user", ["root", "sudo"])
 def test_root_has_no_keys(machine: SandboxNode, user: str) -> None:
     """An image of the node's root has no private keys, wherever a service keeps them."""

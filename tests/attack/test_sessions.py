@@ -239,6 +239,7 @@ ATTACKS = [
 PAIRS = sorted(zip(itertools.cycle(("root", "sudo", "docker")), ATTACKS))
 
 
+@pytest.mark.sampled(10)
 @pytest.mark.parametrize(
     "each_engine_user, attack", PAIRS, indirect=["each_engine_user"], scope="module"
 )
@@ -360,6 +361,7 @@ print("whole")
 """
 
 
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("user", ["root", "sudo", "docker"])
 def test_end_of_a_forked_process_is_not_that_of_its_parent(
     machine: SandboxNode, tmp_path: Path, user: str
@@ -374,6 +376,7 @@ def test_end_of_a_forked_process_is_not_that_of_its_parent(
     assert done.returncode == 0 and "\nwhole" in done.stderr, done.stderr[-3000:]
 
 
+@pytest.mark.sampled(1)
 def test_output_without_end(each_engine_user: Node, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command whose output never ends is killed before it takes the runner's memory."""
     for module in ("container.output", "container.command", "container.main_process"):
