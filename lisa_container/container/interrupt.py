@@ -1,9 +1,9 @@
 """Ctrl-C while LISA runs cases.
 
-LISA runs cases in threads, and the first Ctrl-C does nothing that they notice: from Python 3.11 on
-asyncio handles it in its event loop, which does not run meanwhile. Here the first Ctrl-C ends the
-commands that cases wait for, and LISA starts no further case and cleans up. A second Ctrl-C has its
-usual effect.
+LISA runs cases in threads, which do not notice the KeyboardInterrupt in the main thread, and LISA waits
+for them. Here each Ctrl-C first ends the commands that cases wait for; then Python's own handler raises
+KeyboardInterrupt, so LISA starts no further case and cleans up. From Python 3.11 on, `asyncio.run` has a
+handler of its own. It installs that only in place of Python's, so not in place of this one.
 """
 
 from __future__ import annotations

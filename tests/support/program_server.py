@@ -17,8 +17,13 @@ from pathlib import Path
 from typing import Any
 
 
-def import_modules() -> None:
-    """Import what LISA and our command import, once for all programs."""
+def import_modules() -> Any:
+    """Import what LISA and our command import, once for all programs.
+
+    Returns:
+        The handler of Ctrl-C that suites install when they are imported.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     import jsonpath  # noqa: F401
     import lisa.main  # noqa: F401
     from lisa.util.logger import uninit_logger
@@ -32,6 +37,7 @@ def import_modules() -> None:
             importlib.import_module(module.name)
     gc.collect()
     gc.freeze()  # the forked processes share these objects
+    return signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def serve(listening: socket.socket) -> dict[str, Any]:
@@ -81,8 +87,13 @@ def serve(listening: socket.socket) -> dict[str, Any]:
             selector.register(process, selectors.EVENT_READ)
 
 
-def run(order: dict[str, Any]) -> None:
-    """Run a program in this process, as Python does for `-m MODULE`, `-c CODE` or a script's path."""
+def run(order: dict[str, Any], on_interrupt: Any) -> None:
+    """Run a program in this process, as Python does for `-m MODULE`, `-c CODE` or a script's path.
+
+    Args:
+        order: words, folder and environment of the program.
+        on_interrupt: handler of Ctrl-C for LISA, which imports suites.
+    """
     os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
@@ -107,14 +118,14 @@ def run(order: dict[str, Any]) -> None:
             from lisa.util.logger import init_logger
 
             init_logger()
+            signal.signal(signal.SIGINT, on_interrupt)
         runpy.run_path(kind, run_name="__main__")
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
     server = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     server.bind("\0" + sys.argv[1])
-    import_modules()
+    handler = import_modules()
     server.listen(64)
     os.write(1, b"!")
-    run(serve(server))
+    run(serve(server), handler)
