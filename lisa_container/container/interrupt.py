@@ -1,9 +1,10 @@
 """Ctrl-C while LISA runs cases.
 
-LISA runs cases in threads, which do not notice the KeyboardInterrupt in the main thread, and LISA waits
-for them. Here each Ctrl-C first ends the commands that cases wait for; then Python's own handler raises
-KeyboardInterrupt, so LISA starts no further case and cleans up. From Python 3.11 on, `asyncio.run` has a
-handler of its own. It installs that only in place of Python's, so not in place of this one.
+LISA runs cases in threads, which do not notice the KeyboardInterrupt in the main thread, and LISA
+waits for them. Here each Ctrl-C first ends the commands that cases wait for; then Python's own
+handler raises KeyboardInterrupt, so LISA starts no further case and cleans up. From Python 3.11
+on, `asyncio.run` has a handler of its own. It installs that only in place of Python's, so not in
+place of this one.
 """
 
 from __future__ import annotations
