@@ -79,32 +79,38 @@ class KnownFields:
         return super().__new__(cls)
 
 
-def require_encodable(field: str, value: Any) -> None:
+def require_encodable(field: str, value: Any, is_json: bool = False) -> None:
     """Refuse halves of characters (surrogates), except bytes as `os.fsdecode` gives them.
 
     Args:
         field: the field or argument; the message never repeats its value, which may be a secret.
         value: a text, or a mapping or sequence with texts; anything else has none.
+        is_json: whether the engine gets the value as JSON, which has no such bytes either.
 
     Raises:
         ConfigError: there is such a half.
     """
     if isinstance(value, Mapping):
         for key, item in value.items():
-            require_encodable(f"{field}, key", key)
-            require_encodable(f"{field}, value of {key!r}", item)
+            require_encodable(f"{field}, key", key, is_json)
+            require_encodable(f"{field}, value of {key!r}", item, is_json)
     elif isinstance(value, (list, tuple)):
         for item in value:
-            require_encodable(field, item)
+            require_encodable(field, item, is_json)
     elif isinstance(value, (str, PurePath)):
         try:
-            str(value).encode("utf-8", "surrogateescape")
+            str(value).encode("utf-8", "strict" if is_json else "surrogateescape")
         except UnicodeEncodeError as error:
             half = error.object[error.start]
-            raise ConfigError(
-                f"{field}: given a text with {half!r}, half of a character that no program can "
-                "read; legal: whole characters, and bytes as os.fsdecode gives them"
-            ) from error
+            what = "half of a character that no program can read; legal: whole characters"
+            if not is_json:
+                what += ", and bytes as os.fsdecode gives them"
+            elif "\udc80" <= half <= "\udcff":
+                what = (
+                    "a byte outside of UTF-8, which the engine's API cannot carry; legal: whole "
+                    "characters. Commands of `run` and their environment may have such bytes"
+                )
+            raise ConfigError(f"{field}: given a text with {half!r}, {what}") from error
 
 
 def frozen(field: str, value: str) -> FrozenConfigError:

@@ -124,14 +124,14 @@ class ContainerRun:
         """Keep the arguments and mask their secrets in LISA's logs; create nothing yet.
 
         Raises:
-            ConfigError: A text has half of a character.
+            ConfigError: A text has half of a character, or a byte outside of UTF-8.
         """
         self._engine = engine
         self._config = config
         self._command = command
         self._name = name
-        require_encodable("command", command)
-        require_encodable("name", name)
+        require_encodable("command", command, is_json=True)
+        require_encodable("name", name, is_json=True)
         text = command if isinstance(command, str) else shlex.join(map(str, command or []))
         protect(secret_values(config.environment) | secrets_in_command(text))
         self._token = secrets.token_hex(8)

@@ -149,6 +149,13 @@ def test_halves_of_characters(
             box.docker.run_in_container(BUSYBOX, *arguments)
 
 
+def test_bytes_the_engine_does_not_carry(box: ContainerExecutor) -> None:
+    """A command may have any bytes; the engine's API gets that of a new container as JSON."""
+    assert box.run("printf '\udc80'").stdout_bytes == b"\x80"
+    with pytest.raises(ConfigError, match="^command: .*a byte outside of UTF-8"):
+        box.docker.run_in_container(BUSYBOX, "printf '\udc80'")
+
+
 def test_bytes_of_any_kind(box: ContainerExecutor) -> None:
     """Bytes as `os.fsdecode` gives them arrive as they are."""
     odd = "caf\udce9"

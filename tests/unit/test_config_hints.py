@@ -198,3 +198,18 @@ def test_halves_of_characters(field: str, value: Any, says: str) -> None:
         ContainerTestConfig(**{field: value})
     assert str(caught.value).startswith(says) and "secret" not in str(caught.value)
     assert "given a text with '\\ud800', half of a character" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("environment", {"A": "secret\udc80"}),
+        ("command", ["\udc80"]),
+        ("volumes", {"/\udcff": "/a"}),
+    ],
+)
+def test_bytes_the_engine_does_not_carry(field: str, value: Any) -> None:
+    with pytest.raises(ConfigError, match=f"^{field}.*a byte outside of UTF-8") as caught:
+        ContainerTestConfig(**{field: value})
+    assert "secret" not in str(caught.value)
+    assert ContainerTestConfig(artifacts=["/a\udc80"], ready="test -e '/\udc80'").ready
