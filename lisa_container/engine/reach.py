@@ -1,4 +1,4 @@
-"""Check within seconds whether a node can be logged in to. LISA itself waits for minutes.
+"""Connect to a node, or report within seconds why that fails. LISA itself waits for minutes.
 
 LISA waits 300 seconds, twice, for an address that does not answer and for a login that is refused,
 since its machines may be booting.
@@ -10,16 +10,20 @@ import contextlib
 import logging
 import re
 import time
+from pathlib import Path
 
 import paramiko
 from lisa import schema
 from lisa.node import Node, RemoteNode
+from lisa.util import LisaException
 from lisa.util.shell import SshShell
 
+from lisa_container.addresses import Address
 from lisa_container.engine.knock import explain, knock
 from lisa_container.engine.ssh import address_behind, way_to
 from lisa_container.errors import UnreachableError
 from lisa_container.masking import expose
+from lisa_container.naming import node_name
 
 PATIENCE = 10.0
 """Seconds that a node has by default to accept the login."""
@@ -158,3 +162,46 @@ def node_of(runbook: schema.Node, platform: schema.Platform | None = None) -> No
             default_private_key_file=platform.admin_private_key_file if platform else "",
         )
     return node
+
+
+def remote_node(address: Address, key: Path | None, password: str) -> Node:
+    """Return a LISA node for an address, not connected yet.
+
+    Args:
+        address: user, host and port.
+        key: private key of the user; None: there is only the password.
+        password: password of the user; empty: there is only the key.
+
+    Raises:
+        LisaException: there is neither a key nor a password.
+    """
+    runbook = schema.RemoteNode(
+        address=address.host,
+        public_address=address.host,
+        port=address.port,
+        public_port=address.port,
+        username=address.user,
+        password=password,
+        private_key_file=str(key or ""),
+    )
+    return node_of(runbook)
+
+
+def connect(node: Node) -> None:
+    """Connect to a node and let LISA examine it.
+
+    Args:
+        node: node from `node_of` or `remote_node`.
+
+    Raises:
+        UnreachableError: see `require_login`.
+        LisaException: LISA cannot use the node.
+    """
+    if isinstance(node.shell, SshShell):
+        require_login(node.shell)
+    try:
+        node.initialize()
+    except LisaException:
+        raise
+    except Exception as error:  # any of paramiko's or spur's
+        raise LisaException(f"cannot connect to node '{node_name(node)}': {error}") from error
