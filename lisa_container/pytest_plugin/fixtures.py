@@ -9,6 +9,7 @@ import pytest
 
 from lisa_container.pytest_plugin import markers, names
 from lisa_container.pytest_plugin.hooks import OPTIONS, hooks_of
+from lisa_container.pytest_plugin.quiet import import_lisa
 
 if TYPE_CHECKING:
     from lisa.node import Node
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 def _run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """Open the run of this pytest process."""
     hooks = hooks_of(request.config)
+    import_lisa()
     from lisa_container.pytest_plugin.run import open_run
 
     options = request.config.stash[OPTIONS]

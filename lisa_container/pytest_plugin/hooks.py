@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lisa_container.pytest_plugin.names import NODE, RUN, uses
+from lisa_container.pytest_plugin.markers import read_marker
+from lisa_container.pytest_plugin.names import NODE, RUN, WANTED, uses
 from lisa_container.pytest_plugin.options import Options
 from lisa_container.pytest_plugin.quiet import import_lisa
 
@@ -36,12 +37,28 @@ class TestHooks:
         self._options = options
 
     @pytest.hookimpl(tryfirst=True)  # type: ignore[untyped-decorator]
-    def pytest_runtestloop(self, session: pytest.Session) -> None:
-        """Check that the node accepts the login, if a test needs it."""
-        if session.config.option.collectonly:
-            return
-        if any(uses(item, NODE) for item in session.items):
-            self._options.require_source().check()
+    def pytest_runtestloop(self, session: pytest.Session) -> bool | None:
+        """Check the markers of the tests that are about to run, and the login on the node.
+
+        Returns:
+            True if a process of pytest-xdist is to end without running tests; else None.
+
+        Raises:
+            UsageError: A marker is wrong, or the node cannot be used.
+        """
+        option = session.config.option
+        if option.collectonly or (session.testsfailed and not option.continue_on_collection_errors):
+            return None
+        import_lisa()
+        try:
+            self._check(session.items)
+        except pytest.UsageError as error:
+            if not hasattr(session.config, "workerinput"):
+                raise
+            # For pytest-xdist any exception here is an internal error. This message it passes on.
+            session.shouldstop = str(error)
+            return True
+        return None
 
     @pytest.hookimpl(tryfirst=True)  # type: ignore[untyped-decorator]
     def pytest_runtest_protocol(self, item: pytest.Item, nextitem: pytest.Item | None) -> None:
@@ -63,18 +80,24 @@ class TestHooks:
         if self.run is not None:
             self.run.interrupt()
 
+    def _check(self, items: list[pytest.Item]) -> None:
+        for item in items:
+            if uses(item, WANTED):
+                read_marker(item)
+        if any(uses(item, NODE) for item in items):
+            self._options.require_source().check()
+
 
 _HOOKS = pytest.StashKey[TestHooks]()
 
 
 def hooks_of(config: pytest.Config) -> TestHooks:
-    """Return the hooks of a pytest process; import LISA and register the hooks at the first call.
+    """Return the hooks of a pytest process, which are registered at the first call.
 
     Args:
         config: Config of the process.
     """
     if _HOOKS not in config.stash:
-        import_lisa()
         config.stash[_HOOKS] = hooks = TestHooks(config.stash[OPTIONS])
         config.pluginmanager.register(hooks)
     return config.stash[_HOOKS]

@@ -72,8 +72,14 @@ def read_options(config: pytest.Config) -> Options:
 
 def _path(config: pytest.Config, name: str) -> Path | None:
     """Return a path; that of the ini file is relative to the file."""
-    given = config.getoption(f"--{name}")
+    option = f"--{name}"
+    given = config.getoption(option)
     if given:
+        if option in config.invocation_params.args:
+            raise pytest.UsageError(
+                f"{option}: write it as one word, '{option}={given}': pytest would take a word of "
+                "its own for the path of tests, and would look for its ini file there"
+            )
         return config.invocation_params.dir / Path(given).expanduser()
     given = config.getini(name.replace("-", "_"))
     base = config.inipath.parent if config.inipath is not None else config.rootpath

@@ -8,7 +8,7 @@ import pytest
 
 from lisa_container.pytest_plugin import kept, markers, options
 from lisa_container.pytest_plugin.hooks import OPTIONS, hooks_of
-from lisa_container.pytest_plugin.names import RUN, WANTED, uses
+from lisa_container.pytest_plugin.names import RUN, uses
 
 if TYPE_CHECKING:
     from _pytest.terminal import TerminalReporter  # pytest 7 has no public name for it
@@ -30,12 +30,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(trylast=True)  # type: ignore[untyped-decorator]
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Check the markers of the tests that use the plugin, and follow them from now on."""
+    """Follow the tests from now on, if one of those that are to run uses the plugin."""
     if any(uses(item, RUN) for item in items):
         hooks_of(config)
-    for item in items:
-        if uses(item, WANTED):
-            markers.read_marker(item)
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:

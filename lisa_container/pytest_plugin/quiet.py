@@ -12,7 +12,10 @@ _LISA = "lisa"
 
 
 def import_lisa() -> None:
-    """Import LISA, which takes over standard output and Python's logging; give both back."""
+    """Import LISA, which takes over standard output and Python's logging; give both back.
+
+    Nothing of LISA's log is printed from now on; see `warnings_to_pytest`.
+    """
     handlers, streams = logging.root.handlers, (sys.stdout, sys.stderr)
     is_new = _LISA not in sys.modules
     logger = importlib.import_module("lisa.util.logger")
@@ -21,12 +24,12 @@ def import_lisa() -> None:
         sys.stdout, sys.stderr = streams
     elif isinstance(sys.stdout, logger.LogWriter):  # a file with tests has imported LISA
         logger.uninit_logger()
+    logger.set_console_level(logging.CRITICAL)
 
 
 @contextlib.contextmanager
-def quiet_log() -> Iterator[None]:
-    """Print nothing of LISA's log in this block; what is worth a warning goes to pytest."""
-    importlib.import_module("lisa.util.logger").set_console_level(logging.CRITICAL)
+def warnings_to_pytest() -> Iterator[None]:
+    """Pass the warnings in LISA's log on to pytest in this block."""
     log, handler = logging.getLogger(_LISA), _ToPytest()
     log.addHandler(handler)
     try:

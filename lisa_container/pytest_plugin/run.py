@@ -25,7 +25,7 @@ from lisa_container.pytest_plugin.factory import ContainerFactory
 from lisa_container.pytest_plugin.hooks import TestHooks
 from lisa_container.pytest_plugin.markers import Wanted, read_marker
 from lisa_container.pytest_plugin.names import WANTED, uses
-from lisa_container.pytest_plugin.quiet import quiet_log
+from lisa_container.pytest_plugin.quiet import warnings_to_pytest
 
 # Environment variable with the name of a process of pytest-xdist.
 _WORKER_VARIABLE = "PYTEST_XDIST_WORKER"
@@ -154,7 +154,7 @@ def open_run(hooks: TestHooks, log: Path, keep_failed: bool) -> Iterator[Run]:
         keep_failed: Whether the containers of failed tests stay on their node.
     """
     name = f"pytest {os.environ.get(_WORKER_VARIABLE, '')}".strip()
-    with quiet_log(), _kept_containers(keep_failed), recorded_run(log, name) as folder:
+    with warnings_to_pytest(), _kept_containers(keep_failed), recorded_run(log, name) as folder:
         hooks.run = run = Run(folder, hooks)
         try:
             if hooks.item is not None:
