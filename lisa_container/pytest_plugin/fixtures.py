@@ -29,7 +29,8 @@ def _run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
     options = request.config.stash[OPTIONS]
     log = options.log or tmp_path_factory.mktemp("lisa_container")
-    with open_run(hooks, log, options.keep_failed) as run:
+    worker = getattr(request.config, "workerinput", {}).get("workerid", "")  # pytest-xdist's
+    with open_run(hooks, f"pytest {worker}".strip(), log, options.keep_failed) as run:
         yield run
 
 

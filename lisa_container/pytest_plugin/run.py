@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -26,9 +25,6 @@ from lisa_container.pytest_plugin.hooks import TestHooks
 from lisa_container.pytest_plugin.markers import Wanted, read_marker
 from lisa_container.pytest_plugin.names import WANTED, uses
 from lisa_container.pytest_plugin.quiet import warnings_to_pytest
-
-# Environment variable with the name of a process of pytest-xdist.
-_WORKER_VARIABLE = "PYTEST_XDIST_WORKER"
 
 
 class Run:
@@ -145,15 +141,15 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(hooks: TestHooks, log: Path, keep_failed: bool) -> Iterator[Run]:
+def open_run(hooks: TestHooks, name: str, log: Path, keep_failed: bool) -> Iterator[Run]:
     """Record what the tests in this block do in containers.
 
     Args:
         hooks: Hooks of the process.
+        name: Name of the run in the history.
         log: Folder that gets a folder for the run.
         keep_failed: Whether the containers of failed tests stay on their node.
     """
-    name = f"pytest {os.environ.get(_WORKER_VARIABLE, '')}".strip()
     with warnings_to_pytest(), _kept_containers(keep_failed), recorded_run(log, name) as folder:
         hooks.run = run = Run(folder, hooks)
         try:

@@ -1,0 +1,119 @@
+"""The pytest plugin on a real node: runs of pytest with tests that use its fixtures."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lisa_container.platforms.sandbox import SandboxNode
+from tests.plugin.examples import ALL, KILLED, OVERRIDING, WORKERS
+from tests.support.nodes import containers
+from tests.support.waiting import eventually
+
+pytest_plugins = ("pytester",)
+
+# Seconds that a lease lasts here without renewal.
+TTL = 4
+
+
+@pytest.fixture
+def words(machine: SandboxNode, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the options for the node."""
+    monkeypatch.setenv("LISA_CONTAINER_LEASE_TTL", str(TTL))
+    where = f"{machine.username}@{machine.address}:{machine.port}"
+    return [f"--lisa-node=ssh://{where}", f"--lisa-key={machine.private_key_file}", "-rA"]
+
+
+def test_fixtures(pytester: pytest.Pytester, machine: SandboxNode, words: list[str]) -> None:
+    """Containers of all scopes, their records, the report of a failure, and one connection."""
+    pytester.makepyfile(test_all=ALL, test_overriding=OVERRIDING)
+    pytester.makeini(f"[pytest]\nlisa_node = {words[0].partition('=')[2]}\nlisa_log = log\n")
+    run = pytester.runpytest_subprocess(*words[1:], "-p", "no:cacheprovider")
+    run.assert_outcomes(passed=13, failed=1, xfailed=1, errors=1)
+    text = run.stdout.str()
+
+    (failed,) = re.findall(r"___ test_fails ___.*?(?=\n_{3,}|\n={3,})", text, re.S)
+    assert re.search(r"commands in container 'lisa_test_\w+' \(lisa_container/busybox\)", failed)
+    assert "$ echo shown; cat /missing\nshown\ncat: can't open '/missing'" in failed
+    assert "(exit code 1, " in failed
+    assert re.search(r"log of container .*\n.*from the first process", failed), failed
+    assert "*** is kept secret" in failed and "value-of-the-token" not in failed
+    assert "(5 earlier commands are in '" in failed and "$ true 4\n" not in failed
+    # The set-up of a test fails after its container has started.
+    (broken,) = re.findall(r"ERROR at setup of test_broken ___.*?(?=\n_{3,}|\n={3,})", text, re.S)
+    assert "$ echo 'before the error'\nbefore the error\n(exit code 0, " in broken
+    assert "kept containers" not in text
+
+    (folder,) = (pytester.path / "log").glob("*/*")
+    cases = {}
+    for path in folder.glob("tests/*/case.json"):
+        record = json.loads(path.read_text())
+        cases[record["name"]] = record
+    assert cases["test_fails"]["status"] == "failed"
+    assert "one is not two" in cases["test_fails"]["message"]
+    assert cases["test_broken"]["status"] == "failed"
+    assert cases["test_xfail"]["status"] == "skipped"
+    assert cases["test_fresh[0]"]["status"] == cases["test_own_executor"]["status"] == "passed"
+    assert cases["test_module_first"]["containers"] == cases["test_module_second"]["containers"]
+    assert cases["test_prepared"]["containers"] == cases["test_prepared_again"]["containers"]
+    assert cases["test_fresh[0]"]["containers"] != cases["test_fresh[1]"]["containers"]
+    assert cases["test_fails"]["suite"] == "test_all.py"
+    assert "test_without" not in cases
+
+
+def test_workers(pytester: pytest.Pytester, machine: SandboxNode, words: list[str]) -> None:
+    """With pytest-xdist each process has a lease: one that dies takes nothing of the others along."""
+    pytester.makepyfile(WORKERS)
+    run = pytester.runpytest_subprocess(*words, "-n", "2", "--keep-failed", "--tb=no")
+    text = run.stdout.str()
+    # `test_lives` goes on for twice the time of the dead process's lease.
+    assert "PASSED test_workers.py::test_lives" in text, text
+    assert "FAILED test_workers.py::test_dies" in text and "replacing crashed worker" in text
+    assert "FAILED test_workers.py::test_fails" in text
+    leases = (pytester.path / "leases").read_text().split()
+    assert len(leases) == len(set(leases)) == 3  # of two processes, and of the dead one's successor
+    (kept,) = containers(machine)
+    enter = re.findall(rf"container '{kept}'; enter: (ssh .* exec -it {kept} sh'?)$", text, re.M)
+    assert len(enter) == 1, text
+    # Without a terminal, which `-t` asks for.
+    login, _, inside = enter[0].replace("exec -it", "exec -i").partition(" -t ")
+    done = subprocess.run(
+        f"{login} {inside}", shell=True, input="cat /failed", capture_output=True, text=True
+    )
+    assert done.stdout == "here\n", done.stderr
+    machine.run(["docker", "rm", "-f", kept])
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_killed(
+    pytester: pytest.Pytester, machine: SandboxNode, words: list[str], number: signal.Signals
+) -> None:
+    """Ctrl-C removes all at once; after SIGKILL nothing is left when the lease has expired."""
+    pytester.makepyfile(KILLED)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "pytest", *words], stdout=subprocess.PIPE, text=True
+    )
+    eventually(lambda: Path("ready").exists() or process.poll() is not None, 60)
+    assert len(containers(machine)) == 2
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    if number is signal.SIGINT:
+        assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+        assert containers(machine) == []
+    else:
+        eventually(lambda: containers(machine) == [], TTL + 20)
+
+
+def test_wrong_marker_with_workers(pytester: pytest.Pytester, words: list[str]) -> None:
+    pytester.makepyfile(
+        "import pytest\n@pytest.mark.container(imagee='x')\ndef test(container): pass\n"
+    )
+    run = pytester.runpytest_subprocess(*words, "-n", "1")
+    run.stdout.fnmatch_lines(["*imagee*did you mean 'image'?*", "*no tests ran in *"])
+    run.stdout.no_fnmatch_line("*INTERNALERROR*")
