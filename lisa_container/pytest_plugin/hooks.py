@@ -81,9 +81,12 @@ class TestHooks:
             self.run.interrupt()
 
     def _check(self, items: list[pytest.Item]) -> None:
+        if not any(uses(item, RUN) for item in items):
+            return
         for item in items:
             if uses(item, WANTED):
                 read_marker(item)
+        self._options.prepare_log()
         if any(uses(item, NODE) for item in items):
             self._options.require_source().check()
 

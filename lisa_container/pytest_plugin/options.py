@@ -41,6 +41,21 @@ class Options:
             )
         return self.source
 
+    def prepare_log(self) -> None:
+        """Make the folder for the records of runs, if one is given.
+
+        Raises:
+            UsageError: The folder cannot be made.
+        """
+        if self.log is None:
+            return
+        try:
+            self.log.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise pytest.UsageError(
+                f"--lisa-log: folder '{self.log}' cannot be made: {error.strerror}"
+            ) from error
+
 
 def add_options(parser: pytest.Parser) -> None:
     """Declare the options."""

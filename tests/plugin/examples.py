@@ -82,7 +82,7 @@ def test_fails(container, container_factory):
     for number in range(23):
         container.run(f"true {number}")
     container.run("echo shown; cat /missing")
-    container.run("echo $API_TOKEN is kept secret")
+    container.run("echo $API_TOKEN is kept secret; sleep 100 >/dev/null 2>&1 &")
     command = ["sh", "-c", "echo from the first process; exec sleep 100"]
     container_factory(IMAGE, command=command, init="engine")
     assert 1 == 2, "one is not two"
@@ -175,4 +175,14 @@ def test_waits(container, container_factory):
     container_factory("lisa_container/busybox")
     Path("ready").touch()
     container.run("sleep 600")
+"""
+
+LOCAL = """
+import pytest
+
+
+@pytest.mark.container("lisa_container/busybox")
+def test_local(container, node):
+    assert not node.is_remote
+    assert container.run("echo 1").stdout == "1"
 """

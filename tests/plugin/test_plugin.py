@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lisa_container.platforms.sandbox import SandboxNode
-from tests.plugin.examples import ALL, KILLED, OVERRIDING, WORKERS
+from tests.plugin.examples import ALL, KILLED, LOCAL, OVERRIDING, WORKERS
 from tests.support.nodes import containers
 from tests.support.waiting import eventually
 
@@ -49,6 +49,9 @@ def test_fixtures(pytester: pytest.Pytester, machine: SandboxNode, words: list[s
     (broken,) = re.findall(r"ERROR at setup of test_broken ___.*?(?=\n_{3,}|\n={3,})", text, re.S)
     assert "$ echo 'before the error'\nbefore the error\n(exit code 0, " in broken
     assert "kept containers" not in text
+    # LISA's log is not printed; a warning in it is pytest's.
+    assert run.stderr.str() == ""
+    assert re.search(r"-- Captured log call --+\nWARNING +lisa.*processes", failed), failed
 
     (folder,) = (pytester.path / "log").glob("*/*")
     cases = {}
@@ -108,6 +111,15 @@ def test_killed(
         assert containers(machine) == []
     else:
         eventually(lambda: containers(machine) == [], TTL + 20)
+
+
+def test_local(
+    pytester: pytest.Pytester, machine: SandboxNode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node may be the machine itself."""
+    monkeypatch.setenv("DOCKER_HOST", f"unix:///proc/{machine.pid}/root/run/docker.sock")
+    pytester.makepyfile(LOCAL)
+    pytester.runpytest_subprocess("--lisa-node=local").assert_outcomes(passed=1)
 
 
 def test_wrong_marker_with_workers(pytester: pytest.Pytester, words: list[str]) -> None:

@@ -70,6 +70,7 @@ def test_marker(pytester: pytest.Pytester, marker: str, message: str) -> None:
         ([NOWHERE, "--lisa-key", __file__], "write it as one word, '--lisa-key="),
         ([], "no node for the tests was named: give --lisa-node, or 'lisa_node' in pytest's"),
         ([NOWHERE], "no way to log in as 'me@192.0.2.1'. Give the user's private key with"),
+        ([NOWHERE, "--lisa-log=/proc/none"], "--lisa-log: folder '/proc/none' cannot be made: "),
         ([NOWHERE, "--lisa-key=missing"], "--lisa-key: there is no file '"),
     ],
 )
