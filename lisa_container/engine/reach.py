@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import re
 import time
 from pathlib import Path
@@ -31,8 +32,17 @@ PATIENCE = 10.0
 # Seconds of rest before the next attempt, and for one step of the check.
 _REST = 1.0
 _STEP = 5.0
+# Words of paramiko where the SSH server closed the connection at once.
+_NO_BANNER = "Error reading SSH protocol banner"
 # Reason of a refused channel in paramiko's log; paramiko's own words for its code follow.
 _REFUSAL = re.compile(r"open FAILED: (.*): ")
+
+
+class _DroppedError(UnreachableError):
+    """The SSH server closed the connection before the login.
+
+    OpenSSH does so by chance where more than ten logins begin at once (MaxStartups of sshd_config).
+    """
 
 
 def require_login(shell: SshShell, seconds: float = PATIENCE) -> None:
@@ -41,18 +51,20 @@ def require_login(shell: SshShell, seconds: float = PATIENCE) -> None:
     Args:
         shell: LISA's shell of the node, which need not be connected.
         seconds: time limit; above `PATIENCE` the check is repeated, for a node that still boots.
+            A login that the server drops is repeated in any case.
 
     Raises:
         UnreachableError: one of them does not answer, or refuses the login.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + max(seconds, PATIENCE)
     while True:
         try:
             return check_login(shell)
-        except UnreachableError:
-            if seconds <= PATIENCE or time.monotonic() + _REST > deadline:
+        except UnreachableError as error:
+            is_repeated = seconds > PATIENCE or isinstance(error, _DroppedError)
+            if not is_repeated or time.monotonic() + _REST > deadline:
                 raise
-        time.sleep(_REST)
+        time.sleep(random.uniform(_REST / 2, _REST))  # others may be repeating theirs, too
 
 
 def check_login(shell: SshShell, seconds: float = PATIENCE) -> None:
@@ -101,7 +113,8 @@ def _connect(
         )
     except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
         client.close()
-        raise UnreachableError(
+        kind = _DroppedError if _NO_BANNER in str(error) else UnreachableError
+        raise kind(
             f"user '{info.username}' cannot log in at {info.address}:{info.port}: {error}. Check "
             "the user, and the key or password"
         ) from error
