@@ -43,7 +43,7 @@ class Case:
         self.recorder.take(self._message)
         started = [each for each in self.recorder.containers if each.is_started]
         self.recorder.kept += [each for each in started if keep_if_asked(each)]
-        report.sections += sections_of(self.recorder)
+        report.sections += sections_of(self.recorder, self._recorded.folder)
 
     def fail(self, message: str) -> None:
         """Note that the test has failed.

@@ -83,10 +83,10 @@ class SshSource:
 
     def check(self) -> None:
         """Log in once, as LISA does, and out again."""
+        from lisa.util import LisaException
         from lisa.util.shell import SshShell
 
         from lisa_container.engine.reach import require_login
-        from lisa_container.errors import ContainerError
 
         where = f"{self.address.user}@{self.address.host}"
         if self.key is not None and not self.key.is_file():
@@ -100,7 +100,7 @@ class SshSource:
             shell = self._make().shell
             assert isinstance(shell, SshShell)
             require_login(shell)
-        except ContainerError as error:
+        except LisaException as error:
             raise pytest.UsageError(f"{OPTION}: {error}") from error
 
     @contextlib.contextmanager
@@ -119,7 +119,8 @@ class SshSource:
         return remote_node(self.address, self.key, self._password)
 
 
-# Word in front of `://`, the form for messages, and the class.
+# Word in front of `://`, the form for messages, and the function that makes the source. Another
+# kind of node needs a class as those above, and an entry here.
 _KINDS = {
     "local": ("local", LocalSource.parse),
     "ssh": (f"ssh{_SCHEME}{ADDRESS_FORM}", SshSource.parse),

@@ -22,11 +22,12 @@ _COMMANDS, _LINES, _CHARACTERS = 20, 20, 500
 _LOG_BYTES = 64 << 10
 
 
-def sections_of(recorder: CaseRecorder) -> list[tuple[str, str]]:
+def sections_of(recorder: CaseRecorder, records: Path) -> list[tuple[str, str]]:
     """Return the titles and texts of the sections for a failed test.
 
     Args:
         recorder: Recorder of the test's case, after its evidence was taken.
+        records: Folder of the case.
     """
     sections = []
     for executor in recorder.containers:
@@ -39,6 +40,8 @@ def sections_of(recorder: CaseRecorder) -> list[tuple[str, str]]:
         ):
             if lines:
                 sections.append((title, "\n".join(lines)))
+    if sections:
+        sections.append(("records of the test", str(records)))
     kept = [_kept(executor) for executor in recorder.containers if executor.keep]
     if kept:
         sections.append((KEPT, "\n".join(kept)))

@@ -49,6 +49,8 @@ def test_fixtures(pytester: pytest.Pytester, machine: SandboxNode, words: list[s
     (broken,) = re.findall(r"ERROR at setup of test_broken ___.*?(?=\n_{3,}|\n={3,})", text, re.S)
     assert "$ echo 'before the error'\nbefore the error\n(exit code 0, " in broken
     assert "kept containers" not in text
+    (records,) = re.findall(r"-- records of the test --+\n(.*)", failed)
+    assert any(Path(records).glob("containers/*/state.json"))
     # LISA's log is not printed; a warning in it is pytest's.
     assert run.stderr.str() == ""
     assert re.search(r"-- Captured log call --+\nWARNING +lisa.*processes", failed), failed
