@@ -4,12 +4,18 @@ ALL = """
 import pytest
 from lisa.tools import Uname
 
-from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container import ContainerExecutor, ContainerTestConfig, ContainerTestSuite
 from lisa_container.testinfra import host
 
 IMAGE = "lisa_container/busybox"
 TOKEN = "value-of-" + "the-token"
 pytestmark = pytest.mark.container(IMAGE)
+
+
+# A suite of LISA may share files with tests. It listens to LISA's reports, too.
+class Suite(ContainerTestSuite):
+    def _get_container_config(self):
+        return ContainerTestConfig(image=IMAGE)
 
 
 @pytest.mark.parametrize("number", range(2))

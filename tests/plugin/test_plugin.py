@@ -53,9 +53,12 @@ def test_fixtures(pytester: pytest.Pytester, machine: SandboxNode, words: list[s
     assert any(Path(records).glob("containers/*/state.json"))
     # LISA's log is not printed; a warning in it is pytest's.
     assert run.stderr.str() == ""
+    assert "cannot follow LISA's reports" not in text
     assert re.search(r"-- Captured log call --+\nWARNING +lisa.*processes", failed), failed
 
     (folder,) = (pytester.path / "log").glob("*/*")
+    results = (folder / "containers" / "results.jsonl").read_text().splitlines()
+    assert len(results) == len(set(results)) == 2 * 15  # the begin and the end of each test
     cases = {}
     for path in folder.glob("tests/*/case.json"):
         record = json.loads(path.read_text())
