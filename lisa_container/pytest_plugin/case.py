@@ -12,6 +12,7 @@ from lisa_container.cases.keep import keep_if_asked
 from lisa_container.cases.recorded import RecordedCase
 from lisa_container.pytest_plugin.sections import sections_of
 from lisa_container.recording.files import describe_error
+from lisa_container.snapshots import snapshots_beside
 
 
 class Case:
@@ -30,6 +31,7 @@ class Case:
         self._status, self._message = TestStatus.PASSED, ""
         self._running = contextlib.ExitStack()
         self._running.enter_context(self._recorded.running())
+        self._running.enter_context(snapshots_beside(item.path))
         self.recorder = self._recorded.recorder
         """Recorder of what happens in the test's containers."""
 

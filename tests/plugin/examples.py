@@ -76,6 +76,10 @@ def test_own_executor(node):
     assert node.execute(connections, shell=True).stdout == "1"
 
 
+def test_snapshot(container):
+    container.run("echo seen").assert_output_matches("seen")
+
+
 def test_testinfra(container):
     passwd = host(container).file("/etc/passwd")
     assert passwd.is_file and passwd.mode == 0o644 and passwd.contains("^root:")

@@ -34,8 +34,11 @@ def test_fixtures(pytester: pytest.Pytester, machine: SandboxNode, words: list[s
     """Containers of all scopes, their records, the report of a failure, and one connection."""
     pytester.makepyfile(test_all=ALL, test_overriding=OVERRIDING)
     pytester.makeini(f"[pytest]\nlisa_node = {words[0].partition('=')[2]}\nlisa_log = log\n")
+    snapshots = pytester.path / "snapshots" / "test_all"
+    snapshots.mkdir(parents=True)
+    (snapshots / "seen.txt").write_text("seen\n")
     run = pytester.runpytest_subprocess(*words[1:], "-p", "no:cacheprovider")
-    run.assert_outcomes(passed=13, failed=1, xfailed=1, errors=1)
+    run.assert_outcomes(passed=14, failed=1, xfailed=1, errors=1)
     text = run.stdout.str()
 
     (failed,) = re.findall(r"___ test_fails ___.*?(?=\n_{3,}|\n={3,})", text, re.S)
@@ -58,7 +61,7 @@ def test_fixtures(pytester: pytest.Pytester, machine: SandboxNode, words: list[s
 
     (folder,) = (pytester.path / "log").glob("*/*")
     results = (folder / "containers" / "results.jsonl").read_text().splitlines()
-    assert len(results) == len(set(results)) == 2 * 15  # the begin and the end of each test
+    assert len(results) == len(set(results)) == 2 * 16  # the begin and the end of each test
     cases = {}
     for path in folder.glob("tests/*/case.json"):
         record = json.loads(path.read_text())
