@@ -39,6 +39,8 @@ def test_fixtures(pytester: pytest.Pytester, machine: SandboxNode, words: list[s
     (snapshots / "seen.txt").write_text("seen\n")
     run = pytester.runpytest_subprocess(*words[1:], "-p", "no:cacheprovider")
     run.assert_outcomes(passed=14, failed=1, xfailed=1, errors=1)
+    folders = "ls -d /run/lisa_container.* /tmp/lisa_container.* 2>/dev/null || true"
+    assert machine.run(folders).stdout == "", "leases end with the run"
     text = run.stdout.str()
 
     (failed,) = re.findall(r"___ test_fails ___.*?(?=\n_{3,}|\n={3,})", text, re.S)
