@@ -76,6 +76,10 @@ def test_own_executor(node):
     assert node.execute(connections, shell=True).stdout == "1"
 
 
+def test_dynamic(request):
+    assert request.getfixturevalue("container").run("echo 1").stdout == "1"
+
+
 def test_snapshot(container):
     container.run("echo seen").assert_output_matches("seen")
 
@@ -100,6 +104,7 @@ def test_fails(container, container_factory):
 
 @pytest.fixture
 def broken(container):
+    container.run("true")
     container.run("echo 'before the error'")
     raise RuntimeError("no set-up")
 

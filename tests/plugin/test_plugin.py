@@ -38,7 +38,7 @@ def test_fixtures(pytester: pytest.Pytester, machine: SandboxNode, words: list[s
     snapshots.mkdir(parents=True)
     (snapshots / "seen.txt").write_text("seen\n")
     run = pytester.runpytest_subprocess(*words[1:], "-p", "no:cacheprovider")
-    run.assert_outcomes(passed=14, failed=1, xfailed=1, errors=1)
+    run.assert_outcomes(passed=15, failed=1, xfailed=1, errors=1)
     folders = "ls -d /run/lisa_container.* /tmp/lisa_container.* 2>/dev/null || true"
     assert machine.run(folders).stdout == "", "leases end with the run"
     text = run.stdout.str()
@@ -57,13 +57,13 @@ def test_fixtures(pytester: pytest.Pytester, machine: SandboxNode, words: list[s
     (records,) = re.findall(r"-- records of the test --+\n(.*)", failed)
     assert any(Path(records).glob("containers/*/state.json"))
     # LISA's log is not printed; a warning in it is pytest's.
-    assert run.stderr.str() == ""
+    assert run.stderr.str() == "" and "Captured stderr" not in text
     assert "cannot follow LISA's reports" not in text
     assert re.search(r"-- Captured log call --+\nWARNING +lisa.*processes", failed), failed
 
     (folder,) = (pytester.path / "log").glob("*/*")
     results = (folder / "containers" / "results.jsonl").read_text().splitlines()
-    assert len(results) == len(set(results)) == 2 * 16  # the begin and the end of each test
+    assert len(results) == len(set(results)) == 2 * 17  # the begin and the end of each test
     cases = {}
     for path in folder.glob("tests/*/case.json"):
         record = json.loads(path.read_text())
