@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 from lisa_container.platforms.sandbox import SandboxNode
 from lisa_container.pytest_plugin import fixtures, markers
 from lisa_container.pytest_plugin.options import _WITH_INI
 from tests.support.docs_examples import DOCS, examples
+from tests.support.programs import run
 
 PAGE = DOCS / "pytest.md"
 
@@ -19,14 +18,14 @@ def test_tests(machine: SandboxNode, tmp_path: Path) -> None:
     (tests,) = examples(PAGE)
     (tmp_path / "test_first.py").write_text(tests.text)
     node = f"ssh://{machine.username}@{machine.address}:{machine.port}"
-    words = [f"--lisa-node={node}", f"--lisa-key={machine.private_key_file}", "--lisa-log=log"]
-    run = subprocess.run(
-        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *words],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert "5 passed" in run.stdout, run.stdout + run.stderr
+    words = [
+        f"--lisa-node={node}",
+        f"--lisa-key={machine.private_key_file}",
+        "--lisa-log=log",
+        "--basetemp=tmp",
+    ]
+    done = run("-m", "pytest", "-p", "no:cacheprovider", *words, folder=tmp_path)
+    assert "5 passed" in done.stdout, done
 
 
 def test_page_is_complete() -> None:
