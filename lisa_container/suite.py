@@ -186,7 +186,7 @@ class ContainerTestSuite(TestSuite):
     def _life(self) -> CaseLife:
         config = self.container_config
         is_needed = functools.partial(_is_to_come, self, config)
-        return CaseLife(self, config, is_needed, False, self._case)
+        return CaseLife(type(self).__qualname__, config, is_needed, False, self._case)
 
     def start(
         self,

@@ -18,6 +18,7 @@ from lisa.node import Node
 from lisa.util import constants
 from lisa.util.logger import add_handler, init_logger, remove_handler
 
+import lisa_container
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
 from tests.support.debian import DEBIAN, common_folder, put_debian
 from tests.support.leftovers import leftovers, wait_until_as_before
@@ -41,6 +42,11 @@ REMOVE_IMAGES = (
     "| grep -vE '^lisa_container/(busybox|debian|tools):' | xargs -r docker rmi -f; "
     "docker image prune -f; done"
 )
+
+# In a run of LISA, importing the package registers all its types. Here pytest has imported it for
+# its plugin, before LISA.
+for _name in lisa_container.__all__:
+    getattr(lisa_container, _name)
 
 # A session of LISA gives these; here LISA is used as a library.
 init_logger()

@@ -27,7 +27,7 @@ class CaseLife:
     """Containers of one case of a suite, or of one decorated case.
 
     Args:
-        suite: Suite object of the case.
+        owner: Name of the suite, whose cases share a container with `scope: suite`.
         config: Config of the case's containers.
         is_needed: Returns whether another case that needs such a container is still to come.
         as_node: Whether cases use the container as a LISA node; then a spare is made ready as one.
@@ -36,7 +36,7 @@ class CaseLife:
 
     def __init__(
         self,
-        suite: TestSuite,
+        owner: str,
         config: ContainerTestConfig,
         is_needed: Callable[[], bool],
         as_node: bool,
@@ -44,7 +44,7 @@ class CaseLife:
     ) -> None:
         """Start nothing yet; `container_on` does."""
         self.config = config
-        self._suite = suite
+        self._owner = owner
         self._is_needed = is_needed
         self._as_node = as_node
         self._case = case
@@ -62,8 +62,7 @@ class CaseLife:
         """
         on_node = NodeContainers.of(node)
         if self.config.scope is Scope.SUITE:
-            owner = type(self._suite).__qualname__
-            self._containers[node] = on_node.shared(owner, self.config)
+            self._containers[node] = on_node.shared(self._owner, self.config)
         elif node not in self._containers:
             self._containers[node] = on_node.fresh(self.config)
         return self._containers[node]
@@ -135,7 +134,7 @@ def case_on_nodes(
     upcoming.begins(result.id_)
     case = CaseRecorder.of(result, folder)
     case.rules = getattr(suite, "change_rules", None)
-    life = CaseLife(suite, config, is_needed, True, case)
+    life = CaseLife(type(suite).__qualname__, config, is_needed, True, case)
     failure: str | None = None
 
     def end() -> None:

@@ -7,14 +7,13 @@ import importlib
 from pathlib import Path
 from typing import Any, Callable
 
-PASSWORD_VARIABLE = "LISA_CONTAINER_PASSWORD"
-"""Environment variable that may hold the password of the node's user."""
+from lisa_container.addresses import ADDRESS_FORM, PASSWORD_VARIABLE
 
 RUNS = 20
 """Number of runs that `history` lists by default."""
 
 _TARGET = (
-    "the node: 'user@host[:port]', or 'local' for this machine. Give either this or --runbook. The "
+    f"the node: '{ADDRESS_FORM}', or 'local' for this machine. Give either this or --runbook. The "
     f"user's password, where one is needed, is taken from {PASSWORD_VARIABLE} or asked for "
     "(--ask-password)"
 )

@@ -13,7 +13,7 @@ from pathlib import Path
 from lisa import development, schema
 from lisa.node import Node
 from lisa.parameter_parser.runbook import RunbookBuilder
-from lisa.util import LisaException, constants
+from lisa.util import constants
 from lisa.util.logger import (
     add_handler,
     init_logger,
@@ -21,20 +21,15 @@ from lisa.util.logger import (
     set_console_level,
     uninit_logger,
 )
-from lisa.util.shell import SshShell
 
-from lisa_container.cli.declare import PASSWORD_VARIABLE
+from lisa_container.addresses import ADDRESS_FORM, PASSWORD_VARIABLE, parse_address
 from lisa_container.cli.output import complain, show_activity
 from lisa_container.engine.client import Engine
 from lisa_container.engine.progress import NOTICE
-from lisa_container.engine.reach import node_of, require_login
+from lisa_container.engine.reach import connect, node_of, remote_node
 from lisa_container.errors import ConfigError
 from lisa_container.forks import temporary_folder
 from lisa_container.naming import node_name
-from lisa_container.parsing import parse_int
-
-_SSH_PORT = 22
-_PORTS = range(1, 1 << 16)
 
 
 class _Notices(logging.Handler):
@@ -75,7 +70,7 @@ def connected_nodes(arguments: argparse.Namespace) -> Iterator[list[Node]]:
             for node in _nodes(arguments):
                 nodes.append(node)
                 with show_activity(f"connecting to '{node_name(node)}'"):
-                    _connect(node)
+                    connect(node)
             yield nodes
         finally:
             remove_handler(notices)
@@ -94,14 +89,9 @@ def _nodes(arguments: argparse.Namespace) -> Iterator[Node]:
 
 
 def _of_address(arguments: argparse.Namespace) -> Node:
-    user, at, address = arguments.target.rpartition("@")
-    host, _, port = address.partition(":")
-    port = port or str(_SSH_PORT)
-    number = parse_int(port)
-    if not at or not user or not host or number is None or number not in _PORTS:
-        raise ConfigError(
-            f"target: given '{arguments.target}'; legal: 'user@host[:port]' or 'local'"
-        )
+    address = parse_address(arguments.target)
+    if address is None:
+        raise ConfigError(f"target: given '{arguments.target}'; legal: '{ADDRESS_FORM}' or 'local'")
     password = os.environ.get(PASSWORD_VARIABLE, "")
     if arguments.ask_password:
         password = getpass.getpass(f"Password of {arguments.target}: ")
@@ -110,16 +100,7 @@ def _of_address(arguments: argparse.Namespace) -> Node:
             f"target '{arguments.target}': no way to log in. Give the user's private key with "
             f"--identity, or a password with --ask-password or in {PASSWORD_VARIABLE}"
         )
-    runbook = schema.RemoteNode(
-        address=host,
-        public_address=host,
-        port=number,
-        public_port=number,
-        username=user,
-        password=password,
-        private_key_file=str(arguments.identity or ""),
-    )
-    return node_of(runbook)
+    return remote_node(address, arguments.identity, password)
 
 
 def _of_runbook(path: Path, variables: list[str]) -> Iterator[Node]:
@@ -137,14 +118,3 @@ def _of_runbook(path: Path, variables: list[str]) -> Iterator[Node]:
         )
     for item in found:
         yield node_of(item, platform)
-
-
-def _connect(node: Node) -> None:
-    if isinstance(node.shell, SshShell):
-        require_login(node.shell)
-    try:
-        node.initialize()
-    except LisaException:
-        raise
-    except Exception as error:  # any of paramiko's or spur's
-        raise LisaException(f"cannot connect to node '{node_name(node)}': {error}") from error

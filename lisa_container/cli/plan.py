@@ -11,11 +11,11 @@ from typing import Any
 from lisa.messages import TestStatus
 from lisa.node import Node
 
+from lisa_container.cases.recorded import RecordedCase, recorded_run
 from lisa_container.cli.codes import FAILED
 from lisa_container.cli.kept import enter_command, find_scripts
 from lisa_container.cli.nodes import connected_nodes
 from lisa_container.cli.output import complain, say, say_json
-from lisa_container.cli.recorded import RecordedCase, recorded_run
 from lisa_container.config.current import current_settings, use_settings
 from lisa_container.container.live import release_lease
 from lisa_container.errors import PlanError
@@ -74,7 +74,7 @@ def run_one(arguments: argparse.Namespace) -> int:
 
 
 def _passes(plan: Plan, node: Node, run: Path, kept: Path | None) -> bool:
-    case = RecordedCase(run, _SUITE, plan.name, node)
+    case = RecordedCase(run, _SUITE, plan.name, [node])
 
     def tell(step: StepResult) -> None:
         _print_step(step)

@@ -63,7 +63,8 @@ class CommandResult(ExecutableResult):
             name: Name of the snapshot.
             stream: `stdout` or `stderr`.
             folder: Folder of the snapshots. In a case of a `ContainerTestSuite`, or with
-                `@container_test`, the default is `snapshots/<suite>` beside the suite's file.
+                `@container_test`, the default is `snapshots/<suite>` beside the suite's file; in a
+                test for pytest, `snapshots/<file>` beside the test's file.
             rules: Rules of normalisation; the default is the suite's `output_rules`, else
                 `default_rules()`.
 

@@ -1,4 +1,4 @@
-"""Check within seconds whether a node can be logged in to. LISA itself waits for minutes.
+"""Connect to a node, or report within seconds why that fails. LISA itself waits for minutes.
 
 LISA waits 300 seconds, twice, for an address that does not answer and for a login that is refused,
 since its machines may be booting.
@@ -8,18 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import random
 import re
 import time
+from pathlib import Path
 
 import paramiko
 from lisa import schema
 from lisa.node import Node, RemoteNode
+from lisa.util import LisaException
 from lisa.util.shell import SshShell
 
+from lisa_container.addresses import Address
 from lisa_container.engine.knock import explain, knock
 from lisa_container.engine.ssh import address_behind, way_to
 from lisa_container.errors import UnreachableError
 from lisa_container.masking import expose
+from lisa_container.naming import node_name
 
 PATIENCE = 10.0
 """Seconds that a node has by default to accept the login."""
@@ -27,8 +32,17 @@ PATIENCE = 10.0
 # Seconds of rest before the next attempt, and for one step of the check.
 _REST = 1.0
 _STEP = 5.0
+# Words of paramiko where the SSH server closed the connection at once.
+_NO_BANNER = "Error reading SSH protocol banner"
 # Reason of a refused channel in paramiko's log; paramiko's own words for its code follow.
 _REFUSAL = re.compile(r"open FAILED: (.*): ")
+
+
+class _DroppedError(UnreachableError):
+    """The SSH server closed the connection before the login.
+
+    OpenSSH does so by chance where more than ten logins begin at once (MaxStartups of sshd_config).
+    """
 
 
 def require_login(shell: SshShell, seconds: float = PATIENCE) -> None:
@@ -37,18 +51,20 @@ def require_login(shell: SshShell, seconds: float = PATIENCE) -> None:
     Args:
         shell: LISA's shell of the node, which need not be connected.
         seconds: time limit; above `PATIENCE` the check is repeated, for a node that still boots.
+            A login that the server drops is repeated in any case.
 
     Raises:
         UnreachableError: one of them does not answer, or refuses the login.
     """
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + max(seconds, PATIENCE)
     while True:
         try:
             return check_login(shell)
-        except UnreachableError:
-            if seconds <= PATIENCE or time.monotonic() + _REST > deadline:
+        except UnreachableError as error:
+            is_repeated = seconds > PATIENCE or isinstance(error, _DroppedError)
+            if not is_repeated or time.monotonic() + _REST > deadline:
                 raise
-        time.sleep(_REST)
+        time.sleep(random.uniform(_REST / 2, _REST))  # others may be repeating theirs, too
 
 
 def check_login(shell: SshShell, seconds: float = PATIENCE) -> None:
@@ -97,7 +113,8 @@ def _connect(
         )
     except (paramiko.SSHException, EOFError, OSError, ValueError) as error:
         client.close()
-        raise UnreachableError(
+        kind = _DroppedError if _NO_BANNER in str(error) else UnreachableError
+        raise kind(
             f"user '{info.username}' cannot log in at {info.address}:{info.port}: {error}. Check "
             "the user, and the key or password"
         ) from error
@@ -158,3 +175,46 @@ def node_of(runbook: schema.Node, platform: schema.Platform | None = None) -> No
             default_private_key_file=platform.admin_private_key_file if platform else "",
         )
     return node
+
+
+def remote_node(address: Address, key: Path | None, password: str) -> Node:
+    """Return a LISA node for an address, not connected yet.
+
+    Args:
+        address: user, host and port.
+        key: private key of the user; None: there is only the password.
+        password: password of the user; empty: there is only the key.
+
+    Raises:
+        LisaException: there is neither a key nor a password.
+    """
+    runbook = schema.RemoteNode(
+        address=address.host,
+        public_address=address.host,
+        port=address.port,
+        public_port=address.port,
+        username=address.user,
+        password=password,
+        private_key_file=str(key or ""),
+    )
+    return node_of(runbook)
+
+
+def connect(node: Node) -> None:
+    """Connect to a node and let LISA examine it.
+
+    Args:
+        node: node from `node_of` or `remote_node`.
+
+    Raises:
+        UnreachableError: see `require_login`.
+        LisaException: LISA cannot use the node.
+    """
+    if isinstance(node.shell, SshShell):
+        require_login(node.shell)
+    try:
+        node.initialize()
+    except LisaException:
+        raise
+    except Exception as error:  # any of paramiko's or spur's
+        raise LisaException(f"cannot connect to node '{node_name(node)}': {error}") from error

@@ -13,6 +13,8 @@ from lisa.util.logger import get_logger
 from lisa_container.escaping import printable
 from lisa_container.masking import Plain
 
+_listening: set[type[Listener]] = set()
+
 
 class Listener(notifier.Notifier):
     """LISA notifier that needs no entry in a runbook and never fails a run.
@@ -68,12 +70,15 @@ class Listener(notifier.Notifier):
 
 
 def listen(kind: type[Listener]) -> None:
-    """Register a listener for all that LISA reports from now on.
+    """Register a listener for all that LISA reports from now on; do so once for each class.
 
     Args:
         kind: Class of the listener. LISA makes the list of a run's cases after it has imported the
             suites, so a listener that is registered by an import misses nothing.
     """
+    if kind in _listening:
+        return
+    _listening.add(kind)
     log = get_logger("init", "notifier")
     log.setLevel(logging.INFO)  # no log line at each import of this package
     try:

@@ -146,12 +146,16 @@ class ContainerCapture:
         if self._own is not None and installed:
             self._write_file(self._own / TOOLS_FILE, list(installed))
 
+    def catch_up(self) -> None:
+        """Write the commands that have ended, so that their records can be read now."""
+        if self._journal is not None:
+            self._journal.catch_up()
+
     def record_end(self) -> None:
         """Record the removal of the container."""
         self.update(ended=now())
         leave_all(self)
-        if self._journal is not None:
-            self._journal.catch_up()
+        self.catch_up()
 
     def _write(self) -> None:
         assert self._own is not None

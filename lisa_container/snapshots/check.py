@@ -30,7 +30,8 @@ def assert_output_matches(
         output: output of a command.
         name: name of the snapshot; its file is `<folder>/<name>.txt`.
         folder: folder of the snapshots. None means `snapshots/<suite>` beside the suite's file,
-            which works in a case of a `ContainerTestSuite` or with `@container_test`.
+            which works in a case of a `ContainerTestSuite` or with `@container_test`; in a test for
+            pytest, `snapshots/<file>` beside the test's file.
         rules: rules of normalisation. None means the suite's `output_rules`, or `default_rules()`.
 
     Raises:

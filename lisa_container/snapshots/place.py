@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,14 @@ class SnapshotPlace:
     """Settings of a suite for its snapshots.
 
     Args:
-        suite: suite object whose case runs.
+        name: name of the suite.
+        file: file of the suite; None if it has none.
         rules: rules of the suite; None means the default rules.
         is_updating: whether the runbook asks to update snapshots.
     """
 
-    suite: Any
+    name: str
+    file: Path | None
     rules: RuleSet | None
     is_updating: bool
 
@@ -44,15 +46,12 @@ class SnapshotPlace:
         Raises:
             ConfigError: the suite has no file.
         """
-        suite = type(self.suite)
-        try:
-            file = inspect.getfile(suite)
-        except (TypeError, OSError):
+        if self.file is None:
             raise ConfigError(
-                f"suite '{suite.__name__}' has no file beside which snapshots could be: give "
+                f"suite '{self.name}' has no file beside which snapshots could be: give "
                 "assert_output_matches a folder="
-            ) from None
-        return Path(file).resolve().parent / "snapshots" / suite.__name__
+            )
+        return self.file.resolve().parent / "snapshots" / self.name
 
 
 _present: ContextVar[SnapshotPlace | None] = ContextVar("snapshots", default=None)
@@ -69,11 +68,28 @@ def snapshots_of(suite: Any, variables: Mapping[str, Any]) -> Iterator[None]:
     Raises:
         ConfigError: the variable `update_snapshots` is neither true nor false.
     """
-    place = SnapshotPlace(
-        suite,
-        getattr(suite, "output_rules", None),
-        _switch(f"variable '{UPDATE_VARIABLE}'", variables.get(UPDATE_VARIABLE, "")),
-    )
+    kind = type(suite)
+    try:
+        file = Path(inspect.getfile(kind))
+    except (TypeError, OSError):
+        file = None
+    rules = getattr(suite, "output_rules", None)
+    is_updating = _switch(f"variable '{UPDATE_VARIABLE}'", variables.get(UPDATE_VARIABLE, ""))
+    with _use(SnapshotPlace(kind.__name__, file, rules, is_updating)):
+        yield
+
+
+def snapshots_beside(file: Path) -> AbstractContextManager[None]:
+    """Use the snapshots of a file with tests in this thread, for a `with` block around a test.
+
+    Args:
+        file: the file; the snapshots are in `snapshots/<its name without .py>` beside it.
+    """
+    return _use(SnapshotPlace(file.stem, file, None, False))
+
+
+@contextmanager
+def _use(place: SnapshotPlace) -> Iterator[None]:
     token = _present.set(place)
     try:
         yield

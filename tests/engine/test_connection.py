@@ -14,11 +14,13 @@ from lisa.node import Node, RemoteNode
 from lisa.util.shell import SshShell
 
 from lisa_container import ContainerExecutor, ContainerTestConfig
+from lisa_container.addresses import Address
 from lisa_container.container.live import release_lease
 from lisa_container.engine.client import Engine
 from lisa_container.engine.dial import choose, is_reachable
-from lisa_container.engine.reach import require_login
+from lisa_container.engine.reach import remote_node, require_login
 from lisa_container.engine.ssh import transport_of
+from lisa_container.engine.workers import Workers
 from lisa_container.errors import EngineError, SshLostError, UnreachableError
 from lisa_container.platforms.sandbox import Sandbox, SandboxNode, start_sandbox
 from tests.support.engines import (
@@ -275,6 +277,16 @@ def test_login_behind_jump_box(
     with pytest.raises(UnreachableError) as caught:
         require_login(shell)
     assert str(caught.value).startswith(says.format(**names))
+
+
+def test_many_logins_at_once(machine: SandboxNode) -> None:
+    """The processes of a test run log in at the same time; sshd drops some by chance."""
+    address = Address(machine.username, machine.address, machine.port)
+    shells = [remote_node(address, machine.private_key_file, "").shell for _ in range(30)]
+    workers = Workers(require_login, "login")
+    workers.add(shells, len(shells))
+    workers.run()
+    workers.raise_failure()
 
 
 def connect_through(jump: SandboxNode, target: SandboxNode) -> Node:

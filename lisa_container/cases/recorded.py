@@ -1,11 +1,12 @@
-"""Run of `lisa-container` with the folder, the log and the records that a run of LISA has."""
+"""Run without LISA's runner: the folder, the log and the records that a run of LISA has."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path, PurePath
 
@@ -22,6 +23,7 @@ from lisa.util import constants, get_datetime_path
 from lisa.util.logger import create_file_handler, get_logger, remove_handler
 
 from lisa_container.cases.current import CurrentCase, use_case
+from lisa_container.cases.recorder import CaseRecorder
 from lisa_container.cases.started import follow_containers
 from lisa_container.cases.status import CaseStatus, end_reported_cases
 from lisa_container.container import interrupt
@@ -29,6 +31,10 @@ from lisa_container.errors import ConfigError
 from lisa_container.notifiers.history import RunListener
 from lisa_container.notifiers.listener import listen
 from lisa_container.recording.files import describe_error
+
+# Characters that the name of a case's folder does not have, and its greatest length.
+_NO_FILE_NAME = re.compile(r"[^\w.=\[\]-]+")
+_LONGEST_NAME = 80
 
 
 @contextlib.contextmanager
@@ -42,15 +48,8 @@ def recorded_run(log: Path, name: str) -> Iterator[Path]:
     Raises:
         ConfigError: the folder cannot be made.
     """
-    moment = datetime.now(timezone.utc)
-    path = PurePath(moment.strftime("%Y%m%d")) / get_datetime_path(moment)
+    path = _make_folder(log.absolute())
     folder = log.absolute() / path
-    try:
-        folder.mkdir(parents=True)
-    except OSError as error:
-        raise ConfigError(
-            f"log folder: '{folder}' cannot be made: {error.strerror}. Give another one with --log"
-        ) from error
     constants.RUN_ID = path.name
     constants.RUN_LOGIC_PATH = path
     constants.RUN_LOCAL_LOG_PATH = constants.RUN_LOCAL_WORKING_PATH = folder
@@ -70,6 +69,22 @@ def recorded_run(log: Path, name: str) -> Iterator[Path]:
         handler.close()
 
 
+def _make_folder(log: Path) -> PurePath:
+    """Make the folder of a run; return its path below the log folder."""
+    while True:
+        moment = datetime.now(timezone.utc)
+        path = PurePath(moment.strftime("%Y%m%d")) / get_datetime_path(moment)
+        try:
+            (log / path).mkdir(parents=True)
+            return path
+        except FileExistsError:
+            time.sleep(0.001)  # another run began in this millisecond, which its name has
+        except OSError as error:
+            raise ConfigError(
+                f"log folder: '{log / path}' cannot be made: {error.strerror}. Give another one"
+            ) from error
+
+
 class RecordedCase:
     """Case of a recorded run, from its begin to its end in a `with` block.
 
@@ -77,28 +92,34 @@ class RecordedCase:
         run: folder of the run.
         suite: name of the suite in the history.
         name: name of the case.
-        node: node that the case runs on.
+        nodes: nodes that the case runs on, as far as they are known.
     """
 
-    def __init__(self, run: Path, suite: str, name: str, node: Node) -> None:
+    def __init__(self, run: Path, suite: str, name: str, nodes: Sequence[Node] = ()) -> None:
         """Make the case's folder."""
-        self.folder = run / "tests" / f"{get_datetime_path()}-{secrets.token_hex(2)}-{name}"
+        ending = _NO_FILE_NAME.sub("_", name)[:_LONGEST_NAME]
+        self.folder = run / "tests" / f"{get_datetime_path()}-{secrets.token_hex(2)}-{ending}"
         """Folder of the case."""
         self._run = run
         self._id = f"{run.name}-{secrets.token_hex(4)}"
         self._name = name
         self._suite = suite
-        self._node = node
+        self._nodes = tuple(nodes)
         self._began = time.monotonic()
         self.folder.mkdir(parents=True)
+
+    @property
+    def recorder(self) -> CaseRecorder:
+        """Recorder of what happens in the case's containers."""
+        return CaseRecorder.reported(self._id, self._name, self._suite, self.folder)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Record what happens in the block, which reports the status; an exception is a failure."""
         self.report_status(TestStatus.RUNNING, "")
-        nodes = (self._node,)
+        case = CurrentCase(self._id, self._name, self._suite, self.folder, self._nodes)
         try:
-            with use_case(CurrentCase(self._id, self._name, self._suite, self.folder, nodes)):
+            with use_case(case):
                 yield
         except BaseException as error:
             self.report_status(TestStatus.FAILED, describe_error(error))
@@ -110,8 +131,8 @@ class RecordedCase:
         """Report the status of the case.
 
         Args:
-            status: RUNNING, PASSED or FAILED.
-            message: reason for FAILED.
+            status: RUNNING, PASSED, FAILED or SKIPPED.
+            message: reason for FAILED or SKIPPED.
         """
         notifier.notify(
             TestResultMessage(

@@ -1,0 +1,61 @@
+"""Case of one test: its record, its evidence after a failure, and its kept containers."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from lisa.messages import TestStatus
+
+from lisa_container.cases.keep import keep_if_asked
+from lisa_container.cases.recorded import RecordedCase
+from lisa_container.pytest_plugin.sections import sections_of
+from lisa_container.recording.files import describe_error
+from lisa_container.snapshots import snapshots_beside
+
+
+class Case:
+    """Case of one test, from its set-up to the end of its fixtures.
+
+    Args:
+        item: The test.
+        run: Folder of the run's records.
+    """
+
+    def __init__(self, item: pytest.Item, run: Path) -> None:
+        """Begin the case."""
+        self.item = item
+        suite = item.parent.nodeid if item.parent is not None else ""
+        self._recorded = RecordedCase(run, suite, item.name)
+        self._status, self._message = TestStatus.PASSED, ""
+        self._running = contextlib.ExitStack()
+        self._running.enter_context(self._recorded.running())
+        self._running.enter_context(snapshots_beside(item.path))
+        self.recorder = self._recorded.recorder
+        """Recorder of what happens in the test's containers."""
+
+    def follow(self, report: pytest.TestReport, error: BaseException | None) -> None:
+        """Note how a phase of the test ended; see `Run.follow`."""
+        if report.skipped and self._status is TestStatus.PASSED:
+            self._status, self._message = TestStatus.SKIPPED, str(error or "")
+        if not report.failed or self._status is TestStatus.FAILED:
+            return
+        self.fail(describe_error(error) if error is not None else "failed")
+        self.recorder.take(self._message)
+        started = [each for each in self.recorder.containers if each.is_started]
+        self.recorder.kept += [each for each in started if keep_if_asked(each)]
+        report.sections += sections_of(self.recorder, self._recorded.folder)
+
+    def fail(self, message: str) -> None:
+        """Note that the test has failed.
+
+        Args:
+            message: What has failed.
+        """
+        self._status, self._message = TestStatus.FAILED, message
+
+    def end(self) -> None:
+        """Report the result to the records, and end them."""
+        self._recorded.report_status(self._status, self._message)
+        self._running.close()

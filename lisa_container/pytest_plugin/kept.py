@@ -1,0 +1,31 @@
+"""Kept containers of failed tests, in the tests' reports and at the end of pytest's output."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from _pytest.terminal import TerminalReporter  # pytest 7 has no public name for it
+
+KEPT = "kept containers"
+"""Title of the section in a report, with one line for each container."""
+
+
+def show(reporter: TerminalReporter) -> None:
+    """List the kept containers of all tests, which may have run in other processes.
+
+    Args:
+        reporter: Reporter of pytest, with the reports of all tests.
+    """
+    lines = [
+        line
+        for outcome in ("failed", "error")
+        for report in reporter.stats.get(outcome, ())
+        for title, text in getattr(report, "sections", ())
+        if title == KEPT
+        for line in text.splitlines()
+    ]
+    if lines:
+        reporter.section(KEPT)
+        for line in dict.fromkeys(lines):
+            reporter.line(line)

@@ -1,0 +1,204 @@
+"""Files with tests, which runs of pytest in `test_plugin.py` run."""
+
+ALL = """
+import pytest
+from lisa.tools import Uname
+
+from lisa_container import ContainerExecutor, ContainerTestConfig, ContainerTestSuite
+from lisa_container.testinfra import host
+
+IMAGE = "lisa_container/busybox"
+TOKEN = "value-of-" + "the-token"
+pytestmark = pytest.mark.container(IMAGE)
+
+
+# A suite of LISA may share files with tests. It listens to LISA's reports, too.
+class Suite(ContainerTestSuite):
+    def _get_container_config(self):
+        return ContainerTestConfig(image=IMAGE)
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_fresh(container, number):
+    container.run("test ! -e /used && touch /used", expected_exit_code=0)
+
+
+@pytest.mark.container(scope="module")
+def test_module_first(container):
+    container.run("touch /first", expected_exit_code=0)
+
+
+@pytest.mark.container(scope="class", hostname="box")
+class TestClass:
+    def test_class_first(self, container):
+        container.run("touch /first && hostname > /name", expected_exit_code=0)
+
+    def test_class_second(self, container):
+        assert container.run("cat /first /name").stdout == "box"
+        assert container.node.tools[Uname].get_linux_information().kernel_version_raw
+
+
+@pytest.mark.container(scope="module")
+def test_module_second(container, engine):
+    container.run("test -e /first", expected_exit_code=0)
+    # The class's own, and those of tests, are gone.
+    assert [each.name for each in engine.client.containers.list()] == [container.name]
+
+
+def test_factory(container_factory, engine):
+    boxes = [container_factory(IMAGE, name=f"box_{n}", user="1000") for n in range(2)]
+    assert [box.run("id -u").stdout for box in boxes] == ["1000", "1000"]
+    config = ContainerTestConfig(image=IMAGE, hostname="given")
+    assert container_factory(config, user="7").run("id -u; hostname").stdout == "7\\ngiven"
+
+
+@pytest.fixture(scope="module")
+def prepared(module_container_factory):
+    box = module_container_factory(IMAGE)
+    box.run("echo prepared >/prepared", expected_exit_code=0)
+    return box
+
+
+def test_prepared(prepared):
+    assert prepared.run("cat /prepared").stdout == "prepared"
+
+
+def test_prepared_again(prepared, engine):
+    assert prepared.run("cat /prepared").stdout == "prepared"
+    assert not [x for x in engine.client.containers.list() if x.name.startswith("box_")]
+
+
+def test_own_executor(node):
+    with ContainerExecutor(node, ContainerTestConfig(image=IMAGE)) as box:
+        box.run("true", expected_exit_code=0)
+    # All tests so far were served by one connection.
+    connections = "awk '$2 ~ /:0016$/ && $4 == 01' /proc/net/tcp | wc -l"
+    assert node.execute(connections, shell=True).stdout == "1"
+
+
+def test_dynamic(request):
+    assert request.getfixturevalue("container").run("echo 1").stdout == "1"
+
+
+def test_snapshot(container):
+    container.run("echo seen").assert_output_matches("seen")
+
+
+def test_testinfra(container):
+    passwd = host(container).file("/etc/passwd")
+    assert passwd.is_file and passwd.mode == 0o644 and passwd.contains("^root:")
+    assert not host(container).file("/missing 'x'").exists
+    assert host(container).check_output("echo %s", "\\u00e4 'x'") == "\\u00e4 'x'"
+
+
+@pytest.mark.container(environment={"API_TOKEN": TOKEN})
+def test_fails(container, container_factory):
+    for number in range(23):
+        container.run(f"true {number}")
+    container.run("echo shown; cat /missing")
+    container.run("echo $API_TOKEN is kept secret; sleep 100 >/dev/null 2>&1 &")
+    command = ["sh", "-c", "echo from the first process; exec sleep 100"]
+    container_factory(IMAGE, command=command, init="engine")
+    assert 1 == 2, "one is not two"
+
+
+@pytest.fixture
+def broken(container):
+    container.run("true")
+    container.run("echo 'before the error'")
+    raise RuntimeError("no set-up")
+
+
+@pytest.mark.container(evidence="never")
+def test_broken(broken):
+    pass
+
+
+@pytest.mark.xfail
+def test_xfail(container):
+    assert container.run("false").exit_code == 0
+
+
+def test_without():
+    pass
+"""
+
+# A user's own fixture `node` has a connection of its own, which ends before the run.
+OVERRIDING = """
+import pytest
+from lisa_container.addresses import parse_address
+from lisa_container.container.live import release_lease
+from lisa_container.engine.reach import connect, remote_node
+
+
+@pytest.fixture(scope="module")
+def node(request):
+    address = parse_address(request.config.getini("lisa_node").partition("://")[2])
+    own = remote_node(address, request.config.getoption("--lisa-key"), "")
+    connect(own)
+    yield own
+    release_lease(own)
+    own.close()
+
+
+@pytest.mark.container("lisa_container/busybox", scope="module")
+def test_overriding(node, container, container_factory, engine):
+    assert container.host is node
+    assert container_factory("lisa_container/busybox").run("echo 1").stdout == "1"
+"""
+
+WORKERS = """
+import os
+import time
+
+import pytest
+from lisa_container.engine.lease.lease import Lease
+
+pytestmark = pytest.mark.container("lisa_container/busybox")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def lease(node):
+    from lisa_container.engine.installation import ensure_engine
+
+    with open("leases", "a") as file:
+        file.write(Lease.of(ensure_engine(node)).id + "\\n")
+
+
+def test_dies(container):
+    os._exit(1)
+
+
+def test_lives(container):
+    for _ in range(8):
+        time.sleep(1)
+        container.run("true", expected_exit_code=0)
+
+
+def test_fails(container):
+    container.run("echo here >/failed")
+    assert 0
+"""
+
+KILLED = """
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.container("lisa_container/busybox", scope="session")
+def test_waits(container, container_factory):
+    container_factory("lisa_container/busybox")
+    Path("ready").touch()
+    container.run("sleep 600")
+"""
+
+LOCAL = """
+import pytest
+
+
+@pytest.mark.container("lisa_container/busybox")
+def test_local(container, node):
+    assert not node.is_remote
+    assert container.run("echo 1").stdout == "1"
+"""
