@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lisa_container.errors import SandboxMachineError
-from lisa_container.platforms.sandbox import apt
-from lisa_container.platforms.sandbox.apt import Source, deb822_sources, one_line_sources
+from lisa_container.debian import apt
+from lisa_container.debian.apt import Source, deb822_sources, one_line_sources
+from lisa_container.errors import PackageSourceError
 
 ARCHIVE = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -102,13 +102,13 @@ def test_another_mirror() -> None:
 @pytest.mark.usefixtures("debian")
 def test_no_source_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt, "_sources", lambda: [])
-    with pytest.raises(SandboxMachineError, match=r"no source for debian stable; .*`mirror`"):
+    with pytest.raises(PackageSourceError, match=r"no source for debian stable; .*`mirror`"):
         apt.package_sources()
 
 
 def test_neither_debian_nor_ubuntu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt, "_machine", lambda: ("", ""))
-    with pytest.raises(SandboxMachineError, match=r"neither Debian nor Ubuntu.*`rootfs`"):
+    with pytest.raises(PackageSourceError, match=r"neither Debian nor Ubuntu.*`mirror`"):
         apt.package_sources(suite="stable")
     found = apt.package_sources(suite="stable", mirror="http://near.example.com/debian")
     assert found.lines[0].endswith("http://near.example.com/debian stable main")
