@@ -207,12 +207,21 @@ def _text(file: Path) -> str:
 
 
 def _options() -> list[str]:
-    """Return the machine's apt options for mirrors: proxies, certificates, clock checks."""
+    """Return the machine's apt options for mirrors; none if it has no apt."""
     try:
         done = subprocess.run(
             ["apt-config", "dump"], capture_output=True, text=True, env=environment(), check=True
         )
     except (OSError, subprocess.CalledProcessError):
         return []
-    lines = done.stdout.splitlines()
-    return [line.rstrip(";") for line in lines if _CONNECTION.match(line) and '""' not in line]
+    return connection_options(done.stdout)
+
+
+def connection_options(dump: str) -> list[str]:
+    """Return the options for mirrors: proxies, certificates, clock checks.
+
+    Args:
+        dump: output of `apt-config dump`.
+    """
+    lines = [line.rstrip(";") for line in dump.splitlines()]
+    return [line for line in lines if _CONNECTION.match(line) and '""' not in line]
