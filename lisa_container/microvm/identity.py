@@ -38,25 +38,26 @@ class Identity:
 
     def script(self) -> str:
         """Return a script that gives a running guest this identity and the present time."""
+        # Each program costs up to 0.2 s without KVM, so there are few, and they run at once. QEMU's
+        # network knows the template's address until the guest announces its own.
         name = shlex.quote(self.name)
         return f"""\
 set -e
-date -s @{time.time():.2f} >/dev/null
-perl -e {shlex.quote(_RESEED)} {secrets.token_hex(32)}
+date -s @{time.time():.2f} >/dev/null &
+perl -e {shlex.quote(_RESEED)} {secrets.token_hex(32)} &
 echo {name} >/proc/sys/kernel/hostname
 echo {name} >/etc/hostname
 printf '%s\\n' '127.0.0.1 localhost' '::1 localhost' '127.0.1.1 '{name} >/etc/hosts
-rm -f /etc/machine-id
 echo {self.machine_id} >/etc/machine-id
+echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
+umask 077
+echo {shlex.quote(self.host_key.private.strip())} >/etc/ssh/ssh_host_ed25519_key
+umask 022
+echo {shlex.quote(self.host_key.public)} >/etc/ssh/ssh_host_ed25519_key.pub
 ip -batch - <<END
 link set eth0 down
 link set eth0 address {self.mac}
 link set eth0 up
 route replace default via 10.0.2.2
 END
-umask 077
-cat >/etc/ssh/ssh_host_ed25519_key <<END
-{self.host_key.private.strip()}
-END
-echo {shlex.quote(self.host_key.public)} >/etc/ssh/ssh_host_ed25519_key.pub
 """

@@ -9,7 +9,7 @@ shift
 setpriv --pdeathsig KILL "$@" </dev/null >"$folder/qemu.log" 2>&1 &
 qemu=$!
 echo "$qemu"
-exec >/dev/null
+exec >/dev/null 2>&1
 read -r _
 kill -s KILL "$qemu"
 wait
