@@ -50,9 +50,13 @@ class Console:
     """
 
     def __init__(self, file: Path) -> None:
-        """Measure the times of the milestones from now on."""
+        """Begin with this boot."""
         self._file = file
-        self._begin = file.stat().st_size if file.exists() else 0
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was before: the guest boots now."""
+        self._begin = self._file.stat().st_size if self._file.exists() else 0
         self._started = time.monotonic()
         self._reached: dict[Milestone, float] = {}
         self.reach(Milestone.FIRMWARE)

@@ -87,6 +87,41 @@ class Guest:
             self.run(_START_ENGINE, "start the container engine", deadline)
             self.console.reach(Milestone.ENGINE)
 
+    def power_off(self, seconds: float) -> None:
+        """Switch the guest off, or stop it if it does not end.
+
+        Args:
+            seconds: time limit.
+
+        Raises:
+            VmDiedError: QEMU has ended.
+        """
+        deadline = time.monotonic() + seconds
+        # A guest that has panicked does not take the script.
+        with suppress(VmPanicError, VmTimeoutError):
+            self.run("systemctl --no-block poweroff", "begin to end", deadline)
+            self._wait(self._is_off, deadline, "switch itself off")
+        self.monitor("stop")
+
+    def power_on(self, has_engine: bool, seconds: float) -> None:
+        """Boot the guest again from its disk.
+
+        Args:
+            has_engine: whether to wait for the container engine.
+            seconds: time limit at full speed.
+
+        Raises:
+            VmBootError: the guest did not come up; the subclass tells the cause.
+        """
+        self.console.begin()
+        self.monitor("system_reset")
+        self.monitor("cont")
+        self.boot("true", has_engine, seconds)
+
+    def _is_off(self, seconds: float) -> bool:
+        time.sleep(seconds)
+        return bool(self.monitor("query-status")["status"] == "shutdown")
+
     def run(self, script: str, what: str, deadline: float) -> None:
         """Run a script in the guest as root, without SSH.
 

@@ -11,9 +11,6 @@ from lisa_container.microvm.keys import KeyPair
 
 # Locally administered, as QEMU's own.
 _MAC_PREFIX = "52:54:00"
-# Reseed the kernel's random numbers, which a clone would share with the others (random(4),
-# RNDRESEEDCRNG). Perl is in every Debian.
-_RESEED = "open(my $f, '>', '/dev/urandom'); syswrite($f, shift); ioctl($f, 0x5207, 0)"
 
 
 def _make_mac() -> str:
@@ -38,26 +35,23 @@ class Identity:
 
     def script(self) -> str:
         """Return a script that gives a running guest this identity and the present time."""
-        # Each program costs up to 0.2 s without KVM, so there are few, and they run at once. QEMU's
-        # network knows the template's address until the guest announces its own.
+        # Programs cost a tenth of a second each without KVM, so there is one. QEMU's network knows
+        # the template's address until the guest announces its own. The kernel makes the link's
+        # IPv6 address of the MAC address.
         name = shlex.quote(self.name)
+        ipv6 = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6"
         return f"""\
 set -e
-date -s @{time.time():.2f} >/dev/null &
-perl -e {shlex.quote(_RESEED)} {secrets.token_hex(32)} &
+echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
+perl /usr/lib/lisa-vm/renew {time.time():.3f} {secrets.token_hex(32)} {self.mac} &
 echo {name} >/proc/sys/kernel/hostname
 echo {name} >/etc/hostname
 printf '%s\\n' '127.0.0.1 localhost' '::1 localhost' '127.0.1.1 '{name} >/etc/hosts
 echo {self.machine_id} >/etc/machine-id
-echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
 umask 077
 echo {shlex.quote(self.host_key.private.strip())} >/etc/ssh/ssh_host_ed25519_key
 umask 022
 echo {shlex.quote(self.host_key.public)} >/etc/ssh/ssh_host_ed25519_key.pub
-ip -batch - <<END
-link set eth0 down
-link set eth0 address {self.mac}
-link set eth0 up
-route replace default via 10.0.2.2
-END
+wait $!
+[ ! -e {ipv6} ] || {{ echo 1 >{ipv6}; echo 0 >{ipv6}; }}
 """

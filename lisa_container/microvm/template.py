@@ -78,10 +78,11 @@ class Shape:
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
         return f"{self.image.name}-{digest}"
 
-    def hardware(self, memory: Memory, disk: Path, console: Path) -> Hardware:
-        """Return the hardware with the files of one VM.
+    def hardware(self, mac: str, memory: Memory, disk: Path, console: Path) -> Hardware:
+        """Return the hardware of one VM.
 
         Args:
+            mac: MAC address of its network interface.
             memory: memory of the VM.
             disk: disk of the VM.
             console: file for the output of its console.
@@ -94,6 +95,7 @@ class Shape:
             initrd=self.initrd,
             options=self.options,
             disk=disk,
+            mac=mac,
             console=console,
         )
 
@@ -123,15 +125,16 @@ class Template:
         """
         shutil.copyfile(self.folder / _OVERLAY, disk)
 
-    def restore(self, guest: Guest, seconds: float) -> None:
-        """Load the state of the template's devices into a QEMU that waits for it.
+    def restore(self, guest: Guest, script: str, seconds: float) -> None:
+        """Load the template's state into a QEMU that waits for it, and run a script in the guest.
 
         Args:
             guest: guest whose hardware has `is_incoming`.
+            script: script that makes the guest another than the template.
             seconds: time limit.
 
         Raises:
-            VmTemplateError: QEMU does not take the state.
+            VmTemplateError: QEMU does not take the state, or the guest does not run the script.
         """
         try:
             guest.monitor("migrate-set-capabilities", capabilities=_CAPABILITY)
@@ -139,10 +142,10 @@ class Template:
             guest.monitor("migrate-incoming", uri=f"exec:cat {state}")
             _wait_migrated(guest, seconds)
             guest.monitor("cont")
+            guest.run(script, "take its identity", time.monotonic() + seconds)
         except VmError as error:
-            raise VmTemplateError(
-                f"template '{self.folder.name}' cannot be restored: {error}"
-            ) from error
+            name = self.folder.name
+            raise VmTemplateError(f"template '{name}' cannot be restored: {error}") from error
 
     def discard(self) -> None:
         """Mark the template as damaged, so that it is made anew when it is needed."""
@@ -178,9 +181,11 @@ def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: floa
     create_disk(disk, shape.image.disk, "raw")
     memory = Memory(shape.memory_mib, folder / _MEMORY, is_shared=True)
     running = create_folder(places.running)
-    guest = Guest("template", running, shape.hardware(memory, disk, running.path / "console.log"))
+    identity = Identity("template")
+    hardware = shape.hardware(identity.mac, memory, disk, running.path / "console.log")
+    guest = Guest("template", running, hardware)
     try:
-        guest.boot(Identity("template").script(), shape.image.has_docker, seconds)
+        guest.boot(identity.script(), shape.image.has_docker, seconds)
         deadline = time.monotonic() + _SAVE_SECONDS * shape.accelerator.patience
         guest.run(_WARM_UP, "get ready to be saved", deadline)
         guest.monitor("stop")

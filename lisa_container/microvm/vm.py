@@ -12,7 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable
 
-from lisa_container.errors import VmBootError, VmError, VmTemplateError
+from lisa_container.errors import VmError, VmTemplateError
 from lisa_container.forks import Belongings
 from lisa_container.masking import Plain
 from lisa_container.microvm.config import VmConfig
@@ -133,6 +133,11 @@ class MicroVm:
         return self._guest is not None and not self._guest.process.has_ended()
 
     @property
+    def is_on(self) -> bool:
+        """Whether the VM's processors run: it is neither paused nor switched off."""
+        return self.is_running and bool(self._require_guest().monitor("query-status")["running"])
+
+    @property
     def console(self) -> str:
         """Output of the console since the start or the last reset; also of a stopped VM."""
         return self._guest.console.text if self._guest else self._console_text
@@ -202,6 +207,25 @@ class MicroVm:
         """
         self._require_guest().monitor("cont")
 
+    def power_off(self, seconds: float = 60) -> None:
+        """Switch the VM off; its disk stays. A guest that does not end in time is stopped.
+
+        Args:
+            seconds: time limit.
+
+        Raises:
+            VmDiedError: its QEMU has ended.
+        """
+        self._require_guest().power_off(seconds)
+
+    def power_on(self) -> None:
+        """Boot the VM from its disk, after `power_off` or at any time.
+
+        Raises:
+            VmBootError: the VM did not become ready; it still is there.
+        """
+        self._require_guest().power_on(self._require_image().has_docker, self._config.ready_seconds)
+
     def check(self) -> None:
         """Raise an error if the VM cannot go on; the error has the end of the console.
 
@@ -257,7 +281,7 @@ class MicroVm:
         def hardware(folder: Path) -> Hardware:
             create_disk(folder / _DISK, image.disk, "raw")
             memory = Memory(self._config.memory_mib)
-            return self._shape().hardware(memory, folder / _DISK, self._console_file(folder))
+            return self._hardware(self._shape(), memory, folder)
 
         guest = self._launch(hardware)
         guest.boot(self._identity.script(), image.has_docker, self._config.ready_seconds)
@@ -267,7 +291,7 @@ class MicroVm:
         template = self._template()
         try:
             self._clone_of(template)
-        except (VmTemplateError, VmBootError) as error:
+        except VmTemplateError as error:
             self._log.warning(Plain(f"{error}; its template is made anew"))
             self.stop()
             template.discard()
@@ -276,15 +300,12 @@ class MicroVm:
     def _clone_of(self, template: Template) -> None:
         def hardware(folder: Path) -> Hardware:
             template.make_disk(folder / _DISK)
-            console = self._console_file(folder)
-            made = template.shape.hardware(template.memory, folder / _DISK, console)
-            return replace(made, is_incoming=True, port=self._port)
+            made = self._hardware(template.shape, template.memory, folder)
+            return replace(made, is_incoming=True)
 
         guest = self._launch(hardware)
         seconds = _CLONE_SECONDS * template.shape.accelerator.patience
-        template.restore(guest, seconds)
-        deadline = time.monotonic() + seconds
-        guest.run(self._identity.script() + _RELOAD_SSHD, "take its identity", deadline)
+        template.restore(guest, self._identity.script() + _RELOAD_SSHD, seconds)
         self._port = self._port or guest.find_port()
 
     def _launch(self, hardware: Callable[[Path], Hardware]) -> Guest:
@@ -313,9 +334,11 @@ class MicroVm:
             options=" ".join(filter(None, (_OPTIONS, config.options))),
         )
 
-    def _console_file(self, folder: Path) -> Path:
+    def _hardware(self, shape: Shape, memory: Memory, folder: Path) -> Hardware:
         given = self._config.console
-        return Path(given).absolute() if given else folder / _CONSOLE
+        console = Path(given).absolute() if given else folder / _CONSOLE
+        made = shape.hardware(self._identity.mac, memory, folder / _DISK, console)
+        return replace(made, port=self._port)
 
     def _require_image(self) -> Image:
         if self._image is None:

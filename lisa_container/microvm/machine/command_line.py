@@ -58,6 +58,7 @@ class Hardware:
         initrd: initial RAM disk; None means none.
         options: command line of the kernel.
         disk: disk in QEMU's own format (qcow2).
+        mac: MAC address of the network interface after a boot.
         console: file that gets the console's output, appended.
         port: port of this machine's loopback address that leads to the VM's sshd; 0: a free one.
         is_incoming: whether to wait for a saved state instead of booting.
@@ -70,6 +71,7 @@ class Hardware:
     initrd: Path | None
     options: str
     disk: Path
+    mac: str
     console: Path
     port: int = 0
     is_incoming: bool = False
@@ -79,6 +81,8 @@ class Hardware:
         forward = f"tcp:{HOST_ADDRESS}:{self.port}-:{_SSH_PORT}"
         return [
             *("-nodefaults", "-no-user-config", "-display", "none"),
+            # A guest that switches itself off can be switched on again.
+            *("-action", "shutdown=pause"),
             *("-machine", f"{MACHINE},memory-backend=memory"),
             *self.accelerator.arguments,
             *("-smp", str(self.cores)),
@@ -91,7 +95,7 @@ class Hardware:
             *("-drive", f"id=disk,if=none,file={quote(self.disk)},format=qcow2,cache=unsafe"),
             *("-device", "virtio-blk-pci,drive=disk"),
             *("-netdev", f"user,id=net,ipv6=off,hostfwd={forward}"),
-            *("-device", "virtio-net-pci,netdev=net,romfile="),
+            *("-device", f"virtio-net-pci,netdev=net,mac={self.mac},romfile="),
             *("-device", "virtio-rng-pci"),
             *("-chardev", f"file,id=console,path={quote(self.console)},append=on"),
             *("-serial", "chardev:console"),

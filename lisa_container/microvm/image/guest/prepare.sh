@@ -16,7 +16,7 @@ echo "/dev/vda / ext4 rw 0 1" >/etc/fstab
 rm -f /etc/ssh/ssh_host_* /var/lib/dbus/machine-id /etc/resolv.conf
 : >/etc/machine-id
 echo "nameserver 10.0.2.3" >/etc/resolv.conf
-# sshd takes the first value. Without UseDNS, every login would wait for DNS.
+# sshd takes the first value.
 cat /usr/lib/lisa-vm/sshd_config /etc/ssh/sshd_config >/etc/ssh/sshd_config.new
 mv /etc/ssh/sshd_config.new /etc/ssh/sshd_config
 # Since version 9.8, sshd blocks an address for a while after a failed login, which some tests cause.
@@ -34,5 +34,10 @@ systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.ti
 	e2scrub_all.timer e2scrub_reap.service fstrim.timer logrotate.timer getty@tty1.service \
 	serial-getty@ttyS0.service systemd-journal-flush.service systemd-pstore.service \
 	systemd-random-seed.service systemd-update-utmp.service
+# Each login would run these.
+rm -f /etc/update-motd.d/*
 # The first boot has nothing to update.
 touch -r /usr /etc/.updated /var/.updated
+# mmdebstrap does this after the disk was made.
+apt-get clean
+rm -rf /var/lib/apt/lists/*
