@@ -19,6 +19,4 @@ words = (vm.pid, guest.process._keeper.pid, child or 0, guest.process.folder)
 os.write(1, f"{' '.join(map(str, words))}\n".encode())
 if sys.argv[1] == "exit":
     sys.exit(0)
-elif sys.argv[1] == "os._exit":
-    os._exit(0)
 time.sleep(600)

@@ -58,7 +58,9 @@ class QemuProcess:
         try:
             self._keeper = subprocess.Popen(
                 [
-                    *("/bin/sh", str(_KEEPER), str(folder.path), find_qemu().path),
+                    *("/bin/bash", str(_KEEPER), str(folder.path)),
+                    " ".join(map(str, channels)),
+                    find_qemu().path,
                     *arguments,
                     *("-chardev", f"socket,id=qmp,fd={channels[0]}"),
                     *("-mon", "chardev=qmp,mode=control"),
