@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,10 +108,12 @@ class Template:
     Attributes:
         folder: folder of its files, which must not be changed.
         shape: hardware and image.
+        record: sizes, times and hashes of its files, as they were made.
     """
 
     folder: Path
     shape: Shape
+    record: str
 
     @property
     def memory(self) -> Memory:
@@ -148,8 +151,14 @@ class Template:
             raise VmTemplateError(f"template '{name}' cannot be restored: {error}") from error
 
     def discard(self) -> None:
-        """Mark the template as damaged, so that it is made anew when it is needed."""
-        (self.folder / _RECORD).unlink(missing_ok=True)
+        """Mark the template as damaged, so that it is made anew when it is needed.
+
+        Do nothing if another process has made it anew meanwhile.
+        """
+        record = self.folder / _RECORD
+        with suppress(FileNotFoundError):
+            if record.read_text(encoding="utf-8") == self.record:
+                record.unlink()
 
 
 def provide_template(
@@ -167,13 +176,13 @@ def provide_template(
         VmBootError: the VM of the template did not become ready.
         VmError: the template could not be made.
     """
-    template = Template(places.templates / shape.key, shape)
-    with create_once(template.folder, report, _is_whole) as temporary:
+    folder = places.templates / shape.key
+    with create_once(folder, report, _is_whole) as temporary:
         if temporary:
             report("booting a VM once, as the template of others")
             temporary.mkdir(mode=0o700)
-            _make(shape, temporary, template.folder, places, seconds)
-    return template
+            _make(shape, temporary, folder, places, seconds)
+    return Template(folder, shape, (folder / _RECORD).read_text(encoding="utf-8"))
 
 
 def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: float) -> None:
