@@ -8,9 +8,10 @@ BIN := $(VENV)/bin
 RUN := runtime/log
 
 # Packages that the tests need in addition to the sandbox's, if this machine lacks the programs: an
-# engine, and a second kind of shell.
+# engine, a second kind of shell, and virtual machines.
 missing = $(if $(shell command -v $(1) 2>/dev/null || ls /usr/sbin/$(1) 2>/dev/null),,$(2))
-TEST_PACKAGES := $(call missing,dockerd,docker.io) $(call missing,busybox,busybox-static)
+TEST_PACKAGES := $(call missing,dockerd,docker.io) $(call missing,busybox,busybox-static) \
+	$(call missing,qemu-system-x86_64,qemu-system-x86) $(call missing,qemu-img,qemu-utils)
 
 .PHONY: help setup packages test-packages demo test run-tests soak lint types docs unit bench clean
 

@@ -1,12 +1,15 @@
-"""Files that a reader never finds half written."""
+"""Files and folders that a reader never finds half written."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import secrets
-from collections.abc import Iterable
+import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Callable
 
 
 def replace_file(path: Path, pieces: Iterable[bytes]) -> None:
@@ -32,3 +35,52 @@ def replace_file(path: Path, pieces: Iterable[bytes]) -> None:
         with contextlib.suppress(OSError):
             partial.unlink()
         raise
+
+
+@contextlib.contextmanager
+def create_once(
+    folder: Path,
+    report: Callable[[str], None],
+    is_whole: Callable[[Path], bool] = Path.is_dir,
+) -> Iterator[Path | None]:
+    """Create a folder that other processes may want to create at the same time.
+
+    Args:
+        folder: the folder; those above it are created too, the last one for this user only.
+        report: function that gets a line if another process creates the folder now.
+        is_whole: function that returns whether the folder exists and is as it should be; a folder
+            that is not is replaced.
+
+    Yields:
+        Path of a temporary folder to create, which is renamed on success. None if the folder
+        exists.
+    """
+    if is_whole(folder):
+        yield None
+        return
+    folder.parent.parent.mkdir(parents=True, exist_ok=True)
+    # Mode 700, because root file systems have setuid programs that other users must not run.
+    folder.parent.mkdir(mode=0o700, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            report(f"waiting for another process to make {folder}")
+            fcntl.flock(lock, fcntl.LOCK_EX)
+        if is_whole(folder):
+            yield None
+            return
+        _remove(folder)
+        temporary = folder.with_name(f"{folder.name}.unfinished")
+        # A killed process may have left it.
+        _remove(temporary)
+        try:
+            yield temporary
+            temporary.rename(folder)
+        finally:
+            _remove(temporary)
+
+
+def _remove(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder, ignore_errors=True)

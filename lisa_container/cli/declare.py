@@ -33,6 +33,7 @@ def declare(commands: Any) -> None:
     _declare_enter(commands)
     _declare_history(commands)
     _declare_plan(commands)
+    _declare_vm(commands)
     _declare_docs(commands)
     _declare_completion(commands)
 
@@ -155,6 +156,60 @@ def _declare_plan(commands: Any) -> None:
     )
     _add_node_arguments(run)
     run.set_defaults(run=_job("plan", "run_one"))
+
+
+def _declare_vm(commands: Any) -> None:
+    words = "make, list or remove images of virtual machines on this machine"
+    parser = commands.add_parser("vm", help=words, description=words)
+    actions = parser.add_subparsers(dest="action", required=True)
+    words = "make an image from Debian packages, unless it exists, and print its name"
+    build = actions.add_parser("build", help=words, description=words)
+    _add_image_arguments(build)
+    build.set_defaults(run=_job("vm", "build"))
+    words = "list the images"
+    list_ = actions.add_parser("list", help=words, description=words)
+    list_.add_argument("--json", action="store_true", help=_JSON)
+    list_.set_defaults(run=_job("vm", "list_"))
+    words = "remove images, and the templates made of them"
+    remove = actions.add_parser("rm", help=words, description=words)
+    remove.add_argument("names", nargs="+", metavar="IMAGE", help="name of an image, as listed")
+    remove.set_defaults(run=_job("vm", "remove"))
+    for action in (build, list_, remove):
+        action.add_argument(
+            "--cache", default="", metavar="FOLDER", help="folder for images; default: the user's"
+        )
+
+
+def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that say what goes into an image."""
+    for name, metavar, words in (
+        ("--suite", "NAME", "release, such as bookworm; default: this machine's"),
+        ("--mirror", "URL", "package mirror; default: this machine's package sources"),
+        ("--kernel", "FILE", "kernel, a bzImage; default: the distribution's kernel for clouds"),
+        ("--modules", "FOLDER", "modules of that kernel: lib/modules/VERSION"),
+    ):
+        parser.add_argument(name, default="", metavar=metavar, help=words)
+    for name, destination, metavar, kind, words in (
+        ("--package", "packages", "NAME", str, "additional package"),
+        ("--key", "keys", "FILE", Path, "public SSH key that may log in"),
+        ("--file", "files", "FILE:PATH", str, "file to put into the image, at this path"),
+    ):
+        parser.add_argument(
+            name,
+            dest=destination,
+            action="append",
+            default=[],
+            type=kind,
+            metavar=metavar,
+            help=f"{words}. May be given several times",
+        )
+    parser.add_argument("--no-docker", action="store_true", help="leave Docker Engine out")
+    parser.add_argument(
+        "--user", default="tester", help="user who has sudo without a password; default: tester"
+    )
+    parser.add_argument(
+        "--disk-gib", type=int, default=8, metavar="N", help="size of the disk in GiB; default: 8"
+    )
 
 
 def _declare_history(commands: Any) -> None:

@@ -46,11 +46,13 @@ from lisa_container.errors.images import (
     UnsafeArchiveError,
 )
 from lisa_container.errors.nodes import (
+    BootstrapError,
     EngineError,
     EngineMissingError,
     EngineNotFoundError,
     EngineTimeoutError,
     NoSpaceError,
+    PackageSourceError,
     SandboxError,
     SandboxMachineError,
     SshLostError,
@@ -63,10 +65,23 @@ from lisa_container.errors.records import (
     SnapshotMismatchError,
     SnapshotMissingError,
 )
+from lisa_container.errors.vms import (
+    VmBootError,
+    VmDiedError,
+    VmDiskFullError,
+    VmError,
+    VmImageError,
+    VmKernelError,
+    VmMachineError,
+    VmPanicError,
+    VmTemplateError,
+    VmTimeoutError,
+)
 
 __all__ = [
     "ArchiveLimitError",
     "ArtifactIndexError",
+    "BootstrapError",
     "CommandNotStartedError",
     "CommandTimeoutError",
     "ConfigError",
@@ -98,6 +113,7 @@ __all__ = [
     "NoShellError",
     "NoSpaceError",
     "OutputLimitError",
+    "PackageSourceError",
     "PlanError",
     "RegistryUnreachableError",
     "RegistryUntrustedError",
@@ -111,5 +127,15 @@ __all__ = [
     "SudoError",
     "UnreachableError",
     "UnsafeArchiveError",
+    "VmBootError",
+    "VmDiedError",
+    "VmDiskFullError",
+    "VmError",
+    "VmImageError",
+    "VmKernelError",
+    "VmMachineError",
+    "VmPanicError",
+    "VmTemplateError",
+    "VmTimeoutError",
     "WaitTimeoutError",
 ]

@@ -96,3 +96,11 @@ class SandboxError(ContainerError):
 
 class SandboxMachineError(SandboxError):
     """This machine cannot have a sandbox as it is; the message names the remedy."""
+
+
+class PackageSourceError(ContainerError):
+    """This machine's apt has no source for the packages; the message names the remedy."""
+
+
+class BootstrapError(ContainerError):
+    """A root file system of packages could not be made."""

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from lisa_container.errors import SandboxMachineError
-from lisa_container.platforms.sandbox import apt
-from lisa_container.platforms.sandbox.apt import Source, deb822_sources, one_line_sources
+from lisa_container.debian import apt
+from lisa_container.debian.apt import Source, connection_options, deb822_sources, one_line_sources
+from lisa_container.errors import PackageSourceError
 
 ARCHIVE = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
@@ -102,13 +102,13 @@ def test_another_mirror() -> None:
 @pytest.mark.usefixtures("debian")
 def test_no_source_of_the_distribution(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt, "_sources", lambda: [])
-    with pytest.raises(SandboxMachineError, match=r"no source for debian stable; .*`mirror`"):
+    with pytest.raises(PackageSourceError, match=r"no source for debian stable; .*`mirror`"):
         apt.package_sources()
 
 
 def test_neither_debian_nor_ubuntu(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apt, "_machine", lambda: ("", ""))
-    with pytest.raises(SandboxMachineError, match=r"neither Debian nor Ubuntu.*`rootfs`"):
+    with pytest.raises(PackageSourceError, match=r"neither Debian nor Ubuntu.*`mirror`"):
         apt.package_sources(suite="stable")
     found = apt.package_sources(suite="stable", mirror="http://near.example.com/debian")
     assert found.lines[0].endswith("http://near.example.com/debian stable main")
@@ -144,7 +144,7 @@ def test_mirror_that_a_file_names(tmp_path: Path) -> None:
     assert one_line_sources(f"deb mirror+file:{file} stable main") == [near]
 
 
-def test_options_say_how_to_reach_a_mirror(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_say_how_to_reach_a_mirror() -> None:
     dump = """APT "";
 Acquire::http "";
 Acquire::http::Proxy "http://p.example.com";
@@ -154,8 +154,7 @@ Acquire::IndexTargets::deb::Packages::MetaKey "x";
 Acquire::Languages:: "none";
 DPkg::Post-Invoke:: "rm";
 """
-    monkeypatch.setattr(apt, "run", lambda *_: dump)
-    assert apt._options() == [
+    assert connection_options(dump) == [
         'Acquire::http::Proxy "http://p.example.com"',
         'Acquire::https::CaInfo "/etc/ssl/certs/ours.crt"',
         'Acquire::Check-Valid-Until "false"',

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from lisa_container.debian import apt
 from lisa_container.errors import SandboxMachineError
 from lisa_container.platforms.sandbox import (
     REQUIRED_PACKAGES,
     Sandbox,
     SandboxConfig,
-    apt,
     machine,
     preflight,
 )

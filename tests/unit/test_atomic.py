@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lisa_container.atomic import replace_file
+from lisa_container.atomic import create_once, replace_file
 
 
 def test_replaced(tmp_path: Path) -> None:
@@ -41,3 +41,35 @@ def test_failure_keeps_the_old_file(tmp_path: Path) -> None:
 def test_folder_is_missing(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         replace_file(tmp_path / "missing" / "file", [b""])
+
+
+def test_folder_is_created_once(tmp_path: Path) -> None:
+    folder = tmp_path / "all" / "one"
+    with create_once(folder, print) as temporary:
+        assert temporary
+        temporary.mkdir()
+        (temporary / "file").touch()
+        assert not folder.exists()
+    assert (folder / "file").exists()
+    with create_once(folder, print) as temporary:
+        assert temporary is None
+
+
+def test_damaged_folder_is_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "all" / "one"
+    folder.mkdir(parents=True)
+    (folder / "old").touch()
+    with create_once(folder, print, lambda path: (path / "file").exists()) as temporary:
+        assert temporary
+        temporary.mkdir()
+        (temporary / "file").touch()
+    assert [file.name for file in folder.iterdir()] == ["file"]
+
+
+def test_failed_creation_leaves_no_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "all" / "one"
+    with pytest.raises(ValueError, match="half way"), create_once(folder, print) as temporary:
+        assert temporary
+        temporary.mkdir()
+        raise ValueError("half way")
+    assert [file.name for file in folder.parent.iterdir()] == ["one.lock"]

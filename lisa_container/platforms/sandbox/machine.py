@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from lisa_container.errors import SandboxMachineError
+from lisa_container.debian.apt import package_sources
+from lisa_container.errors import PackageSourceError, SandboxMachineError
 from lisa_container.platforms.sandbox import rootfs
-from lisa_container.platforms.sandbox.apt import package_sources
 from lisa_container.platforms.sandbox.config import SandboxConfig
 from lisa_container.platforms.sandbox.keeper import cgroups
-from lisa_container.platforms.sandbox.keeper.commands import KeeperError, environment, run
+from lisa_container.platforms.sandbox.keeper.commands import KeeperError, run
 from lisa_container.platforms.sandbox.keeper.network import RANGE, masquerade
+from lisa_container.system import environment
 
 # Debian packages that a machine must have, by a program in each.
 REQUIRED_PACKAGES = {
@@ -123,7 +124,7 @@ def _check_packages(config: SandboxConfig) -> Iterator[Problem]:
     path = environment()["PATH"]
     absent = [name for name in REQUIRED_PACKAGES if not shutil.which(name, path=path)]
     if _FOR_MAKING in absent:
-        with suppress(SandboxMachineError):
+        with suppress(PackageSourceError):
             # An existing root file system needs no mmdebstrap.
             if config.rootfs or rootfs.is_ready(config):
                 absent.remove(_FOR_MAKING)
@@ -137,9 +138,9 @@ def _check_sources(config: SandboxConfig) -> Iterator[Problem]:
     if not config.rootfs:
         try:
             package_sources(config.suite, config.mirror)
-        except SandboxMachineError as error:
-            what, _, remedy = str(error).removeprefix("sandbox: ").partition("; ")
-            yield Problem(what, remedy)
+        except PackageSourceError as error:
+            what, _, remedy = str(error).partition("; ")
+            yield Problem(what, f"{remedy}, or a `rootfs`")
 
 
 @cache

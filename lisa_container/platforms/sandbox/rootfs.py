@@ -6,24 +6,19 @@ get newer packages, remove the folder.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Callable
 
-from lisa_container.errors import SandboxError, SandboxMachineError
+from lisa_container.atomic import create_once
+from lisa_container.debian.apt import PackageSources, package_sources
+from lisa_container.debian.bootstrap import EXCLUDED, Report, bootstrap
+from lisa_container.errors import BootstrapError, SandboxError, SandboxMachineError
 from lisa_container.escaping import quote_output
-from lisa_container.platforms.sandbox.apt import PackageSources, package_sources
 from lisa_container.platforms.sandbox.config import DockerMode, SandboxConfig
-from lisa_container.platforms.sandbox.keeper.commands import environment
-
-Report = Callable[[str], None]
+from lisa_container.system import environment
 
 # Increase this when the way to make a root file system changes.
 _VERSION = "1"
@@ -49,8 +44,6 @@ _PACKAGES = (
 )
 # An apt pattern, because docker-cli is a separate package only since Debian 13.
 _DOCKER_PACKAGES = ("docker.io", "?exact-name(docker-cli)")
-# Documentation is not needed on a node; leaving it out saves 10 % of the time.
-_EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 # Files that each node gets for itself.
 _NOT_SHARED = ("etc/ssh/ssh_host_*", "etc/machine-id", "var/lib/dbus/machine-id", "etc/resolv.conf")
 _BUILD_SECONDS = 1200
@@ -95,19 +88,20 @@ def provide(config: SandboxConfig, report: Report) -> Path:
 
     Raises:
         SandboxError: the root file system could not be made, or lacks a program.
+        PackageSourceError: this machine's apt configuration has no source for it.
     """
     if config.rootfs:
         given = Path(config.rootfs).absolute()
         folder = given if given.is_dir() else _unpacked_folder(config)
         if folder != given:
-            with _create_once(folder, report) as temporary:
+            with create_once(folder, report) as temporary:
                 if temporary:
                     report(f"unpacking {given}")
                     _unpack(given, temporary)
     else:
         sources = package_sources(config.suite, config.mirror)
         folder = _made_folder(config, sources)
-        with _create_once(folder, report) as temporary:
+        with create_once(folder, report) as temporary:
             if temporary:
                 report(f"making a root file system of {sources.suite} once; this takes about 20 s")
                 _make(config, sources, temporary, report)
@@ -121,7 +115,7 @@ def _packages(config: SandboxConfig) -> list[str]:
 
 
 def _made_folder(config: SandboxConfig, sources: PackageSources) -> Path:
-    parts = (_VERSION, sources.suite, sources.lines, sources.options, _packages(config), _EXCLUDED)
+    parts = (_VERSION, sources.suite, sources.lines, sources.options, _packages(config), EXCLUDED)
     return cache_folder(config) / "rootfs" / f"{sources.suite}-{_key(parts)}"
 
 
@@ -136,88 +130,14 @@ def _key(parts: object) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
-@contextmanager
-def _create_once(folder: Path, report: Report) -> Iterator[Path | None]:
-    """Create a folder that other processes may want to create at the same time.
-
-    Yields:
-        A temporary folder, which is renamed on success. None if the folder exists.
-    """
-    if folder.is_dir():
-        yield None
-        return
-    folder.parent.parent.mkdir(parents=True, exist_ok=True)
-    # Mode 700, because the root file system has setuid programs that other users must not run.
-    folder.parent.mkdir(mode=0o700, exist_ok=True)
-    with folder.with_name(f"{folder.name}.lock").open("w", encoding="utf-8") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            report(f"waiting for another process to make {folder}")
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        if folder.is_dir():
-            yield None
-            return
-        temporary = folder.with_name(f"{folder.name}.unfinished")
-        # A killed process may have left it.
-        _remove(temporary)
-        try:
-            yield temporary
-            temporary.rename(folder)
-        finally:
-            _remove(temporary)
-
-
-def _remove(folder: Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder, ignore_errors=True)
-
-
 def _make(config: SandboxConfig, sources: PackageSources, folder: Path, report: Report) -> None:
-    options = ('APT::Install-Recommends "false"', *sources.options)
     hooks = "; ".join(f'rm -f "$1"/{path}' for path in _NOT_SHARED)
-    command = [
-        "mmdebstrap",
-        "--mode=root",
-        "--variant=apt",
-        "--format=directory",
-        # One option each, because mmdebstrap splits a list with a pattern differently.
-        *(f"--include={package}" for package in _packages(config)),
-        *(f"--aptopt={option}" for option in options),
-        "--dpkgopt=force-unsafe-io",
-        *(f"--dpkgopt=path-exclude={path}" for path in _EXCLUDED),
-        f"--customize-hook={hooks}",
-        sources.suite,
-        str(folder),
-        "-",
-    ]
-    # In a pid namespace that ends with this thread, so that apt and dpkg do not outlive the runner.
-    in_namespace = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]
-    command = [*in_namespace, "--kill-child", *command]
-    output: list[str] = []
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        env={**environment(), "DEBIAN_FRONTEND": "noninteractive", "TMPDIR": str(folder.parent)},
-    ) as process:
-        assert process.stdin and process.stderr
-        with suppress(BrokenPipeError):
-            process.stdin.write("".join(f"{line}\n" for line in sources.lines))
-            process.stdin.close()
-        for line in process.stderr:
-            output.append(line.rstrip())
-            if line.startswith("I: "):
-                report(line[3:].rstrip())
-    if process.returncode != 0:
-        raise SandboxError(
-            f"sandbox: mmdebstrap could not make a root file system of {sources.suite}:"
-            f" {quote_output(chr(10).join(output[-15:]))}\nIt failed with {process.returncode}."
-            " Check that this machine can install packages: `apt-get update`."
-        )
+    options = ("--mode=root", "--format=directory", f"--customize-hook={hooks}")
+    packages = _packages(config)
+    try:
+        bootstrap(sources, packages, options, folder, report, temporary=folder.parent)
+    except BootstrapError as error:
+        raise SandboxError(f"sandbox: {error}") from error
 
 
 def _unpack(tarball: Path, folder: Path) -> None:

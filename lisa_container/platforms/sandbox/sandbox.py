@@ -25,9 +25,9 @@ from lisa_container.forks import Owner
 from lisa_container.masking import Plain
 from lisa_container.platforms.sandbox import rootfs
 from lisa_container.platforms.sandbox.config import DockerMode, SandboxConfig
-from lisa_container.platforms.sandbox.keeper.commands import environment
 from lisa_container.platforms.sandbox.keeper.spec import Spec
 from lisa_container.platforms.sandbox.machine import require
+from lisa_container.system import environment
 
 _log = logging.getLogger(__name__)
 

@@ -1,7 +1,8 @@
 """Process that owns a sandbox. Creates the nodes and removes everything after the runner's end.
 
 The keeper is a separate process, because it must survive a SIGKILL of the runner. It starts in
-about 50 ms, because this folder imports only the standard library. Do not import LISA here.
+about 50 ms, because this folder imports only the standard library and
+`lisa_container.system`. Do not import LISA here.
 
     service      main loop: read one request, watch the runner, clean up at the end
     spec         the request

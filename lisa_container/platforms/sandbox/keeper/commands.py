@@ -2,23 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import subprocess
 
-# A user's PATH may lack the folders of ip, nft and the like.
-_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+from lisa_container.system import environment
 
 
 class KeeperError(Exception):
     """Failure of the keeper, with a message for the user."""
-
-
-def environment() -> dict[str, str]:
-    """Return the environment for commands: locale C, and all system folders in PATH."""
-    path = os.environ.get("PATH", "").split(os.pathsep)
-    path += [folder for folder in _SYSTEM_FOLDERS if folder not in path]
-    return {**os.environ, "PATH": os.pathsep.join(filter(None, path)), "LC_ALL": "C"}
 
 
 def run(*command: str, stdin: str | None = None, timeout: float = 30) -> str:

@@ -12,8 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Callable
 
+from lisa_container.system import environment
+
 from . import cgroups
-from .commands import KeeperError, environment
+from .commands import KeeperError
 from .files import Identity, Upper, init_settings, populate
 from .kernel import die_with_parent, network_of
 from .network import Network

@@ -1,17 +1,19 @@
 """Package sources and connection settings of this machine's apt.
 
-The nodes get their packages from the same sources, so this project contains no mirror's address.
+Nodes and virtual machines get their packages from the same sources, so this project contains no
+mirror's address.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from lisa_container.errors import SandboxMachineError
-from lisa_container.platforms.sandbox.keeper.commands import KeeperError, run
+from lisa_container.errors import PackageSourceError
+from lisa_container.system import environment
 
 _ONE_LINE = re.compile(
     r"^deb\s+(?:\[(?P<options>[^]]*)\]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<rest>.+)$"
@@ -66,13 +68,13 @@ def package_sources(suite: str = "", mirror: str = "") -> PackageSources:
         mirror: URL of the only source; empty means the machine's own sources of that release.
 
     Raises:
-        SandboxMachineError: this machine's apt configuration has no matching source.
+        PackageSourceError: this machine's apt configuration has no matching source.
     """
     distribution, machine_suite = _machine()
     if not distribution and not (suite and mirror):
-        raise SandboxMachineError(
-            "sandbox: this machine is neither Debian nor Ubuntu, so its package sources are"
-            " unknown; give `suite` and `mirror`, or a `rootfs`"
+        raise PackageSourceError(
+            "this machine is neither Debian nor Ubuntu, so its package sources are unknown; give"
+            " `suite` and `mirror`"
         )
     distribution = distribution or "debian"
     suite = suite or machine_suite
@@ -82,9 +84,8 @@ def package_sources(suite: str = "", mirror: str = "") -> PackageSources:
     else:
         sources = _of_release(_sources(), distribution, suite, machine_suite)
     if not sources:
-        raise SandboxMachineError(
-            f"sandbox: /etc/apt has no source for {distribution} {suite}; add one, or give `mirror`"
-            " or `rootfs`"
+        raise PackageSourceError(
+            f"/etc/apt has no source for {distribution} {suite}; add one, or give `mirror`"
         )
     # Newer releases use another file extension.
     files = [_KEYRING_FOLDER / f"{_KEYRINGS[distribution]}.{ending}" for ending in ("gpg", "pgp")]
@@ -206,10 +207,21 @@ def _text(file: Path) -> str:
 
 
 def _options() -> list[str]:
-    """Return the machine's apt options for mirrors: proxies, certificates, clock checks."""
+    """Return the machine's apt options for mirrors; none if it has no apt."""
     try:
-        dump: str | None = run("apt-config", "dump")
-    except KeeperError:
-        dump = None
-    lines = (dump or "").splitlines()
-    return [line.rstrip(";") for line in lines if _CONNECTION.match(line) and '""' not in line]
+        done = subprocess.run(
+            ["apt-config", "dump"], capture_output=True, text=True, env=environment(), check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return connection_options(done.stdout)
+
+
+def connection_options(dump: str) -> list[str]:
+    """Return the options for mirrors: proxies, certificates, clock checks.
+
+    Args:
+        dump: output of `apt-config dump`.
+    """
+    lines = [line.rstrip(";") for line in dump.splitlines()]
+    return [line for line in lines if _CONNECTION.match(line) and '""' not in line]

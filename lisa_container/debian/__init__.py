@@ -1,0 +1,1 @@
+"""Root file systems of Debian and Ubuntu packages, made on this machine."""

@@ -1,0 +1,93 @@
+"""Run mmdebstrap: a root file system of packages, without what a test machine does not need."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import Callable
+
+from lisa_container.debian.apt import PackageSources
+from lisa_container.errors import BootstrapError
+from lisa_container.escaping import quote_output
+from lisa_container.system import environment
+
+Report = Callable[[str], None]
+
+EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
+"""Documentation, which is not needed on a node; leaving it out saves 10 % of the time."""
+
+_OUTPUT_LINES = 15
+
+
+def bootstrap(
+    sources: PackageSources,
+    packages: Iterable[str],
+    options: Iterable[str],
+    target: Path,
+    report: Report,
+    *,
+    temporary: Path,
+    excluded: Iterable[str] = EXCLUDED,
+) -> None:
+    """Make a root file system.
+
+    Args:
+        sources: package sources.
+        packages: names of packages, or apt patterns.
+        options: further options of mmdebstrap: mode, format, hooks.
+        target: folder or file to make, as the format says.
+        report: function that gets the progress, line by line.
+        temporary: folder for temporary files, on a real file system.
+        excluded: patterns of paths that packages do not install.
+
+    Raises:
+        BootstrapError: mmdebstrap failed.
+    """
+    apt_options = ('APT::Install-Recommends "false"', *sources.options)
+    command = [
+        "mmdebstrap",
+        "--variant=apt",
+        *options,
+        # One option each, because mmdebstrap splits a list with a pattern differently.
+        *(f"--include={package}" for package in packages),
+        *(f"--aptopt={option}" for option in apt_options),
+        "--dpkgopt=force-unsafe-io",
+        *(f"--dpkgopt=path-exclude={path}" for path in excluded),
+        sources.suite,
+        str(target),
+        "-",
+    ]
+    # In a pid namespace that ends with this thread, so that apt and dpkg do not outlive the runner.
+    in_namespace = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]
+    command = [*in_namespace, "--kill-child", *command]
+    output: list[str] = []
+    with subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={
+            **environment(),
+            "DEBIAN_FRONTEND": "noninteractive",
+            "TMPDIR": str(temporary),
+        },
+    ) as process:
+        assert process.stdin and process.stderr
+        with suppress(BrokenPipeError):
+            process.stdin.write("".join(f"{line}\n" for line in sources.lines))
+            process.stdin.close()
+        for line in process.stderr:
+            output.append(line.rstrip())
+            if line.startswith("I: "):
+                report(line[3:].rstrip())
+    if process.returncode != 0:
+        raise BootstrapError(
+            f"mmdebstrap could not make a root file system of {sources.suite}:"
+            f" {quote_output(chr(10).join(output[-_OUTPUT_LINES:]))}\nIt failed with"
+            f" {process.returncode}. Check that this machine can install packages:"
+            " `apt-get update`."
+        )

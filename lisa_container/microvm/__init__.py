@@ -1,0 +1,39 @@
+"""Throw-away virtual machines on this machine, started in a second.
+
+    with MicroVm(VmConfig(memory_mib=1024)) as vm:
+        print(vm.address, vm.port, vm.user, vm.private_key)
+
+A VM is a copy-on-write clone of a template, a VM that was booted once and kept as files. QEMU is
+driven directly; neither root nor a daemon is needed.
+
+    config, vm     one virtual machine
+    image/         its image: Debian packages, kernel, initial RAM disk
+    template       memory and disk of a VM that has booted, and clones of it
+    guest          a guest in its QEMU: boot, readiness, errors
+    console        milestones and panics on the console
+    identity       what makes a VM different from all others
+    machine/       QEMU of this machine, accelerator, command line
+    process/       one QEMU process, its keeper and the connections to it
+"""
+
+from lisa_container.microvm.config import VmConfig
+from lisa_container.microvm.console import Milestone
+from lisa_container.microvm.image.config import ImageConfig
+from lisa_container.microvm.image.store import Image, list_images, provide_image, remove_image
+from lisa_container.microvm.machine.accelerator import Accelerator, find_accelerator
+from lisa_container.microvm.machine.qemu import REQUIRED_PACKAGES
+from lisa_container.microvm.vm import MicroVm
+
+__all__ = [
+    "REQUIRED_PACKAGES",
+    "Accelerator",
+    "Image",
+    "ImageConfig",
+    "MicroVm",
+    "Milestone",
+    "VmConfig",
+    "find_accelerator",
+    "list_images",
+    "provide_image",
+    "remove_image",
+]

@@ -1,0 +1,105 @@
+"""Console of a VM: how far a boot has come, and why it stopped."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+
+from lisa_container.escaping import plain_lines, printable
+
+_TAIL_LINES = 20
+_PANIC = re.compile(r"Kernel panic - not syncing: ([^\n]*)")
+
+
+class Milestone(str, Enum):
+    """Milestone of a boot, in this order.
+
+    FIRMWARE: QEMU runs.
+    KERNEL: the kernel prints its version.
+    INIT: the first process starts.
+    NETWORK: the network interface has its address.
+    SSHD: sshd answers.
+    ENGINE: the container engine answers.
+    """
+
+    FIRMWARE = "firmware"
+    KERNEL = "kernel"
+    INIT = "init"
+    NETWORK = "network"
+    SSHD = "sshd"
+    ENGINE = "engine"
+
+
+# Words on the console that show that a milestone was reached.
+_WORDS = {
+    Milestone.KERNEL: re.compile(r"Linux version \S+"),
+    Milestone.INIT: re.compile(r"Run \S+ as init process|lisa-vm: initrd|systemd\[1\]: "),
+    Milestone.NETWORK: re.compile(r"lisa-vm: network|Reached target .*[Nn]etwork"),
+}
+
+
+class Console:
+    """Console of one boot.
+
+    Args:
+        file: file that QEMU appends the output to. What it has already is of earlier boots.
+    """
+
+    def __init__(self, file: Path) -> None:
+        """Begin with this boot."""
+        self._file = file
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what was before: the guest boots now."""
+        self._begin = self._file.stat().st_size if self._file.exists() else 0
+        self._started = time.monotonic()
+        self._reached: dict[Milestone, float] = {}
+        self.reach(Milestone.FIRMWARE)
+
+    @property
+    def milestones(self) -> Mapping[Milestone, float]:
+        """Milestones that were reached, with the seconds from the start to each."""
+        return dict(self._reached)
+
+    @property
+    def text(self) -> str:
+        """Output of this boot."""
+        with suppress(FileNotFoundError), self._file.open("rb") as file:
+            file.seek(self._begin)
+            return file.read().decode("utf-8", "replace")
+        return ""
+
+    @property
+    def tail(self) -> str:
+        """Last lines of the output, for an error."""
+        return "\n".join(map(printable, plain_lines(self.text)[-_TAIL_LINES:]))
+
+    @property
+    def progress(self) -> str:
+        """Last milestone, and the seconds to each, for an error."""
+        names = [f"{name.value} {seconds:.1f} s" for name, seconds in self._reached.items()]
+        last = list(self._reached)[-1]
+        missing = [each.value for each in Milestone if each not in self._reached]
+        after = f", next would be {missing[0]}" if missing else ""
+        return f"Last milestone: {last.value}{after} (from the start: {', '.join(names)})"
+
+    def reach(self, milestone: Milestone) -> None:
+        """Note that a milestone was reached now."""
+        self._reached.setdefault(milestone, time.monotonic() - self._started)
+
+    def look(self) -> None:
+        """Note the milestones that the output shows."""
+        text = self.text
+        for milestone, words in _WORDS.items():
+            if milestone not in self._reached and words.search(text):
+                self.reach(milestone)
+
+    def find_panic(self) -> str:
+        """Return the reason of a kernel panic, or an empty string."""
+        match = _PANIC.search(self.text)
+        return printable(match[1].strip()) if match else ""

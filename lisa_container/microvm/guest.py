@@ -1,0 +1,247 @@
+"""Guest in a QEMU: start, readiness, and errors that say where it stands."""
+
+from __future__ import annotations
+
+import re
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+from lisa_container.errors import (
+    VmBootError,
+    VmDiedError,
+    VmDiskFullError,
+    VmError,
+    VmPanicError,
+    VmTimeoutError,
+)
+from lisa_container.escaping import quote_output, says_disk_is_full
+from lisa_container.microvm.console import Console, Milestone
+from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Hardware
+from lisa_container.microvm.process.agent import AgentLostError
+from lisa_container.microvm.process.folders import VmFolder
+from lisa_container.microvm.process.process import QemuProcess
+from lisa_container.microvm.process.qmp import QmpLostError
+
+_POLL_SECONDS = 0.05
+_CONNECT_SECONDS = 1.0
+_GREETING_SECONDS = 5.0
+_BANNER = b"SSH-"
+_FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s")
+_START_SSHD = "systemctl start ssh"
+# Returns when the engine says that it is ready, or fails.
+_START_ENGINE = "systemctl start docker"
+
+
+class Guest:
+    """Guest in its own QEMU. The QEMU runs from the construction to `kill`.
+
+    Args:
+        name: name of the VM, for errors.
+        folder: folder of the VM, which is removed at the end.
+        hardware: hardware of the VM.
+
+    Attributes:
+        console: console of this boot.
+        process: the QEMU.
+
+    Raises:
+        VmDiedError: QEMU ended at once.
+        VmError: QEMU does not answer.
+    """
+
+    def __init__(self, name: str, folder: VmFolder, hardware: Hardware) -> None:
+        """Start QEMU."""
+        self._name = name
+        self._patience = hardware.accelerator.patience
+        self.console = Console(hardware.console)
+        self.process = QemuProcess(name, folder, hardware.arguments())
+        try:
+            self.process.qmp.connect(_GREETING_SECONDS * self._patience)
+        except QmpLostError as error:
+            failure = self._died()
+            self.kill()
+            raise failure from error
+        except BaseException:
+            self.kill()
+            raise
+
+    def boot(self, identity_script: str, has_engine: bool, seconds: float) -> None:
+        """Wait until the guest has booted and its daemons answer.
+
+        Args:
+            identity_script: script that gives the guest its identity.
+            has_engine: whether to wait for the container engine.
+            seconds: time limit at full speed.
+
+        Raises:
+            VmBootError: the guest did not come up; the subclass tells the cause.
+        """
+        deadline = time.monotonic() + seconds * self._patience
+        self._wait(self.process.agent.is_ready, deadline, "boot")
+        self.run(f"{identity_script}\n{_START_SSHD}", "start sshd", deadline)
+        self.wait_sshd(self.find_port(), deadline)
+        if has_engine:
+            self.run(_START_ENGINE, "start the container engine", deadline)
+            self.console.reach(Milestone.ENGINE)
+
+    def power_off(self, seconds: float) -> None:
+        """Switch the guest off, or stop it if it does not end.
+
+        Args:
+            seconds: time limit.
+
+        Raises:
+            VmDiedError: QEMU has ended.
+        """
+        deadline = time.monotonic() + seconds
+        # A guest that has panicked does not take the script.
+        with suppress(VmPanicError, VmTimeoutError):
+            self.run("systemctl --no-block poweroff", "begin to end", deadline)
+            self._wait(self._is_off, deadline, "switch itself off")
+        self.monitor("stop")
+
+    def power_on(self, has_engine: bool, seconds: float) -> None:
+        """Boot the guest again from its disk.
+
+        Args:
+            has_engine: whether to wait for the container engine.
+            seconds: time limit at full speed.
+
+        Raises:
+            VmBootError: the guest did not come up; the subclass tells the cause.
+        """
+        self.console.begin()
+        self.monitor("system_reset")
+        self.monitor("cont")
+        self.boot("true", has_engine, seconds)
+
+    def _is_off(self, seconds: float) -> bool:
+        time.sleep(seconds)
+        return bool(self.monitor("query-status")["status"] == "shutdown")
+
+    def run(self, script: str, what: str, deadline: float) -> None:
+        """Run a script in the guest as root, without SSH.
+
+        Args:
+            script: script of the guest's sh; its output goes to the console.
+            what: the job, for errors.
+            deadline: time limit, by `time.monotonic`.
+
+        Raises:
+            VmBootError: the script failed or did not end; the subclass tells the cause.
+        """
+        try:
+            self.process.agent.send(script)
+        except AgentLostError as error:
+            raise self._died() from error
+        self._wait(self.process.agent.is_done, deadline, what)
+
+    def find_port(self) -> int:
+        """Return the port of this machine that leads to the guest's sshd.
+
+        Raises:
+            VmError: QEMU does not tell.
+        """
+        text = self.monitor("human-monitor-command", command_line="info usernet")
+        match = _FORWARD.search(text)
+        if match is None:
+            raise VmError(f"VM '{self._name}': QEMU forwards no port; it says: {text!r}")
+        return int(match[1])
+
+    def monitor(self, command: str, **arguments: Any) -> Any:
+        """Run a command of QMP and return its result.
+
+        Args:
+            command: name of the command.
+            arguments: arguments of the command.
+
+        Raises:
+            VmDiedError: QEMU has ended.
+            VmError: QEMU refuses the command.
+        """
+        try:
+            return self.process.qmp.execute(command, **arguments)
+        except QmpLostError as error:
+            raise self._died() from error
+
+    def wait_sshd(self, port: int, deadline: float) -> None:
+        """Wait until sshd sends its greeting.
+
+        Args:
+            port: port of this machine.
+            deadline: time limit, by `time.monotonic`.
+
+        Raises:
+            VmBootError: it does not; the subclass tells the cause.
+        """
+
+        def answers(seconds: float) -> bool:
+            with suppress(OSError):
+                address = (HOST_ADDRESS, port)
+                with socket.create_connection(address, timeout=_CONNECT_SECONDS) as connection:
+                    connection.settimeout(_GREETING_SECONDS)
+                    if connection.recv(len(_BANNER)) == _BANNER:
+                        return True
+            time.sleep(seconds)
+            return False
+
+        self._wait(answers, deadline, "reach sshd")
+        self.console.reach(Milestone.SSHD)
+
+    def check(self) -> None:
+        """Raise an error if the guest cannot go on.
+
+        Raises:
+            VmDiedError: QEMU has ended.
+            VmPanicError: the guest's kernel panicked.
+        """
+        if self.process.has_ended():
+            raise self._died()
+        panic = self.console.find_panic()
+        if panic:
+            raise self._failure(VmPanicError, f"had a kernel panic: {panic}")
+
+    def kill(self) -> None:
+        """Kill QEMU and remove the VM's folder."""
+        self.process.kill()
+
+    def _wait(self, is_done: Callable[[float], bool], deadline: float, what: str) -> None:
+        """Wait for a condition, which gets the seconds to wait at most."""
+        started = time.monotonic()
+        try:
+            while not is_done(_POLL_SECONDS):
+                self.console.look()
+                self.check()
+                if time.monotonic() > deadline:
+                    raise self._timeout(what, time.monotonic() - started)
+            self.console.look()
+        except AgentLostError as error:
+            raise self._died() from error
+        except VmBootError:
+            raise
+        except VmError as error:
+            if says_disk_is_full(self.console.tail):
+                raise self._disk_full() from error
+            raise self._failure(VmBootError, f"did not {what}: {error}") from error
+
+    def _timeout(self, what: str, seconds: float) -> VmBootError:
+        if says_disk_is_full(self.console.tail):
+            return self._disk_full()
+        reason = f"did not {what} in {seconds:.0f} s; raise 'ready_seconds' if it only is slow"
+        return self._failure(VmTimeoutError, reason)
+
+    def _disk_full(self) -> VmBootError:
+        reason = "has no space left on its disk; give the image a larger one ('disk_gib')"
+        return self._failure(VmDiskFullError, reason)
+
+    def _died(self) -> VmBootError:
+        log = self.process.log
+        said = f"; QEMU said: {quote_output(log, 500)}" if log else ", without a message"
+        return self._failure(VmDiedError, f"ended: its QEMU was killed or failed{said}")
+
+    def _failure(self, kind: type[VmBootError], reason: str) -> VmBootError:
+        self.console.look()
+        return kind(self._name, reason, self.console.progress, self.console.tail)

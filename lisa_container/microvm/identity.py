@@ -1,0 +1,61 @@
+"""What makes a VM different from all others: name, ids, keys, addresses and the time."""
+
+from __future__ import annotations
+
+import secrets
+import shlex
+import time
+from dataclasses import dataclass, field
+
+from lisa_container.microvm.keys import KeyPair
+
+# Locally administered, as QEMU's own.
+_MAC_PREFIX = "52:54:00"
+
+
+def _make_mac() -> str:
+    return ":".join([_MAC_PREFIX, *(f"{byte:02x}" for byte in secrets.token_bytes(3))])
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Identity of a VM, which stays over resets.
+
+    Attributes:
+        name: host name.
+        host_key: key pair of its sshd.
+        machine_id: content of /etc/machine-id.
+        mac: MAC address of its network interface.
+    """
+
+    name: str
+    host_key: KeyPair = field(default_factory=KeyPair.make)
+    machine_id: str = field(default_factory=lambda: secrets.token_hex(16))
+    mac: str = field(default_factory=_make_mac)
+
+    def script(self) -> str:
+        """Return a script that gives a running guest this identity and the present time."""
+        # Without KVM the first run of each program costs up to 0.3 s, most of it to translate its
+        # code. So a static busybox does what must be done before the first login, and the rest
+        # goes on during the login. QEMU's network knows the template's address until the guest
+        # announces its own; the kernel makes the link's IPv6 address of the MAC address.
+        name = shlex.quote(self.name)
+        ipv6 = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6"
+        now = time.time()
+        return f"""\
+set -e
+read -r uptime _ </proc/uptime
+echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
+busybox ip link set eth0 address {self.mac}
+busybox date -s @{now:.0f} >/dev/null
+perl /usr/lib/lisa-vm/renew {now:.3f} "$uptime" {secrets.token_hex(32)} &
+[ ! -e {ipv6} ] || {{ echo 1 >{ipv6}; echo 0 >{ipv6}; }}
+echo {name} >/proc/sys/kernel/hostname
+echo {name} >/etc/hostname
+printf '%s\\n' '127.0.0.1 localhost' '::1 localhost' '127.0.1.1 '{name} >/etc/hosts
+echo {self.machine_id} >/etc/machine-id
+umask 077
+echo {shlex.quote(self.host_key.private.strip())} >/etc/ssh/ssh_host_ed25519_key
+umask 022
+echo {shlex.quote(self.host_key.public)} >/etc/ssh/ssh_host_ed25519_key.pub
+"""

@@ -1,0 +1,209 @@
+"""Making of images from Debian packages, with neither mounts on this machine nor a boot."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from lisa_container.archives.pack import pack_bytes
+from lisa_container.debian.apt import PackageSources
+from lisa_container.debian.bootstrap import EXCLUDED, Report, bootstrap
+from lisa_container.errors import BootstrapError, VmImageError
+from lisa_container.microvm.image.config import ImageConfig
+from lisa_container.microvm.image.initrd import make_initrd
+from lisa_container.microvm.image.kernel import kernel_version
+from lisa_container.microvm.keys import KeyPair
+from lisa_container.microvm.machine.qemu import find_program
+
+DISK, KERNEL, INITRD, CONFIG, KEY = "disk.raw", "kernel", "initrd", "config", "id_ed25519"
+"""Names of the files in an image's folder: disk, kernel, RAM disk, kernel's config, private key."""
+
+_GUEST = Path(__file__).with_name("guest")
+_PACKAGES = (
+    # for a node
+    "systemd-sysv",
+    "udev",
+    "dbus",
+    "openssh-server",
+    "sudo",
+    "iproute2",
+    "iptables",
+    "procps",
+    "psmisc",
+    "mount",
+    "kmod",
+    "e2fsprogs",
+    "iputils-ping",
+    # for the initial RAM disk, and for images on the node
+    "busybox-static",
+    # for tests
+    "ca-certificates",
+    "curl",
+)
+# An apt pattern, because docker-cli is a separate package only since Debian 13.
+_DOCKER_PACKAGES = ("docker.io", "?exact-name(docker-cli)")
+# Debian's kernel for clouds, and what Ubuntu calls its own.
+_KERNEL_PACKAGES = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
+# The distribution's RAM disk, which takes longer to make than everything else together.
+_NO_INITRD = "/etc/kernel/postinst.d/initramfs-tools"
+# Without UseDNS, every login would wait for DNS. The key exchanges that resist quantum computers
+# cost a fifth of a login without KVM.
+_SSHD_CONFIG = """\
+UseDNS no
+KexAlgorithms curve25519-sha256,ecdh-sha2-nistp256,diffie-hellman-group14-sha256
+HostKey /etc/ssh/ssh_host_ed25519_key
+PermitRootLogin prohibit-password
+"""
+# The host gives the first key after the first boot.
+_SSH_CONDITION = "[Unit]\nConditionPathExists=/etc/ssh/ssh_host_ed25519_key\n"
+_JOURNAL = "[Journal]\nStorage=volatile\n"
+_MODULES = "modules.tar"
+_LIBRARY = "usr/lib/lisa-vm"
+_UNITS = "etc/systemd/system"
+
+
+def guest_files() -> dict[str, bytes]:
+    """Return the files of this package that every image has, by name."""
+    return {path.name: path.read_bytes() for path in sorted(_GUEST.iterdir()) if path.is_file()}
+
+
+def packages_of(config: ImageConfig, sources: PackageSources) -> list[str]:
+    """Return the packages of an image.
+
+    Args:
+        config: config of the image.
+        sources: package sources.
+    """
+    docker = _DOCKER_PACKAGES if config.docker else ()
+    is_ubuntu = any("ubuntu" in line for line in sources.lines)
+    kernel = () if config.kernel else (_KERNEL_PACKAGES["ubuntu" if is_ubuntu else "debian"],)
+    return sorted({*_PACKAGES, *docker, *kernel, *config.packages})
+
+
+def build_image(config: ImageConfig, sources: PackageSources, folder: Path, report: Report) -> None:
+    """Make an image.
+
+    Args:
+        config: config of the image.
+        sources: package sources.
+        folder: folder to create; its parent is on a real file system.
+        report: function that gets the progress, line by line.
+
+    Raises:
+        VmImageError: the image could not be made.
+    """
+    for program in ("mmdebstrap", "mke2fs", "setpriv"):
+        find_program(program)
+    is_root = os.geteuid() == 0
+    # The image of another user's namespace is written by ids that this user does not have.
+    folder.mkdir(mode=0o700 if is_root else 0o711)
+    with tempfile.TemporaryDirectory(dir=folder, prefix="making-") as name:
+        work = Path(name)
+        if not is_root:
+            work.chmod(0o777)
+            folder.parent.chmod(0o711)
+        for file in (DISK, KERNEL, CONFIG, _MODULES, "busybox"):
+            (work / file).touch()
+            (work / file).chmod(0o600 if is_root else 0o666)
+        pair = KeyPair.make()
+        (folder / KEY).touch(mode=0o600)
+        (folder / KEY).write_text(pair.private, encoding="ascii")
+        tar = work / "files.tar"
+        tar.write_bytes(pack_bytes(_entries(config, f"{pair.public} lisa-vm")))
+        tar.chmod(0o644)
+        _run_mmdebstrap(config, sources, work, tar, report)
+        kernel = Path(config.kernel) if config.kernel else work / KERNEL
+        _finish(config, kernel, work, folder)
+
+
+def _run_mmdebstrap(
+    config: ImageConfig, sources: PackageSources, work: Path, tar: Path, report: Report
+) -> None:
+    units = ""
+    finish = f"OUT='{work}' SIZE={config.disk_gib}G sh '{_GUEST / 'finish.sh'}' \"$1\""
+    hooks = [
+        f"tar-in '{tar}' /",
+        f'chroot "$1" sh /{_LIBRARY}/prepare "{config.user}" "{units}"',
+        finish,
+    ]
+    options = [
+        f"--mode={'root' if os.geteuid() == 0 else 'unshare'}",
+        "--format=null",
+        *(f"--customize-hook={hook}" for hook in hooks),
+    ]
+    try:
+        bootstrap(
+            sources,
+            packages_of(config, sources),
+            options,
+            Path(os.devnull),
+            report,
+            temporary=work,
+            excluded=(*EXCLUDED, _NO_INITRD),
+        )
+    except BootstrapError as error:
+        raise VmImageError(f"the image of a VM could not be made: {error}") from error
+
+
+def _finish(config: ImageConfig, kernel: Path, work: Path, folder: Path) -> None:
+    """Put the kernel, its RAM disk and the disk into the image's folder."""
+    (folder / KERNEL).write_bytes(kernel.read_bytes())
+    busybox = (work / "busybox").read_bytes()
+    if config.modules:
+        root = Path(config.modules)
+        initrd = make_initrd(lambda path: (root / path).read_bytes(), busybox)
+        (folder / INITRD).write_bytes(initrd)
+    elif not config.kernel:
+        (folder / CONFIG).write_bytes((work / CONFIG).read_bytes())
+        with tarfile.open(work / _MODULES) as archive:
+            names = f"./{kernel_version(kernel)}"
+            initrd = make_initrd(lambda path: _member(archive, f"{names}/{path}"), busybox)
+        (folder / INITRD).write_bytes(initrd)
+    (work / DISK).rename(folder / DISK)
+    (folder / DISK).chmod(0o600)
+    folder.chmod(0o700)
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(name)
+    assert file is not None, f"{name} is a file"
+    return file.read()
+
+
+def _entries(config: ImageConfig, public_key: str) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+    """Yield the files of an image that no package has."""
+    guest = guest_files()
+    keys = "".join(f"{key}\n" for key in (public_key, *config.keys))
+    for name, content, mode in (
+        (f"{_LIBRARY}/agent", guest["agent.sh"], 0o755),
+        (f"{_LIBRARY}/network", guest["network.sh"], 0o755),
+        (f"{_LIBRARY}/renew", guest["renew.pl"], 0o644),
+        (f"{_LIBRARY}/prepare", guest["prepare.sh"], 0o755),
+        (f"{_LIBRARY}/authorized_keys", keys.encode(), 0o600),
+        (f"{_LIBRARY}/sshd_config", _SSHD_CONFIG.encode(), 0o644),
+        (f"{_UNITS}/lisa-vm-agent.service", guest["agent.service"], 0o644),
+        (f"{_UNITS}/lisa-vm-network.service", guest["network.service"], 0o644),
+        (f"{_UNITS}/ssh.service.d/lisa-vm.conf", _SSH_CONDITION.encode(), 0o644),
+        ("etc/systemd/journald.conf.d/lisa-vm.conf", _JOURNAL.encode(), 0o644),
+    ):
+        yield _entry(name, mode), content
+    for target, source in config.files.items():
+        path = Path(source)
+        yield _entry(target.lstrip("/"), stat.S_IMODE(path.stat().st_mode)), path.read_bytes()
+    if config.modules:
+        root = Path(config.modules)
+        version = kernel_version(Path(config.kernel))
+        for path in sorted(root.rglob("*")):
+            if path.is_file():  # also the target of a link, as `source` and `build` are not
+                name = f"usr/lib/modules/{version}/{path.relative_to(root)}"
+                yield _entry(name, 0o644), path.read_bytes()
+
+
+def _entry(name: str, mode: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.mode = mode
+    return info

@@ -1,0 +1,88 @@
+"""Config of an image."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from lisa_container.config.checks import EMPTY, FrozenDict, illegal, strings
+
+_USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
+_PACKAGE_NAME = re.compile(r"[a-z0-9][a-z0-9.+-]+")
+_SUITE = re.compile(r"[a-z][a-z0-9.-]*")
+_KEY = re.compile(r"(ssh|ecdsa|sk)-[^\s]+ [A-Za-z0-9+/=]+( [^\n]*)?")
+_LEAST_GIB, _MOST_GIB = 1, 1024
+
+
+@dataclass(frozen=True)
+class ImageConfig:
+    """Config of an image of virtual machines. Construction checks all values.
+
+    Attributes:
+        suite: release of the distribution, such as "bookworm"; empty means the machine's.
+        mirror: URL of the package mirror; empty means the machine's own package sources.
+        packages: names of additional packages.
+        docker: whether Docker Engine is installed and started.
+        kernel: path of a bzImage; empty means the distribution's kernel for clouds.
+        modules: folder of the modules of `kernel`, with `modules.dep`; empty means none.
+        keys: public SSH keys that may log in, in addition to the image's own.
+        files: files to put into the image: absolute path in the image to path on this machine.
+        user: user who logs in with a key and has sudo without a password; root logs in too.
+        disk_gib: size of the disk in GiB. Only used parts take space on this machine.
+        cache_dir: folder for images; empty means the usual one.
+    """
+
+    suite: str = ""
+    mirror: str = ""
+    packages: tuple[str, ...] = ()
+    docker: bool = True
+    kernel: str = ""
+    modules: str = ""
+    keys: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=lambda: EMPTY)
+    user: str = "tester"
+    disk_gib: int = 8
+    cache_dir: str = ""
+
+    def __post_init__(self) -> None:
+        """Check and normalise all fields."""
+        for name, legal in (("packages", "names of Debian packages"), ("keys", "public SSH keys")):
+            object.__setattr__(self, name, strings(name, getattr(self, name), legal))
+        object.__setattr__(self, "files", FrozenDict(self.files, "files"))
+        for package in self.packages:
+            _match("packages", package, _PACKAGE_NAME, "names of Debian packages")
+        for key in self.keys:
+            _match("keys", key, _KEY, "public SSH keys, as in a file that ends with .pub")
+        _match("user", self.user, _USER_NAME, "a user name: a-z, 0-9, _ and -")
+        _check("user", self.user, self.user != "root", "a user other than root")
+        if self.suite:
+            _match("suite", self.suite, _SUITE, "a release's code name, like bookworm")
+        if self.mirror:
+            is_url = re.match(r"[a-z+]+:/", self.mirror) and not re.search(r"\s", self.mirror)
+            _check("mirror", self.mirror, bool(is_url), "the URL of a package mirror")
+        fits = isinstance(self.disk_gib, int) and _LEAST_GIB <= self.disk_gib <= _MOST_GIB
+        legal = f"a whole number of GiB from {_LEAST_GIB} to {_MOST_GIB}"
+        _check("disk_gib", self.disk_gib, fits, legal)
+        has_kernel = bool(self.kernel) or not self.modules
+        _check("modules", self.modules, has_kernel, "empty, if `kernel` is")
+        if self.kernel:
+            _check("kernel", self.kernel, Path(self.kernel).is_file(), "path of a bzImage")
+        if self.modules:
+            has_list = Path(self.modules, "modules.dep").is_file()
+            legal = "a folder lib/modules/VERSION of the kernel, with modules.dep"
+            _check("modules", self.modules, has_list, legal)
+        for target, source in self.files.items():
+            plain = re.fullmatch(r"(/[^/]+)+", target) and ".." not in target.split("/")
+            _check("files", target, bool(plain), "absolute paths of files in the image")
+            _check("files", source, Path(source).is_file(), "existing files of this machine")
+
+
+def _match(name: str, value: str, pattern: re.Pattern[str], legal: str) -> None:
+    _check(name, value, bool(pattern.fullmatch(value)), legal)
+
+
+def _check(name: str, value: object, is_legal: bool, legal: str) -> None:
+    if not is_legal:
+        raise illegal(f"vm image, {name}", value, legal)

@@ -1,0 +1,1 @@
+"""QEMU on this machine: the program, its accelerator and its command line."""

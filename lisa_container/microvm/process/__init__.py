@@ -1,0 +1,1 @@
+"""One QEMU process: its folder, its keeper, and the connections to it."""

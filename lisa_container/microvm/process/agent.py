@@ -1,0 +1,107 @@
+"""Control channel into the guest: scripts over its second serial port, without network or SSH."""
+
+from __future__ import annotations
+
+import socket
+import time
+
+from lisa_container.errors import VmError
+
+_READY = b"ready"
+_DONE = b"done "
+_END = "."
+_CHUNK = 4096
+
+
+class AgentLostError(Exception):
+    """The channel is closed: QEMU has ended."""
+
+
+class Agent:
+    """Host side of the channel; `guest/agent.sh` is the guest's.
+
+    Args:
+        name: name of the VM, for errors.
+        connection: connected socket, of which QEMU has the other end.
+    """
+
+    def __init__(self, name: str, connection: socket.socket) -> None:
+        """Send nothing yet."""
+        self._name = name
+        self._socket = connection
+        self._rest = b""
+
+    def is_ready(self, seconds: float) -> bool:
+        """Return whether the guest's side has started, after waiting for that.
+
+        Args:
+            seconds: time limit.
+
+        Raises:
+            AgentLostError: QEMU has ended.
+        """
+        return self._read_line(seconds) == _READY
+
+    def send(self, script: str) -> None:
+        """Start a script of the guest's sh as root; its output goes to the console.
+
+        Args:
+            script: the script; no line of it may be a single dot.
+
+        Raises:
+            AgentLostError: QEMU has ended.
+        """
+        self._socket.settimeout(None)
+        try:
+            self._socket.sendall(f"{script.rstrip()}\n{_END}\n".encode())
+        except OSError as error:
+            raise AgentLostError(str(error)) from error
+
+    def is_done(self, seconds: float) -> bool:
+        """Return whether the script has ended, after waiting for that.
+
+        Args:
+            seconds: time limit.
+
+        Raises:
+            AgentLostError: QEMU has ended.
+            VmError: the script failed.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            line = self._read_line(deadline - time.monotonic())
+            if line.startswith(_DONE):
+                break
+            if not line:
+                return False
+            # A guest that has booted again says that it is ready.
+        if line[len(_DONE) :] != b"0":
+            raise VmError(
+                f"VM '{self._name}': a script that prepares the guest failed with"
+                f" {line[len(_DONE) :].decode('ascii', 'replace')}; its output is on the console"
+            )
+        return True
+
+    def close(self) -> None:
+        """Close the channel."""
+        self._socket.close()
+
+    def _read_line(self, seconds: float) -> bytes:
+        """Return the next line, or nothing if it does not come in time."""
+        deadline = time.monotonic() + seconds
+        while b"\n" not in self._rest:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return b""
+            self._socket.settimeout(left)
+            try:
+                piece = self._socket.recv(_CHUNK)
+            except socket.timeout:
+                return b""
+            except OSError as error:
+                raise AgentLostError(str(error)) from error
+            if not piece:
+                raise AgentLostError
+            self._rest += piece
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.strip()

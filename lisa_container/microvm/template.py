@@ -1,0 +1,266 @@
+"""Templates: VMs that have booted, kept as files. A clone is running in a fraction of a second.
+
+A template's memory is a file. Clones map it copy-on-write, so they share all pages that they do not
+change. What else belongs to a running VM, the state of its devices, is in a second file, and its
+disk is in a third, on top of which each clone has its own.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shlex
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from lisa_container.atomic import create_once, replace_file
+from lisa_container.errors import VmError, VmTemplateError
+from lisa_container.microvm.guest import Guest
+from lisa_container.microvm.identity import Identity
+from lisa_container.microvm.image.store import Image
+from lisa_container.microvm.machine.accelerator import Accelerator
+from lisa_container.microvm.machine.command_line import MACHINE, Hardware, Memory
+from lisa_container.microvm.machine.qemu import find_program, find_qemu
+from lisa_container.microvm.places import Places
+from lisa_container.microvm.process.folders import create_folder
+
+# Increase this when the way to make a template changes.
+_VERSION = 1
+_MEMORY, _STATE, _DISK, _OVERLAY = "memory", "state", "disk.qcow2", "overlay.qcow2"
+_RECORD = "template.json"
+_FILES = (_MEMORY, _STATE, _DISK, _OVERLAY)
+_SAVE_SECONDS = 60.0
+_POLL_SECONDS = 0.02
+_CAPABILITY = [{"capability": "x-ignore-shared", "state": True}]
+# Programs of each login, so that clones find them in memory.
+_WARM_UP = "cat /usr/sbin/sshd /usr/bin/sudo /bin/bash /usr/bin/docker >/dev/null 2>&1; sync"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Hardware and image that a template and its clones share.
+
+    Attributes:
+        image: the image.
+        accelerator: how instructions run.
+        cores: number of processors.
+        memory_mib: memory in MiB.
+        kernel: kernel to boot.
+        initrd: initial RAM disk; None means none.
+        options: command line of the kernel.
+    """
+
+    image: Image
+    accelerator: Accelerator
+    cores: int
+    memory_mib: int
+    kernel: Path
+    initrd: Path | None
+    options: str
+
+    @property
+    def key(self) -> str:
+        """Name of the template: the image's name, and a hash of everything else."""
+        parts = (
+            _VERSION,
+            find_qemu().version,
+            MACHINE,
+            self.accelerator.value,
+            self.cores,
+            self.memory_mib,
+            hashlib.sha256(self.kernel.read_bytes()).hexdigest(),
+            self.options,
+        )
+        digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+        return f"{self.image.name}-{digest}"
+
+    def hardware(self, mac: str, memory: Memory, disk: Path, console: Path) -> Hardware:
+        """Return the hardware of one VM.
+
+        Args:
+            mac: MAC address of its network interface.
+            memory: memory of the VM.
+            disk: disk of the VM.
+            console: file for the output of its console.
+        """
+        return Hardware(
+            accelerator=self.accelerator,
+            cores=self.cores,
+            memory=memory,
+            kernel=self.kernel,
+            initrd=self.initrd,
+            options=self.options,
+            disk=disk,
+            mac=mac,
+            console=console,
+        )
+
+
+@dataclass(frozen=True)
+class Template:
+    """Template in the cache.
+
+    Attributes:
+        folder: folder of its files, which must not be changed.
+        shape: hardware and image.
+        record: sizes, times and hashes of its files, as they were made.
+    """
+
+    folder: Path
+    shape: Shape
+    record: str
+
+    @property
+    def memory(self) -> Memory:
+        """Memory of a clone: the template's until the clone changes it."""
+        return Memory(self.shape.memory_mib, self.folder / _MEMORY)
+
+    def make_disk(self, disk: Path) -> None:
+        """Create the disk of a clone: an empty layer on the template's disk.
+
+        Args:
+            disk: file to create.
+        """
+        shutil.copyfile(self.folder / _OVERLAY, disk)
+
+    def restore(self, guest: Guest, script: str, seconds: float) -> None:
+        """Load the template's state into a QEMU that waits for it, and run a script in the guest.
+
+        Args:
+            guest: guest whose hardware has `is_incoming`.
+            script: script that makes the guest another than the template.
+            seconds: time limit.
+
+        Raises:
+            VmTemplateError: QEMU does not take the state, or the guest does not run the script.
+        """
+        try:
+            guest.monitor("migrate-set-capabilities", capabilities=_CAPABILITY)
+            state = shlex.quote(str(self.folder / _STATE))
+            guest.monitor("migrate-incoming", uri=f"exec:cat {state}")
+            _wait_migrated(guest, seconds)
+            guest.monitor("cont")
+            guest.run(script, "take its identity", time.monotonic() + seconds)
+        except VmError as error:
+            name = self.folder.name
+            raise VmTemplateError(f"template '{name}' cannot be restored: {error}") from error
+
+    def discard(self) -> None:
+        """Mark the template as damaged, so that it is made anew when it is needed.
+
+        Do nothing if another process has made it anew meanwhile.
+        """
+        record = self.folder / _RECORD
+        with suppress(FileNotFoundError):
+            if record.read_text(encoding="utf-8") == self.record:
+                record.unlink()
+
+
+def provide_template(
+    shape: Shape, places: Places, seconds: float, report: Callable[[str], None]
+) -> Template:
+    """Make a template unless it exists and is whole.
+
+    Args:
+        shape: hardware and image.
+        places: folders of the cache.
+        seconds: time limit of its boot, at full speed.
+        report: function that gets the progress, line by line.
+
+    Raises:
+        VmBootError: the VM of the template did not become ready.
+        VmError: the template could not be made.
+    """
+    folder = places.templates / shape.key
+    with create_once(folder, report, _is_whole) as temporary:
+        if temporary:
+            report("booting a VM once, as the template of others")
+            temporary.mkdir(mode=0o700)
+            _make(shape, temporary, folder, places, seconds)
+    return Template(folder, shape, (folder / _RECORD).read_text(encoding="utf-8"))
+
+
+def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: float) -> None:
+    disk = folder / _DISK
+    create_disk(disk, shape.image.disk, "raw")
+    memory = Memory(shape.memory_mib, folder / _MEMORY, is_shared=True)
+    running = create_folder(places.running)
+    identity = Identity("template")
+    hardware = shape.hardware(identity.mac, memory, disk, running.path / "console.log")
+    guest = Guest("template", running, hardware)
+    try:
+        guest.boot(identity.script(), shape.image.has_docker, seconds)
+        deadline = time.monotonic() + _SAVE_SECONDS * shape.accelerator.patience
+        guest.run(_WARM_UP, "get ready to be saved", deadline)
+        guest.monitor("stop")
+        # The memory is in its file already.
+        guest.monitor("migrate-set-capabilities", capabilities=_CAPABILITY)
+        guest.monitor("migrate", uri=f"exec:cat >{shlex.quote(str(folder / _STATE))}")
+        _wait_migrated(guest, _SAVE_SECONDS)
+        # Writes what QEMU still holds of the disk.
+        guest.monitor("quit")
+        if not guest.process.has_ended(_SAVE_SECONDS):
+            raise VmError(f"the QEMU of the template did not end in {_SAVE_SECONDS:g} s")
+    finally:
+        guest.kill()
+    # On the disk's later name, which does not exist yet.
+    create_disk(folder / _OVERLAY, final / _DISK, "qcow2", shape.image.disk.stat().st_size)
+    replace_file(folder / _RECORD, [json.dumps(_fingerprints(folder)).encode()])
+
+
+def create_disk(disk: Path, base: Path, kind: str, size: int | None = None) -> None:
+    """Create an empty disk layer on another disk.
+
+    Args:
+        disk: file to create.
+        base: the other disk, which is only read.
+        kind: its format, "raw" or "qcow2".
+        size: size in bytes; needed if the other disk does not exist yet.
+
+    Raises:
+        VmError: qemu-img failed.
+    """
+    command = [find_program("qemu-img"), "create", "-q", "-f", "qcow2", "-b", str(base), "-F", kind]
+    command += ["-u", str(disk), str(size)] if size is not None else [str(disk)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise VmError(f"disk '{disk}' could not be created: {done.stderr.strip()}")
+
+
+def _wait_migrated(guest: Guest, seconds: float) -> None:
+    """Wait until a QEMU has written or read its state."""
+    deadline = time.monotonic() + seconds
+    while True:
+        state = guest.monitor("query-migrate")
+        if state.get("status") == "completed":
+            return
+        if state.get("status") == "failed":
+            raise VmError(f"QEMU did not save or load its state: {state.get('error-desc', '')}")
+        if time.monotonic() > deadline:
+            raise VmError(f"QEMU did not save or load its state in {seconds:g} s")
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_whole(folder: Path) -> bool:
+    """Return whether the files of a template are those that were made."""
+    try:
+        record = json.loads((folder / _RECORD).read_text(encoding="utf-8"))
+        return bool(record == _fingerprints(folder))
+    except (OSError, ValueError):
+        return False
+
+
+def _fingerprints(folder: Path) -> dict[str, list[object]]:
+    """Return size, time of the last change and, of small files, a hash of each file."""
+    found: dict[str, list[object]] = {}
+    for name in _FILES:
+        status = (folder / name).stat()
+        found[name] = [status.st_size, status.st_mtime_ns]
+    for name in (_STATE, _OVERLAY):
+        found[name].append(hashlib.sha256((folder / name).read_bytes()).hexdigest())
+    return found

@@ -1,0 +1,1 @@
+"""LISA platform `type: microvm`: throw-away virtual machines on this machine."""

@@ -1,0 +1,18 @@
+"""Environment for programs of this machine.
+
+Only the standard library is imported, because the sandbox's keeper uses this.
+"""
+
+from __future__ import annotations
+
+import os
+
+# A user's PATH may lack the folders of ip, nft, mke2fs and the like.
+_SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+
+
+def environment() -> dict[str, str]:
+    """Return the environment for commands: locale C, and all system folders in PATH."""
+    path = os.environ.get("PATH", "").split(os.pathsep)
+    path += [folder for folder in _SYSTEM_FOLDERS if folder not in path]
+    return {**os.environ, "PATH": os.pathsep.join(filter(None, path)), "LC_ALL": "C"}

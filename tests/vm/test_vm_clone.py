@@ -1,0 +1,78 @@
+"""Clones: usable at once, each with an identity of its own, and as new after a reset."""
+
+from __future__ import annotations
+
+import time
+
+from lisa_container.microvm import MicroVm, VmConfig
+from tests.support.vms import run_in
+from tests.support.waiting import happens
+
+IDENTITY = """\
+hostname
+cat /etc/machine-id /sys/class/net/eth0/address /etc/ssh/ssh_host_ed25519_key.pub
+ip -6 addr show dev eth0 scope link | grep -o 'fe80[^ ]*'
+cat /proc/sys/kernel/random/uuid
+"""
+
+
+def test_login_sudo_and_engine(vm: MicroVm) -> None:
+    assert run_in(vm, "id -un; sudo id -un") == "tester\nroot\n"
+    assert run_in(vm, "id -un", user="root") == "root\n"
+    assert run_in(vm, "sudo docker version --format '{{.Server.Os}}'") == "linux\n"
+    assert run_in(vm, "uname -r").strip() == vm.kernel_version
+
+
+def test_kernel_of_its_own(vm: MicroVm) -> None:
+    run_in(vm, "modprobe dummy && ip link add d0 type dummy && ip link del d0", user="root")
+    run_in(vm, "tc qdisc add dev lo root netem delay 1ms && tc qdisc del dev lo root", user="root")
+    assert "some avg10" in run_in(vm, "cat /proc/pressure/memory")
+    assert "memory" in run_in(vm, "cat /sys/fs/cgroup/cgroup.controllers")
+
+
+def test_clock_is_right(vm: MicroVm) -> None:
+    before = time.time()
+    assert before - 2 <= float(run_in(vm, "date +%s.%N")) <= time.time() + 2
+
+
+def test_no_connection_of_the_template_lives(vm: MicroVm) -> None:
+    established = run_in(vm, "ss -Htn state established").splitlines()
+    assert len(established) == 1, "only the one of this command"
+
+
+def test_two_clones_have_nothing_in_common(vm: MicroVm, other_vm: MicroVm) -> None:
+    one, other = run_in(vm, IDENTITY).split("\n"), run_in(other_vm, IDENTITY).split("\n")
+    assert one[0] == "vm0" and other[0] == "other"
+    assert not set(one[:-1]) & set(other[:-1])
+    run_in(vm, "echo one >/var/tmp/file; sync")
+    run_in(other_vm, "test ! -e /var/tmp/file")
+
+
+def test_reset_brings_back_the_beginning(vm: MicroVm) -> None:
+    before = (vm.port, vm.host_key, run_in(vm, "cat /etc/machine-id"))
+    run_in(vm, "echo x | sudo tee /file /dev/shm/file && sudo rm /bin/ls && sudo pkill dockerd")
+    vm.reset()
+    run_in(vm, "test ! -e /file && test ! -e /dev/shm/file && /bin/ls && pgrep dockerd")
+    assert (vm.port, vm.host_key, run_in(vm, "cat /etc/machine-id")) == before
+
+
+def test_pause(vm: MicroVm) -> None:
+    vm.run_script("(while :; do date +%s.%N >/run/now; sleep 0.1; done) >/dev/null 2>&1 &")
+    vm.pause()
+    time.sleep(2)
+    vm.resume()
+    gap = "a=$(cat /run/now); sleep 0.5; b=$(cat /run/now); echo $a $b"
+    assert happens(lambda: len(set(run_in(vm, gap).split())) == 2, 20)
+    vm.reset()
+
+
+def test_console_has_what_the_guest_prints(vm: MicroVm) -> None:
+    vm.run_script("echo hello console")
+    assert "hello console" in vm.console
+
+
+def test_stopped_vm(vm: MicroVm) -> None:
+    stopped = MicroVm(VmConfig(name="stopped"))
+    assert not stopped.is_running
+    stopped.stop()
+    assert stopped.console == ""
