@@ -1,4 +1,4 @@
-"""Fixtures: `node`, `engine`, `container`, and factories of containers."""
+"""Fixtures: `node`, `engine`, `container`, `vm`, and factories of containers and VMs."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
     from lisa_container.engine.client import Engine
     from lisa_container.executor import ContainerExecutor
+    from lisa_container.microvm.session import VmSession
     from lisa_container.pytest_plugin.factory import ContainerFactory
     from lisa_container.pytest_plugin.run import Run
+    from lisa_container.pytest_plugin.vms import VmFactory, Vms
 
 
 @pytest.fixture(name=names.RUN, scope="session")
@@ -96,3 +98,49 @@ module_container_factory = pytest.fixture(_factory, scope="module", name="module
 session_container_factory = pytest.fixture(
     _factory, scope="session", name="session_container_factory"
 )
+
+
+@pytest.fixture(name=names.VMS, scope="session")
+def _vms(_lisa_container_run: Run) -> Iterator[Vms]:
+    """Hold the virtual machines of this pytest process."""
+    from lisa_container.pytest_plugin.vms import Vms
+
+    vms = Vms()
+    try:
+        yield vms
+    finally:
+        vms.end()
+
+
+@pytest.fixture(name=names.WANTED_VM)
+def _wanted_vm(request: pytest.FixtureRequest) -> markers.WantedVm:
+    """Read the markers of the test."""
+    return markers.read_vm_marker(request.node)
+
+
+@pytest.fixture
+def vm(
+    request: pytest.FixtureRequest,
+    _lisa_container_run: Run,
+    _lisa_container_vms: Vms,
+    _lisa_container_wanted_vm: markers.WantedVm,
+) -> Iterator[VmSession]:
+    """Start the virtual machine that `@pytest.mark.vmtest(…)` describes."""
+    _lisa_container_run.begin(request.node)
+    with _lisa_container_vms.vm(_lisa_container_wanted_vm) as started:
+        yield started
+
+
+@pytest.fixture
+def vm_factory(
+    request: pytest.FixtureRequest, _lisa_container_run: Run, _lisa_container_vms: Vms
+) -> Iterator[VmFactory]:
+    """Start further virtual machines: `vm_factory(cores=1)`; they end with the test."""
+    from lisa_container.pytest_plugin.vms import VmFactory
+
+    _lisa_container_run.begin(request.node)
+    factory = VmFactory()
+    try:
+        yield factory
+    finally:
+        factory.end()

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from lisa_container.pytest_plugin.markers import read_marker
-from lisa_container.pytest_plugin.names import NODE, RUN, WANTED, uses
+from lisa_container.pytest_plugin.markers import read_marker, read_vm_marker
+from lisa_container.pytest_plugin.names import NODE, RUN, VMS, WANTED, WANTED_VM, uses
+from lisa_container.pytest_plugin.nodes import require_qemu
 from lisa_container.pytest_plugin.options import Options
 from lisa_container.pytest_plugin.quiet import import_lisa
 
@@ -86,7 +87,11 @@ class TestHooks:
         for item in items:
             if uses(item, WANTED):
                 read_marker(item)
+            if uses(item, WANTED_VM):
+                read_vm_marker(item)
         self._options.prepare_log()
+        if any(uses(item, VMS) for item in items):
+            require_qemu()
         if any(uses(item, NODE) for item in items):
             self._options.require_source().check()
 

@@ -1,25 +1,29 @@
-"""Markers of the plugin: `@pytest.mark.container(…)`, and words to select tests by."""
+"""Markers of the plugin: `container(…)`, `vmtest(…)`, and words to select tests by."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 if TYPE_CHECKING:
     from lisa_container.config import ContainerTestConfig
+    from lisa_container.microvm import VmConfig
 
 CONTAINER = "container"
+VMTEST = "vmtest"
 
 LINES = (
     f"{CONTAINER}(image, scope='function', **fields): container of the fixture `container`: any "
     "fields of ContainerTestConfig, and the scope 'function', 'class', 'module' or 'session'",
+    f"{VMTEST}(scope='function', **fields): virtual machine of the fixture `vm`: any fields of "
+    "VmConfig, and the scope 'function', 'class', 'module' or 'session'",
     "unit: tests that need no node",
     "integration: tests that need a node",
     "stress: tests under load",
     "slow: tests that take long",
-    "vmtest: tests that need a virtual machine",
 )
 """Declarations of all markers."""
 
@@ -38,6 +42,17 @@ class Wanted:
     """Whether the container ends with the test."""
 
 
+@dataclass(frozen=True)
+class WantedVm:
+    """Virtual machine that a test wants from the fixture `vm`."""
+
+    config: VmConfig
+    owner: pytest.Item | pytest.Collector
+    """Test, class, module or session with which the VM ends."""
+    is_own: bool
+    """Whether the VM ends with the test."""
+
+
 def read_marker(item: pytest.Item) -> Wanted:
     """Return the container that a test wants.
 
@@ -50,7 +65,6 @@ def read_marker(item: pytest.Item) -> Wanted:
         UsageError: A marker has an unknown field or a wrong value, or no image is given.
     """
     from lisa_container.config import ContainerTestConfig, Scope
-    from lisa_container.config.checks import unknown
     from lisa_container.errors import ConfigError
 
     config, scope = ContainerTestConfig(), _FUNCTION
@@ -58,8 +72,7 @@ def read_marker(item: pytest.Item) -> Wanted:
         for marker in reversed(list(item.iter_markers(CONTAINER))):
             fields = _fields_of(marker)
             scope = fields.pop("scope", scope)
-            if scope not in _SCOPES:
-                raise unknown("scope", scope, _SCOPES)
+            _check_scope(scope)
             config = config.merged(**fields)
         if not config.image and not config.build:
             raise ConfigError(
@@ -72,6 +85,65 @@ def read_marker(item: pytest.Item) -> Wanted:
     owner = _owner(item, scope)
     config = config.merged(scope=Scope.CASE if owner is item else Scope.SUITE)
     return Wanted(config, owner, owner is item)
+
+
+def read_vm_marker(item: pytest.Item) -> WantedVm:
+    """Return the virtual machine that a test wants.
+
+    Markers of a test, its classes and its module are merged: the one closest to the test counts.
+
+    Args:
+        item: The test.
+
+    Raises:
+        UsageError: A marker has an unknown field or a wrong value.
+    """
+    from lisa_container.errors import ConfigError
+
+    given: dict[str, Any] = {}
+    try:
+        for marker in reversed(list(item.iter_markers(VMTEST))):
+            if marker.args:
+                raise ConfigError(f"given {marker.args[0]!r} without the name of a field")
+            given.update(marker.kwargs)
+        scope = given.pop("scope", _FUNCTION)
+        _check_scope(scope)
+        config = vm_config(None, given)
+    except ConfigError as error:
+        raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.{VMTEST}: {error}") from error
+    owner = _owner(item, scope)
+    return WantedVm(config, owner, owner is item)
+
+
+def vm_config(config: VmConfig | None, given: Mapping[str, Any]) -> VmConfig:
+    """Return a config of a virtual machine.
+
+    Args:
+        config: Config to start from; None means the defaults.
+        given: Fields that replace those of `config`. `image` may be a mapping of the fields of
+            ImageConfig.
+
+    Raises:
+        ConfigError: A field is unknown, or its value is wrong.
+    """
+    from lisa_container.config.checks import check_names
+    from lisa_container.microvm import ImageConfig, VmConfig
+
+    values = {each.name: getattr(config, each.name) for each in fields(config)} if config else {}
+    values.update(given)
+    check_names(values, [each.name for each in fields(VmConfig)])
+    image = values.get("image")
+    if isinstance(image, Mapping):
+        check_names(image, [each.name for each in fields(ImageConfig)], "image, unknown field")
+        values["image"] = ImageConfig(**image)
+    return VmConfig(**values)
+
+
+def _check_scope(scope: object) -> None:
+    from lisa_container.config.checks import unknown
+
+    if scope not in _SCOPES:
+        raise unknown("scope", scope, _SCOPES)
 
 
 def _fields_of(marker: pytest.Mark) -> dict[str, Any]:

@@ -13,6 +13,12 @@ NODE = "_lisa_container_node"
 WANTED = "_lisa_container_wanted"
 """Fixture of the container that a test's marker describes."""
 
+VMS = "_lisa_container_vms"
+"""Fixture of the virtual machines of this pytest process."""
+
+WANTED_VM = "_lisa_container_wanted_vm"
+"""Fixture of the virtual machine that a test's marker describes."""
+
 
 def uses(item: pytest.Item, fixture: str) -> bool:
     """Return whether a test uses a fixture, directly or by another one."""

@@ -119,10 +119,50 @@ class SshSource:
         return remote_node(self.address, self.key, self._password)
 
 
+@dataclass(frozen=True)
+class MicroVmSource:
+    """A virtual machine that this pytest process starts, with the defaults of `VmConfig`."""
+
+    @classmethod
+    def parse(cls, rest: str, key: Path | None) -> MicroVmSource | None:
+        """Return the source for `microvm`, or None if more is given."""
+        return None if rest else cls()
+
+    def check(self) -> None:
+        """Check that this machine has QEMU."""
+        require_qemu()
+
+    @contextlib.contextmanager
+    def connected(self) -> Iterator[Node]:
+        """Start the VM and connect to it as root; remove it at the end."""
+        from lisa_container.microvm import MicroVm
+        from lisa_container.microvm.session import VmSession
+
+        with VmSession(MicroVm()) as vm:
+            yield vm.node
+
+
+def require_qemu() -> None:
+    """Check that this machine has QEMU.
+
+    Raises:
+        UsageError: It has none; the message names the package.
+    """
+    from lisa_container.errors import VmMachineError
+    from lisa_container.microvm.machine.qemu import find_program, find_qemu
+
+    try:
+        find_qemu()
+        find_program("qemu-img")
+    except VmMachineError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
 # Word in front of `://`, the form for messages, and the function that makes the source. Another
 # kind of node needs a class as those above, and an entry here.
 _KINDS = {
     "local": ("local", LocalSource.parse),
+    "microvm": ("microvm", MicroVmSource.parse),
     "ssh": (f"ssh{_SCHEME}{ADDRESS_FORM}", SshSource.parse),
 }
 
@@ -145,7 +185,7 @@ def parse_source(text: str, key: Path | None) -> NodeSource:
     return source
 
 
-LEGAL = " or ".join(f"'{form}'" for form, _ in _KINDS.values())
+LEGAL = ", ".join(f"'{form}'" for form, _ in _KINDS.values())
 """Legal forms of `--lisa-node`, for messages."""
 
 
