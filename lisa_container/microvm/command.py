@@ -12,7 +12,7 @@ from typing import Callable
 import paramiko
 
 from lisa_container.container.result import CommandResult
-from lisa_container.engine.ssh import open_command, read_command
+from lisa_container.engine.ssh import CHANNEL_TIMEOUT, read_command
 from lisa_container.errors import CommandTimeoutError, SshLostError, VmError
 from lisa_container.microvm.vm import MicroVm
 
@@ -32,6 +32,10 @@ class VmCommand:
         vm: The running VM.
         transport: SSH connection to it.
         command: Command for the VM's `sh -c`.
+
+    Raises:
+        VmError: sshd refused the command.
+        SshLostError: The connection broke.
     """
 
     def __init__(self, vm: MicroVm, transport: paramiko.Transport, command: str) -> None:
@@ -44,7 +48,15 @@ class VmCommand:
         self._started = time.monotonic()
         # The first line is the id of the process group, for `kill`.
         script = f"read -r _ _ _ _ g _ </proc/$$/stat; echo $g; sh -c {shlex.quote(command)}"
-        self._channel = open_command(transport, script)
+        try:
+            self._channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
+            self._channel.exec_command(shlex.join(["sh", "-c", script]))
+        except paramiko.ChannelException as error:
+            raise VmError(
+                f"VM '{vm.name}' refused to start a command: {error}. Its sshd allows ten at a time"
+            ) from error
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise SshLostError(f"VM '{vm.name}'", error) from error
         threading.Thread(target=self._read, name=f"command in {vm.name}", daemon=True).start()
 
     @property
