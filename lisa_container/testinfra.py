@@ -1,4 +1,4 @@
-"""pytest-testinfra's modules (File, Package, Service, Socket…) for containers.
+"""pytest-testinfra's modules (File, Package, Service, Socket…) for containers and virtual machines.
 
     from lisa_container.testinfra import host
 
@@ -15,6 +15,7 @@ from lisa_container.errors import ConfigError
 
 if TYPE_CHECKING:
     from lisa_container.container.container import Container
+    from lisa_container.microvm.session import VmSession
 
 try:
     from testinfra.backend.base import BaseBackend
@@ -27,22 +28,22 @@ except ModuleNotFoundError as error:
     ) from error
 
 
-class ContainerBackend(BaseBackend):  # type: ignore[misc]
-    """Backend of testinfra whose commands run in a container, through its resident shell.
+class RunBackend(BaseBackend):  # type: ignore[misc]
+    """Backend of testinfra whose commands run in a container or virtual machine by its `run`.
 
     Args:
-        container: Running container.
+        target: Running container or VM.
     """
 
     NAME = "lisa_container"
 
-    def __init__(self, container: Container) -> None:
-        """Take the container; nothing runs in it yet."""
-        super().__init__(container.name)
-        self._container = container
+    def __init__(self, target: Container | VmSession) -> None:
+        """Take the target; nothing runs in it yet."""
+        super().__init__(target.name)
+        self._target = target
 
     def run(self, command: str, *args: str, **kwargs: Any) -> HostResult:
-        """Run a command of a module in the container; testinfra calls this.
+        """Run a command of a module; testinfra calls this.
 
         Args:
             command: Command line with `%s` for each argument.
@@ -50,18 +51,18 @@ class ContainerBackend(BaseBackend):  # type: ignore[misc]
             kwargs: Options of other backends, which mean nothing here.
         """
         text = self.get_command(command, *args)
-        result = self._container.run(text)
+        result = self._target.run(text)
         code, out, err = result.exit_code, result.stdout_bytes, result.stderr_bytes
         return self.result(code, text.encode(errors="surrogateescape"), out, err)
 
 
-def host(container: Container) -> Host:
-    """Return testinfra's view of a container.
+def host(target: Container | VmSession) -> Host:
+    """Return testinfra's view of a container or virtual machine.
 
     Args:
-        container: Running container.
+        target: Running container, or VM as the fixture `vm` gives it.
     """
-    backend = ContainerBackend(container)
+    backend = RunBackend(target)
     found = Host(backend)
     backend.set_host(found)
     return found

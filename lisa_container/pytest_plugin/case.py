@@ -10,7 +10,8 @@ from lisa.messages import TestStatus
 
 from lisa_container.cases.keep import keep_if_asked
 from lisa_container.cases.recorded import RecordedCase
-from lisa_container.pytest_plugin.sections import sections_of
+from lisa_container.microvm.session import VmSession
+from lisa_container.pytest_plugin.sections import console_sections, sections_of
 from lisa_container.recording.files import describe_error
 from lisa_container.snapshots import snapshots_beside
 
@@ -34,6 +35,8 @@ class Case:
         self._running.enter_context(snapshots_beside(item.path))
         self.recorder = self._recorded.recorder
         """Recorder of what happens in the test's containers."""
+        self.vms: list[VmSession] = []
+        """Virtual machines of the test."""
 
     def follow(self, report: pytest.TestReport, error: BaseException | None) -> None:
         """Note how a phase of the test ended; see `Run.follow`."""
@@ -46,6 +49,7 @@ class Case:
         started = [each for each in self.recorder.containers if each.is_started]
         self.recorder.kept += [each for each in started if keep_if_asked(each)]
         report.sections += sections_of(self.recorder, self._recorded.folder)
+        report.sections += console_sections(self.vms)
 
     def fail(self, message: str) -> None:
         """Note that the test has failed.

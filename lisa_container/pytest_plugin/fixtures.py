@@ -100,7 +100,7 @@ session_container_factory = pytest.fixture(
 )
 
 
-@pytest.fixture(name=names.VMS, scope="session")
+@pytest.fixture(name="_lisa_container_vms", scope="session")
 def _vms(_lisa_container_run: Run) -> Iterator[Vms]:
     """Hold the virtual machines of this pytest process."""
     from lisa_container.pytest_plugin.vms import Vms
@@ -128,18 +128,17 @@ def vm(
     """Start the virtual machine that `@pytest.mark.vmtest(…)` describes."""
     _lisa_container_run.begin(request.node)
     with _lisa_container_vms.vm(_lisa_container_wanted_vm) as started:
+        _lisa_container_run.note_vm(started)
         yield started
 
 
-@pytest.fixture
-def vm_factory(
-    request: pytest.FixtureRequest, _lisa_container_run: Run, _lisa_container_vms: Vms
-) -> Iterator[VmFactory]:
+@pytest.fixture(name=names.VM_FACTORY)
+def vm_factory(request: pytest.FixtureRequest, _lisa_container_run: Run) -> Iterator[VmFactory]:
     """Start further virtual machines: `vm_factory(cores=1)`; they end with the test."""
     from lisa_container.pytest_plugin.vms import VmFactory
 
     _lisa_container_run.begin(request.node)
-    factory = VmFactory()
+    factory = VmFactory(_lisa_container_run.note_vm)
     try:
         yield factory
     finally:

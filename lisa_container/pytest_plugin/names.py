@@ -13,8 +13,8 @@ NODE = "_lisa_container_node"
 WANTED = "_lisa_container_wanted"
 """Fixture of the container that a test's marker describes."""
 
-VMS = "_lisa_container_vms"
-"""Fixture of the virtual machines of this pytest process."""
+VM_FACTORY = "vm_factory"
+"""Fixture that starts virtual machines besides that of a marker."""
 
 WANTED_VM = "_lisa_container_wanted_vm"
 """Fixture of the virtual machine that a test's marker describes."""

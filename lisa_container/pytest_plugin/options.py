@@ -66,7 +66,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--keep-failed",
         action="store_true",
-        help="keep the containers of failed tests, and print the commands that enter them",
+        help="keep the containers of failed tests, and print the commands that enter them; virtual "
+        "machines always end with pytest",
     )
 
 

@@ -19,6 +19,7 @@ from lisa_container.config.current import current_settings, use_settings
 from lisa_container.container import interrupt
 from lisa_container.container.ends import end_for_sure
 from lisa_container.executor import ContainerExecutor
+from lisa_container.microvm.session import VmSession
 from lisa_container.pytest_plugin.case import Case
 from lisa_container.pytest_plugin.factory import ContainerFactory
 from lisa_container.pytest_plugin.hooks import TestHooks
@@ -55,6 +56,15 @@ class Run:
             self._case = None
         if self._case is None:
             self._case = Case(item, self._folder)
+
+    def note_vm(self, vm: VmSession) -> None:
+        """Show the console of a virtual machine if the present test fails.
+
+        Args:
+            vm: VM of the test.
+        """
+        if self._case is not None:
+            self._case.vms.append(vm)
 
     def follow(self, report: pytest.TestReport, error: BaseException | None) -> None:
         """Note how a phase of the present test ended; end the case after the last one.

@@ -1,11 +1,11 @@
-"""Sections for the report of a failed test: commands, logs, kept containers.
+"""Sections for the report of a failed test: commands, logs, kept containers, consoles of VMs.
 
-They are made from the records of the test's case, which have no secrets.
+Those of containers are made from the records of the test's case, which have no secrets.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from lisa_container.cases.recorder import CaseRecorder
 from lisa_container.container.follower import Followed
 from lisa_container.escaping import plain_lines, printable
 from lisa_container.history.read import RecordError, open_record, read_lines
+from lisa_container.microvm.session import VmSession
 from lisa_container.pytest_plugin.kept import KEPT
 from lisa_container.recording.records import COMMANDS_FILE, LOG_FILE
 
@@ -46,6 +47,16 @@ def sections_of(recorder: CaseRecorder, records: Path) -> list[tuple[str, str]]:
     if kept:
         sections.append((KEPT, "\n".join(kept)))
     return sections
+
+
+def console_sections(vms: Iterable[VmSession]) -> list[tuple[str, str]]:
+    """Return the titles and texts of the sections with the ends of consoles.
+
+    Args:
+        vms: Virtual machines of the failed test. One that has printed nothing gets no section.
+    """
+    texts = ((vm.name, "\n".join(_tail(vm.console))) for vm in vms)
+    return [(f"console of VM '{name}'", text) for name, text in texts if text]
 
 
 def _kept(executor: Followed) -> str:

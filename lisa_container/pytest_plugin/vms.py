@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from functools import partial
-from typing import Any
+from typing import Any, Callable
 
 from lisa_container.errors import VmError
 from lisa_container.microvm import MicroVm, VmConfig
@@ -14,10 +14,15 @@ from lisa_container.pytest_plugin.markers import WantedVm, vm_config
 
 
 class VmFactory:
-    """Function that starts a virtual machine, which the factory removes at its own end."""
+    """Function that starts a virtual machine, which the factory removes at its own end.
 
-    def __init__(self) -> None:
+    Args:
+        prepare: Called with each VM before its start.
+    """
+
+    def __init__(self, prepare: Callable[[VmSession], None]) -> None:
         """Begin without VMs."""
+        self._prepare = prepare
         self._made: list[VmSession] = []
 
     def __call__(self, config: VmConfig | None = None, **fields: Any) -> VmSession:
@@ -34,6 +39,7 @@ class VmFactory:
             VmError: The VM cannot be started; nothing stays behind.
         """
         vm = VmSession(MicroVm(vm_config(config, fields)))
+        self._prepare(vm)
         self._made.append(vm)
         return vm.__enter__()
 

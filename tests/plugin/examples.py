@@ -202,3 +202,109 @@ def test_local(container, node):
     assert not node.is_remote
     assert container.run("echo 1").stdout == "1"
 """
+
+VMS = """
+import time
+
+import pytest
+from lisa_container.testinfra import host
+
+pytestmark = pytest.mark.vmtest
+MODULES = "/proc/modules"
+
+
+def note(vm):
+    with open("vms", "a") as file:
+        file.write(f"{vm.machine._guest.process.folder}\\n")
+
+
+def test_commands(vm):
+    note(vm)
+    vm.run("modprobe dummy && echo kept >/kept", expected_exit_code=0)
+    assert "dummy" in vm.read_file(MODULES)
+    result = vm.run("cat; echo err >&2; exit 3", stdin="out")
+    assert (result.stdout, result.stderr, result.exit_code) == ("out", "err", 3)
+    waiting = vm.spawn("read line; echo got $line; sleep 1000")
+    waiting.write("it\\n")
+    while waiting.stdout != "got it\\n":
+        time.sleep(0.05)
+    assert waiting.is_running
+    waiting.kill()
+    assert waiting.wait().exit_code == 137
+    assert vm.run("pgrep -x sleep").exit_code == 1
+    with pytest.raises(TimeoutError, match="did not end in 1 seconds and was killed.*so far"):
+        vm.run("echo so far; sleep 1000", timeout=1)
+    # All that was served by one connection.
+    connections = "awk '$2 ~ /:0016$/ && $4 == 01' /proc/net/tcp | wc -l"
+    assert vm.run(connections).stdout == "1"
+    test_commands.port, test_commands.folder = vm.machine.port, vm.machine._guest.process.folder
+
+
+def test_files(vm, tmp_path):
+    # The VM of the test before, as it was at its beginning.
+    note(vm)
+    assert vm.machine.port == test_commands.port and not test_commands.folder.exists()
+    assert "dummy" not in vm.read_file(MODULES)
+    with pytest.raises(FileNotFoundError, match="/kept"):
+        vm.read_file("/kept")
+    vm.write_file("/new folder/file", "t\u00e4xt\\n", 0o600)
+    assert vm.read_file("/new folder/file") == "t\u00e4xt\\n"
+    assert host(vm).file("/new folder/file").mode == 0o600
+    (tmp_path / "tree" / "below").mkdir(parents=True)
+    (tmp_path / "tree" / "below" / "tool").write_text("#!/bin/sh\\necho from the tool\\n")
+    (tmp_path / "tree" / "below" / "tool").chmod(0o755)
+    vm.copy(tmp_path / "tree", "/opt/")
+    assert vm.run("/opt/tree/below/tool").stdout == "from the tool"
+    with pytest.raises(OSError, match="/proc/none"):
+        vm.write_file("/proc/none", "x")
+    vm.reset()
+    note(vm)
+    assert vm.run("test -e /opt/tree").exit_code == 1
+
+
+@pytest.mark.vmtest(scope="class", cores=1)
+class TestClass:
+    def test_class_first(self, vm):
+        note(vm)
+        vm.run("touch /first", expected_exit_code=0)
+
+    def test_class_second(self, vm):
+        vm.run("test -e /first", expected_exit_code=0)
+        # printk's own console is the serial one.
+        vm.run("echo 'said by the guest' >/dev/ttyS0")
+        assert vm.run("nproc").stdout == "2", "one core is not two"
+
+
+def test_factory(vm_factory):
+    vm = vm_factory(name="another")
+    note(vm)
+    assert vm.run("hostname").stdout == "another"
+    vm.machine.run_script("(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+    with pytest.raises(Exception, match="had a kernel panic: sysrq triggered crash"):
+        vm.run("sleep 1000")
+    vm.reset()
+    note(vm)
+    assert vm.run("hostname").stdout == vm.name
+"""
+
+VM_NODE = """
+import pytest
+
+
+@pytest.mark.container("lisa_container/busybox", privileged=True)
+def test_container(container, node):
+    assert node.is_remote and node.name == "vm0"
+    assert container.run("echo 1").stdout == "1"
+"""
+
+VM_KILLED = """
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_waits(vm, number):
+    Path(f"ready{number}").write_text(str(vm.machine._guest.process.folder))
+    vm.run("sleep 1000")
+"""

@@ -12,24 +12,12 @@ import pytest
 
 from lisa_container.platforms.sandbox import SandboxNode
 from tests.plugin.examples import ALL, KILLED, LOCAL, OVERRIDING, WORKERS
+from tests.plugin.process import Pytest
 from tests.support.nodes import containers
-from tests.support.programs import Captured
 from tests.support.waiting import eventually
 
 # Seconds that a lease lasts here without renewal.
 TTL = 4
-
-
-class Pytest(Captured):
-    """Run of pytest in a folder with files that have tests."""
-
-    def __init__(self, folder: Path, *words: str, **files: str) -> None:
-        for name, text in files.items():
-            (folder / f"{name}.py").write_text(text)
-        # The process has imported the plugin before pytest could rewrite its assertions.
-        own = ("-W", "ignore::pytest.PytestAssertRewriteWarning", "-rA")
-        own += ("-p", "no:cacheprovider", f"--basetemp={folder / 'temporary'}")
-        super().__init__("-m", "pytest", *own, *words, folder=folder)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from lisa_container.errors import ConfigError
+from lisa_container.microvm.machine import qemu
 from lisa_container.platforms.sandbox import SandboxNode
 
 pytest_plugins = ("pytester",)
@@ -60,9 +61,40 @@ def test_marker(pytester: pytest.Pytester, marker: str, message: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            "memory=512",
+            "test_it.py::test: @pytest.mark.vmtest: unknown field: given 'memory'; did ",
+        ),
+        ("memory=512", "did you mean 'memory_mib'?"),
+        ("image={'package': ['git']}", "image, unknown field: given 'package'; did you mean 'pack"),
+        ("cores=0", "vm, cores: given 0; legal: a whole number from 1 to 64"),
+        ("scope='suite'", "scope: given 'suite'; legal: function, class, module, session"),
+        ("512", "given 512 without the name of a field"),
+    ],
+)
+def test_vm_marker(pytester: pytest.Pytester, fields: str, message: str) -> None:
+    text = f"import pytest\n@pytest.mark.vmtest({fields})\ndef test(vm): assert False\n"
+    pytester.makepyfile(test_it=text)
+    assert message in usage_error(pytester)
+
+
+@pytest.mark.parametrize("fixture", ["vm", "vm_factory", "node"])
+def test_no_qemu(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch, fixture: str) -> None:
+    # The package looks into the system's folders, too.
+    monkeypatch.setattr(qemu, "environment", lambda: {"PATH": "/nowhere"})
+    pytester.makepyfile(f"def test({fixture}): assert False\n")
+    assert "`apt-get install -y --no-install-recommends qemu-" in usage_error(
+        pytester, "--lisa-node=microvm"
+    )
+
+
+@pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--lisa-node=microvm"], "legal: 'local' or 'ssh://user@host[:port]'"),
+        (["--lisa-node=qemu"], "legal: 'local', 'microvm', 'ssh://user@host[:port]'"),
+        (["--lisa-node=microvm://x"], "given 'microvm://x'; legal: "),
         (["--lisa-node=local://x"], "given 'local://x'; legal: "),
         (["--lisa-node=me@host"], "given 'me@host'; legal: "),
         (["--lisa-node=ssh://host"], "given 'ssh://host'; legal: "),
@@ -107,7 +139,7 @@ def test_nothing_to_check(pytester: pytest.Pytester) -> None:
     pytester.runpytest_inprocess("-k", "plain").assert_outcomes(passed=1, deselected=1)
     assert pytester.runpytest_inprocess("--collect-only").ret == 0
     run = pytester.runpytest_inprocess("--markers", "--strict-markers")
-    run.stdout.fnmatch_lines(["@pytest.mark.container(image, *", "@pytest.mark.vmtest: *"])
+    run.stdout.fnmatch_lines(["@pytest.mark.container(image, *", "@pytest.mark.vmtest(scope=*"])
 
 
 def test_costs_nothing(pytester: pytest.Pytester) -> None:
