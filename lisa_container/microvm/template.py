@@ -70,7 +70,7 @@ class Shape:
             _VERSION,
             find_qemu().version,
             MACHINE,
-            self.accelerator.value,
+            self.accelerator.arguments,
             self.cores,
             self.memory_mib,
             hashlib.sha256(self.kernel.read_bytes()).hexdigest(),

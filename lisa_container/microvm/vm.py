@@ -323,15 +323,17 @@ class MicroVm:
         return provide_template(self._shape(), self._places, seconds, self._log.info)
 
     def _shape(self) -> Shape:
-        image, config = self._require_image(), self._config
+        image, config, accelerator = self._require_image(), self._config, find_accelerator()
+        # The last value of an option wins.
+        options = (_OPTIONS, accelerator.kernel_options, config.options)
         return Shape(
             image=image,
-            accelerator=find_accelerator(),
+            accelerator=accelerator,
             cores=config.cores,
             memory_mib=config.memory_mib,
             kernel=Path(config.kernel) if config.kernel else image.kernel,
             initrd=None if config.kernel else image.initrd,
-            options=" ".join(filter(None, (_OPTIONS, config.options))),
+            options=" ".join(filter(None, options)),
         )
 
     def _hardware(self, shape: Shape, memory: Memory, folder: Path) -> Hardware:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
-from lisa_container.microvm import MicroVm, VmConfig
+import pytest
+
+from lisa_container.microvm import MicroVm, Milestone, VmConfig
+from tests.support.soak import SOAKS
 from tests.support.vms import run_in
 from tests.support.waiting import happens
 
@@ -76,3 +79,16 @@ def test_stopped_vm(vm: MicroVm) -> None:
     assert not stopped.is_running
     stopped.stop()
     assert stopped.console == ""
+
+
+@pytest.mark.soak
+def test_disk_stays_when_the_vm_is_switched_off_and_on(other_vm: MicroVm) -> None:
+    """In each run the VM is switched off; it boots again, for half a minute, only in a soak."""
+    before = run_in(other_vm, "echo kept >kept; sync; cat kept /etc/machine-id /etc/hostname")
+    other_vm.power_off()
+    assert other_vm.is_running and not other_vm.is_on
+    if SOAKS:
+        other_vm.power_on()
+        assert Milestone.ENGINE in other_vm.milestones
+        again = "cat kept /etc/machine-id /etc/hostname"
+        assert run_in(other_vm, again) == before
