@@ -45,9 +45,8 @@ def test_fixtures(tmp_path: Path, mark: str) -> None:
     assert re.search(r"-- console of VM 'shared' --+\nsaid by the guest\n", failed), failed
     assert marked(mark) == []
     folders = set((tmp_path / "vms").read_text().split())
-    assert (
-        len(folders) == 6
-    )  # two tests' VM, and a reset; a class's VM; one of a factory, and a reset
+    # The VM of two tests, and its resets; a class's VM; one of a factory, and its reset.
+    assert len(folders) == 6
     assert [folder for folder in folders if Path(folder).exists()] == []
 
 
@@ -55,7 +54,7 @@ def test_killed(tmp_path: Path, mark: str) -> None:
     """After SIGKILL of pytest nothing is left, nor of its processes."""
     files = [tmp_path / f"ready{number}" for number in range(2)]
     process = Pytest(tmp_path, "-n", "2", test_killed=VM_KILLED)
-    eventually(lambda: all(x.exists() for x in files) or process.poll() is not None, 120)
+    eventually(lambda: all(x.exists() for x in files) or process.poll() is not None, 400)
     folders = [Path(file.read_text()) for file in files]
     assert all(folder.is_dir() for folder in folders)
     assert any("qemu-system" in line for line in marked(mark))
