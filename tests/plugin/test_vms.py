@@ -42,7 +42,7 @@ def test_fixtures(tmp_path: Path, mark: str) -> None:
     text = run.stdout
     assert "= 1 failed, 7 passed in " in text, text
     (failed,) = re.findall(r"___ TestClass.test_class_second ___.*?(?=\n_{3,}|\n={3,})", text, re.S)
-    assert re.search(r"-- console of VM 'shared' --+\nsaid by the guest\n", failed), failed
+    assert re.search(r"-- console of VM 'shared' --+\nsaid by the guest$", failed), failed
     assert marked(mark) == []
     folders = set((tmp_path / "vms").read_text().split())
     # The VM of two tests, and its resets; a class's VM; one of a factory, and its reset.

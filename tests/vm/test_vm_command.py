@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 from lisa_container.microvm.image.store import Image
 from lisa_container.microvm.places import Places
-from tests.support.places import program
+from tests.support import programs
+from tests.support.programs import CLI
 
 
 def run(*words: object) -> tuple[int, str, str]:
-    command = [program("lisa-container"), "vm", *map(str, words)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = programs.run(*CLI, "vm", *map(str, words), timeout=120)
     return done.returncode, done.stdout, done.stderr
 
 
