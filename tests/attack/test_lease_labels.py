@@ -79,7 +79,6 @@ def make_strangers(machine: SandboxNode, container: str, docker: str = "docker")
 STRANGERS = {f"strangers/{name}" for name in ("committed", "hostile", "marked", "built")}
 
 
-@pytest.mark.sampled(1)
 def test_end_of_a_run(machine: SandboxNode, nodes: dict[str, Node], node: Node) -> None:
     """The normal end and the sweeps of all kinds of users leave strangers' containers."""
     with ContainerExecutor(node, BOX, "ours") as container:
@@ -96,7 +95,6 @@ def test_end_of_a_run(machine: SandboxNode, nodes: dict[str, Node], node: Node) 
     assert images(machine) >= STRANGERS
 
 
-@pytest.mark.sampled(2)
 @pytest.mark.parametrize("client", ["docker", "curl"])
 def test_killed_run(
     machine: SandboxNode, node: Node, runners: Runners, user: str, client: str
@@ -121,7 +119,6 @@ def test_killed_run(
     assert images(machine) >= STRANGERS
 
 
-@pytest.mark.sampled(1)
 def test_image_of_a_run(machine: SandboxNode, node: Node) -> None:
     """A run's image stays while a stranger uses it, and under names that he gave."""
     for name in ("ours/one", "ours/two"):
@@ -158,7 +155,6 @@ def test_own_container_of_own_image(machine: SandboxNode, node: Node) -> None:
     machine.run("docker rmi ours/committed")
 
 
-@pytest.mark.sampled(1)
 def test_images_with_labels_of_a_run(machine: SandboxNode, node: Node) -> None:
     """Images that inherited their labels stay, with and without a name."""
     with ContainerExecutor(node, BOX) as container:
