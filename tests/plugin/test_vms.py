@@ -10,6 +10,7 @@ import pytest
 
 from tests.plugin.examples import VM_KILLED, VM_NODE, VMS
 from tests.plugin.process import Pytest
+from tests.support import programs
 from tests.support.docs_examples import DOCS, examples
 from tests.support.waiting import eventually
 
@@ -20,6 +21,7 @@ WORKERS = ("-n", "2", "--dist=loadfile")
 @pytest.fixture
 def mark(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Mark the processes that a test starts by a variable of their environment."""
+    programs.run("-c", "pass", check=True)  # their server starts before, without the mark
     monkeypatch.setenv(MARK, str(tmp_path))
     return f"{MARK}={tmp_path}"
 
