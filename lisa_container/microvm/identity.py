@@ -1,4 +1,4 @@
-"""What makes a VM different from all others: name, ids, keys, addresses and the time."""
+"""Identity of a VM: name, ids, keys, addresses and the time, which no other VM shares."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def make_kernel(path: Path, config: str | None, version: str = "6.9.1-test") -> 
     header[0x1F1] = 1  # sectors of the set-up code
     header[0x202:0x206] = b"HdrS"
     struct.pack_into("<H", header, 0x20E, 0x100)
-    text = f"{version} (somebody@somewhere) #1".encode() + b"\0"
+    text = f"{version} (builder@machine) #1".encode() + b"\0"
     header[0x300 : 0x300 + len(text)] = text
     inner = b"code"
     if config is not None:

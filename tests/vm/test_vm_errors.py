@@ -1,4 +1,4 @@
-"""What goes wrong with a VM has an error of its own, with the end of the console."""
+"""Test that each failure of a VM has its own error, with the end of the console."""
 
 from __future__ import annotations
 
