@@ -6,14 +6,13 @@ a lock is one of a killed keeper, and the next VM removes it.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from lisa_container.locks import locked, try_lock
 
 
 @dataclass(frozen=True)
@@ -41,37 +40,13 @@ def create_folder(root: Path) -> VmFolder:
         root: folder of all VMs' folders; it is created for this user only.
     """
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(root):
-        sweep = [(path, lock) for path in root.iterdir() if (lock := _try_lock(path)) is not None]
+    with locked(root):
+        sweep = [(path, lock) for path in root.iterdir() if (lock := try_lock(path)) is not None]
         path = root / secrets.token_hex(4)
         path.mkdir(mode=0o700)
-        lock = _try_lock(path)
+        lock = try_lock(path)
     assert lock is not None, "no other process knows this folder yet"
     for dead, dead_lock in sweep:
         shutil.rmtree(dead, ignore_errors=True)
         os.close(dead_lock)
     return VmFolder(path, lock)
-
-
-def _try_lock(folder: Path) -> int | None:
-    """Lock a folder; return None if another process holds the lock, or removes the folder."""
-    try:
-        lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)

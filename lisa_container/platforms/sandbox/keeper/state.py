@@ -19,6 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Callable
 
+from lisa_container.locks import locked, try_lock
+
 from . import cgroups, loops, network
 from .commands import KeeperError, run
 
@@ -97,7 +99,7 @@ def claim(record: Record) -> Claim:
     data = Path(record.data)
     # Mode 700, because the data has setuid programs that other users must not run.
     data.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with _locked(data.parent):
+    with locked(data.parent):
         return Claim(folder, lock, _make_locked(data))
 
 
@@ -117,7 +119,7 @@ def sweep(data_root: Path) -> None:
         undo(claimed, record)
     if data_root.is_dir():
         # `ROOT` may not list their owners: containers can share a cache, but each has its own ROOT.
-        with _locked(data_root):
+        with locked(data_root):
             remaining = _unlocked(data_root)
         for folder, lock in remaining:
             _remove_tree(folder)
@@ -192,7 +194,7 @@ def _make_locked(folder: Path) -> int:
         folder.mkdir(mode=0o700)
     except FileExistsError as error:
         raise KeeperError(f"a sandbox {folder.name} exists on this machine already") from error
-    lock = _try_lock(folder)
+    lock = try_lock(folder)
     assert lock is not None, "no other process knows this folder yet"
     return lock
 
@@ -200,28 +202,8 @@ def _make_locked(folder: Path) -> int:
 def _unlocked(root: Path) -> list[tuple[Path, int]]:
     """Lock the folders whose keepers have died; return each with its lock."""
     folders = [folder for folder in root.iterdir() if folder.is_dir()]
-    locks = [(folder, _try_lock(folder)) for folder in folders]
+    locks = [(folder, try_lock(folder)) for folder in folders]
     return [(folder, lock) for folder, lock in locks if lock is not None]
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(lock)
-
-
-def _try_lock(folder: Path) -> int | None:
-    lock = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        return None
-    return lock
 
 
 def _remove_tree(folder: Path) -> None:
