@@ -11,7 +11,13 @@ from pathlib import Path
 
 from lisa_container.archives.pack import pack_bytes
 from lisa_container.debian.apt import PackageSources
-from lisa_container.debian.bootstrap import EXCLUDED, Report, bootstrap
+from lisa_container.debian.bootstrap import (
+    DOCKER_PACKAGES,
+    EXCLUDED,
+    NODE_PACKAGES,
+    Report,
+    bootstrap,
+)
 from lisa_container.errors import BootstrapError, VmImageError
 from lisa_container.microvm.image.config import ImageConfig
 from lisa_container.microvm.image.initrd import make_initrd
@@ -28,24 +34,13 @@ _PACKAGES = (
     "systemd-sysv",
     "udev",
     "dbus",
-    "openssh-server",
-    "sudo",
-    "iproute2",
-    "iptables",
-    "procps",
-    "psmisc",
-    "mount",
-    "kmod",
-    "e2fsprogs",
-    "iputils-ping",
+    *NODE_PACKAGES,
     # for the initial RAM disk, and for images on the node
     "busybox-static",
     # for tests
     "ca-certificates",
     "curl",
 )
-# An apt pattern, because docker-cli is a separate package only since Debian 13.
-_DOCKER_PACKAGES = ("docker.io", "?exact-name(docker-cli)")
 # Debian's kernel for clouds, and what Ubuntu calls its own.
 _KERNEL_PACKAGES = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
 # The distribution's RAM disk, which takes longer to make than everything else together.
@@ -78,7 +73,7 @@ def packages_of(config: ImageConfig, sources: PackageSources) -> list[str]:
         config: config of the image.
         sources: package sources.
     """
-    docker = _DOCKER_PACKAGES if config.docker else ()
+    docker = DOCKER_PACKAGES if config.docker else ()
     is_ubuntu = any("ubuntu" in line for line in sources.lines)
     kernel = () if config.kernel else (_KERNEL_PACKAGES["ubuntu" if is_ubuntu else "debian"],)
     return sorted({*_PACKAGES, *docker, *kernel, *config.packages})

@@ -14,7 +14,13 @@ from pathlib import Path
 
 from lisa_container.atomic import create_once
 from lisa_container.debian.apt import PackageSources, package_sources
-from lisa_container.debian.bootstrap import EXCLUDED, Report, bootstrap
+from lisa_container.debian.bootstrap import (
+    DOCKER_PACKAGES,
+    EXCLUDED,
+    NODE_PACKAGES,
+    Report,
+    bootstrap,
+)
 from lisa_container.errors import BootstrapError, SandboxError, SandboxMachineError
 from lisa_container.escaping import quote_output
 from lisa_container.platforms.sandbox.config import DockerMode, SandboxConfig
@@ -24,16 +30,7 @@ from lisa_container.system import environment
 _VERSION = "1"
 _PACKAGES = (
     # for a node
-    "openssh-server",
-    "sudo",
-    "iproute2",
-    "iptables",
-    "procps",
-    "psmisc",
-    "mount",
-    "kmod",
-    "e2fsprogs",
-    "iputils-ping",
+    *NODE_PACKAGES,
     # for tests
     "ca-certificates",
     "curl",
@@ -42,8 +39,6 @@ _PACKAGES = (
     "debootstrap",
     "mmdebstrap",
 )
-# An apt pattern, because docker-cli is a separate package only since Debian 13.
-_DOCKER_PACKAGES = ("docker.io", "?exact-name(docker-cli)")
 # Files that each node gets for itself.
 _NOT_SHARED = ("etc/ssh/ssh_host_*", "etc/machine-id", "var/lib/dbus/machine-id", "etc/resolv.conf")
 _BUILD_SECONDS = 1200
@@ -110,7 +105,7 @@ def provide(config: SandboxConfig, report: Report) -> Path:
 
 
 def _packages(config: SandboxConfig) -> list[str]:
-    docker = () if config.docker_mode is DockerMode.ABSENT else _DOCKER_PACKAGES
+    docker = () if config.docker_mode is DockerMode.ABSENT else DOCKER_PACKAGES
     return sorted({*_PACKAGES, *docker, *config.packages})
 
 
