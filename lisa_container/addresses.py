@@ -1,9 +1,10 @@
-"""Addresses of nodes as a user types them. LISA is not imported for this."""
+"""Addresses of nodes: what a user types, and logins there. LISA is not imported for this."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from lisa_container.parsing import parse_int
 
@@ -46,3 +47,23 @@ def parse_address(text: str) -> Address | None:
     if port is None or port not in _PORTS:
         return None
     return Address(match["user"], match["ipv6"] or match["host"], port)
+
+
+def throw_away_ssh(address: Address, key: Path) -> list[str]:
+    """Return an SSH command line for a throw-away node. You may append a remote command.
+
+    The node's host key is not checked, because later nodes reuse the address with another one.
+
+    Args:
+        address: User, host and port of the login.
+        key: Private key of the user.
+    """
+    options = {
+        "IdentityFile": str(key),
+        "IdentitiesOnly": "yes",
+        "StrictHostKeyChecking": "no",
+        "UserKnownHostsFile": "/dev/null",
+        "LogLevel": "ERROR",
+    }
+    words = [word for item in options.items() for word in ("-o", "=".join(item))]
+    return ["ssh", *words, "-p", str(address.port), f"{address.user}@{address.host}"]

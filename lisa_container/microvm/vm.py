@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable
 
+from lisa_container.addresses import Address, throw_away_ssh
 from lisa_container.errors import VmError, VmTemplateError
 from lisa_container.forks import Belongings
 from lisa_container.masking import Plain
@@ -253,16 +254,8 @@ class MicroVm:
         Args:
             user: user who logs in; empty means `self.user`.
         """
-        options = {
-            "IdentityFile": str(self.private_key),
-            "IdentitiesOnly": "yes",
-            # Ports are used again, by VMs with other host keys.
-            "StrictHostKeyChecking": "no",
-            "UserKnownHostsFile": "/dev/null",
-            "LogLevel": "ERROR",
-        }
-        words = [word for item in options.items() for word in ("-o", "=".join(item))]
-        return ["ssh", *words, "-p", str(self.port), f"{user or self.user}@{self.address}"]
+        address = Address(user or self.user, self.address, self.port)
+        return throw_away_ssh(address, self.private_key)
 
     def _start_guest(self) -> None:
         try:

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from lisa_container.addresses import Address, throw_away_ssh
 from lisa_container.errors import SandboxError
 from lisa_container.forks import Owner
 from lisa_container.masking import Plain
@@ -146,16 +147,8 @@ class SandboxNode:
         Args:
             username: user who logs in; empty means `self.username`.
         """
-        options = {
-            "IdentityFile": str(self.private_key_file),
-            "IdentitiesOnly": "yes",
-            # Later nodes reuse the address with another host key.
-            "StrictHostKeyChecking": "no",
-            "UserKnownHostsFile": "/dev/null",
-            "LogLevel": "ERROR",
-        }
-        words = [word for item in options.items() for word in ("-o", "=".join(item))]
-        return ["ssh", *words, "-p", str(self.port), f"{username or self.username}@{self.address}"]
+        address = Address(username or self.username, self.address, self.port)
+        return throw_away_ssh(address, self.private_key_file)
 
     def _entering(self, words: list[str]) -> list[str]:
         # Join the node's cgroups first, because nsenter enters only their namespace.
