@@ -1,4 +1,4 @@
-"""Environment for programs of this machine.
+"""This machine: the environment of its programs, and its memory.
 
 Only the standard library is imported, because the sandbox's keeper uses this.
 """
@@ -16,3 +16,8 @@ def environment() -> dict[str, str]:
     path = os.environ.get("PATH", "").split(os.pathsep)
     path += [folder for folder in _SYSTEM_FOLDERS if folder not in path]
     return {**os.environ, "PATH": os.pathsep.join(filter(None, path)), "LC_ALL": "C"}
+
+
+def memory_of_machine() -> int:
+    """Return the memory of this machine in MiB."""
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20)

@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-import copy
-import threading
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-from lisa import feature, schema, search_space
+from lisa import schema
 from lisa.environment import Environment
 from lisa.feature import Feature
-from lisa.node import Node, RemoteNode
+from lisa.node import Node
 from lisa.platform_ import Platform
 from lisa.secret import add_secret
 from lisa.sut_orchestrator.ready import ReadyPlatform
 from lisa.util import NotMeetRequirementException, constants
 from lisa.util.logger import Logger
-from lisa.util.shell import SshShell
-from marshmallow import ValidationError
 
 from lisa_container.config.checks import illegal
-from lisa_container.engine.reach import require_login
-from lisa_container.errors import ConfigError, SandboxError
+from lisa_container.errors import SandboxError
 from lisa_container.masking import Plain
 from lisa_container.platforms.sandbox.config import MAX_NODES, SandboxConfig
 from lisa_container.platforms.sandbox.machine import cores_and_memory, require
@@ -34,6 +29,13 @@ from lisa_container.platforms.sandbox.schema import (
     LOGIN_USER,
     LOGINS,
     SandboxPlatformSchema,
+)
+from lisa_container.platforms.throw_away import (
+    Running,
+    capability_of,
+    connect,
+    meet_requirements,
+    read_schema,
 )
 
 SANDBOX = "sandbox"
@@ -55,8 +57,7 @@ class SandboxPlatform(Platform):
     def __init__(self, runbook: schema.Platform) -> None:
         """Begin without sandboxes."""
         super().__init__(runbook)
-        self._lock = threading.Lock()
-        self._sandboxes: list[Sandbox] = []
+        self._running: Running[Sandbox] = Running()
 
     @classmethod
     def type_name(cls) -> str:
@@ -69,16 +70,7 @@ class SandboxPlatform(Platform):
         return ReadyPlatform.supported_features()
 
     def _initialize(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            runbook: SandboxPlatformSchema = self.runbook.get_extended_runbook(
-                SandboxPlatformSchema, SANDBOX
-            )
-        except ValidationError as error:
-            legal = ", ".join(each.name for each in fields(SandboxPlatformSchema))
-            raise ConfigError(
-                f"sandbox: the runbook's platform has errors: {error.messages}; legal fields are"
-                f" {legal}"
-            ) from error
+        runbook = self._schema()
         if runbook.login not in LOGINS:
             raise illegal("sandbox.login", runbook.login, ", ".join(LOGINS))
         self._login = runbook.login
@@ -100,32 +92,17 @@ class SandboxPlatform(Platform):
             raise NotMeetRequirementException(
                 f"{len(requirements)} nodes requested, but a sandbox has at most {MAX_NODES}"
             )
-        capability = self._capability()
-        chosen = []
-        for requirement in requirements:
-            check = requirement.check(capability)
-            if not check.result:
-                raise NotMeetRequirementException(
-                    f"a sandbox node cannot meet the requirement: {check.reasons}"
-                )
-            value = requirement.choose_value(capability)
-            # choose_value() reads a disk count of 0 as "any".
-            value.disk = copy.deepcopy(capability.disk)
-            chosen.append(value)
-        if requirements:
-            environment.runbook.nodes_requirement = chosen
-            environment.cost = len(chosen)
-        for node in environment.nodes.list():
-            feature.reload_platform_features(node.capability, self.supported_features())
-        return bool(chosen or len(environment.nodes))
+        capability = capability_of(*cores_and_memory())
+        return meet_requirements(
+            environment, capability, self.supported_features(), "a sandbox node"
+        )
 
     def _deploy_environment(self, environment: Environment, log: Logger) -> None:
         requirements = environment.runbook.nodes_requirement or []
         if not requirements:
             return
         sandbox = Sandbox(self._config(count=len(requirements)), log)
-        with self._lock:
-            self._sandboxes.append(sandbox)
+        self._running.add(sandbox)
         environment.get_context(SandboxContext).sandbox = sandbox
         sandbox.start()
         for requirement, made in zip(requirements, sandbox.nodes):
@@ -137,30 +114,23 @@ class SandboxPlatform(Platform):
         sandbox, context.sandbox = context.sandbox, None
         if sandbox:
             _save_logs(sandbox, environment.log_path)
-            self._stop(sandbox)
+            self._running.stop(sandbox)
 
     def _cleanup(self) -> None:
-        with self._lock:
-            remaining = list(self._sandboxes)
-        for sandbox in remaining:
-            self._log.info("the run ends: stopping the nodes that keep_environment kept")
-            self._stop(sandbox)
+        self._running.stop_all(
+            lambda: self._log.info("the run ends: stopping the nodes that keep_environment kept")
+        )
 
     def _get_environment_information(self, environment: Environment) -> dict[str, str]:
         sandbox = environment.get_context(SandboxContext).sandbox
         return {"sandbox_nodes": str(len(sandbox.nodes))} if sandbox else {}
 
-    def _stop(self, sandbox: Sandbox) -> None:
-        with self._lock:
-            if sandbox in self._sandboxes:
-                self._sandboxes.remove(sandbox)
-        sandbox.stop()
+    def _schema(self) -> SandboxPlatformSchema:
+        runbook: SandboxPlatformSchema = read_schema(self.runbook, SandboxPlatformSchema, SANDBOX)
+        return runbook
 
     def _config(self, count: int) -> SandboxConfig:
-        runbook = cast(
-            SandboxPlatformSchema, self.runbook.get_extended_runbook(SandboxPlatformSchema, SANDBOX)
-        )
-        values = asdict(runbook)
+        values = asdict(self._schema())
         del values["login"]
         # Relative paths start at the runbook's folder, as everywhere in LISA.
         for name in ("rootfs", "cache_dir"):
@@ -168,24 +138,7 @@ class SandboxPlatform(Platform):
                 values[name] = str(Path(constants.RUNBOOK_PATH, values[name]))
         return SandboxConfig(count=count, user=self.runbook.admin_username, **values)
 
-    def _capability(self) -> schema.NodeSpace:
-        """Return the capability of a node: the machine's cores and memory, no own devices."""
-        cores, memory_mib = cores_and_memory()
-        capability = schema.NodeSpace(
-            node_count=1, core_count=cores, memory_mb=memory_mib, gpu_count=0
-        )
-        capability.disk = schema.DiskOptionSettings(data_disk_count=0, max_data_disk_count=0)
-        capability.network_interface = schema.NetworkInterfaceOptionSettings(
-            data_path=search_space.SetSpace(items=[schema.NetworkDataPath.Synthetic]),
-            nic_count=1,
-            max_nic_count=1,
-        )
-        capability.features = search_space.SetSpace[schema.FeatureSettings](is_allow_set=True)
-        return capability
-
     def _connect(self, node: Node, made: SandboxNode, requirement: schema.NodeSpace) -> None:
-        node.name = requirement.name or made.name
-        node.capability = cast(schema.Capability, requirement)
         by_password = self._login == LOGIN_PASSWORD_USER
         names = {
             LOGIN_USER: made.username,
@@ -194,16 +147,16 @@ class SandboxPlatform(Platform):
         }
         if by_password:
             add_secret(made.password)
-        cast(RemoteNode, node).set_connection_info(
-            address=made.address,
-            port=made.port,
-            public_port=made.port,
+        connect(
+            node,
+            made.name,
+            requirement,
+            made.address,
+            made.port,
             username=names[self._login],
             password=made.password if by_password else "",
             private_key_file="" if by_password else str(made.private_key_file),
         )
-        # LISA would wait for minutes.
-        require_login(cast(SshShell, node.shell))
 
 
 def _save_logs(sandbox: Sandbox, folder: Path) -> None:

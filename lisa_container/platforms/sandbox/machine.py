@@ -18,7 +18,7 @@ from lisa_container.platforms.sandbox.config import SandboxConfig
 from lisa_container.platforms.sandbox.keeper import cgroups
 from lisa_container.platforms.sandbox.keeper.commands import KeeperError, run
 from lisa_container.platforms.sandbox.keeper.network import RANGE, masquerade
-from lisa_container.system import environment
+from lisa_container.system import environment, memory_of_machine
 
 # Debian packages that a machine must have, by a program in each.
 REQUIRED_PACKAGES = {
@@ -182,5 +182,4 @@ def _check_folder(folder: Path) -> Iterator[Problem]:
 
 def cores_and_memory() -> tuple[int, int]:
     """Return the machine's number of cores and its memory in MiB; each node has the same."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return len(os.sched_getaffinity(0)), memory // 1024**2
+    return len(os.sched_getaffinity(0)), memory_of_machine()
