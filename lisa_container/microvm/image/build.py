@@ -118,11 +118,10 @@ def build_image(config: ImageConfig, sources: PackageSources, folder: Path, repo
 def _run_mmdebstrap(
     config: ImageConfig, sources: PackageSources, work: Path, tar: Path, report: Report
 ) -> None:
-    units = ""
     finish = f"OUT='{work}' SIZE={config.disk_gib}G sh '{_GUEST / 'finish.sh'}' \"$1\""
     hooks = [
         f"tar-in '{tar}' /",
-        f'chroot "$1" sh /{_LIBRARY}/prepare "{config.user}" "{units}"',
+        f'chroot "$1" sh /{_LIBRARY}/prepare "{config.user}"',
         finish,
     ]
     options = [

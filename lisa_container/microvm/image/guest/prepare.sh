@@ -1,5 +1,5 @@
 #!/bin/sh
-# Finish the root file system of an image; it runs in it. $1: the user, $2: further units to enable.
+# Finish the root file system of an image; it runs in it. $1: the user.
 set -eu
 
 id "$1" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$1"
@@ -27,8 +27,7 @@ if /usr/sbin/sshd -t -h /tmp/key -o PerSourcePenalties=no 2>/dev/null; then
 fi
 rm /tmp/key /tmp/key.pub
 
-# shellcheck disable=SC2086 # words are wanted
-systemctl --quiet enable lisa-vm-agent lisa-vm-network $2
+systemctl --quiet enable lisa-vm-agent lisa-vm-network
 # Work that a throw-away machine does without.
 systemctl --quiet mask apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer \
 	e2scrub_all.timer e2scrub_reap.service fstrim.timer logrotate.timer getty@tty1.service \
