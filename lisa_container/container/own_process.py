@@ -15,6 +15,7 @@ from lisa_container.engine.activity import Activity
 from lisa_container.engine.client import Engine
 from lisa_container.errors import (
     CommandTimeoutError,
+    ContainerDiedError,
     ContainerError,
     ContainerStartError,
 )
@@ -107,7 +108,11 @@ def wait_until_ready(
                 raise ContainerStartError(
                     name, engine.name, _with_logs(engine, container, reason, advice)
                 )
-            missing = _missing(engine, name, config, has_systemd, state)
+            try:
+                missing = _missing(engine, name, config, has_systemd, state)
+            except ContainerDiedError as error:
+                # It ended during a check. The next look at its state tells more.
+                missing = str(error)
             if not missing:
                 return
             if time.monotonic() > deadline:

@@ -108,6 +108,10 @@ def test_wait_is_logged(
         ({"command": ["echo cannot open x >&2; exit 4"]}, "exit code 4: cannot open x"),
         ({"command": ["true"]}, "exit code 0"),
         (
+            {"command": ["sleep 1; echo cannot open x >&2; exit 4"], "ready": "sleep 5"},
+            "exit code 4: cannot open x",
+        ),
+        (
             {"init": "image", "ready": "echo not yet; false", "startup_timeout": 3},
             r"not ready in 3 seconds .*'echo not yet; false' ended with exit code 1: not yet",
         ),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -46,6 +46,24 @@ def test_in_many_processes() -> None:
     _wait(lambda: not any(Path(f"/proc/{pid}").exists() for _, pid in told))
 
 
+def test_last_holder_of_the_machine_removes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others take the lock at the moment in which its folder is removed."""
+    monkeypatch.setattr(state, "ROOT", tmp_path / "root")
+    holders = []
+
+    def hold_often() -> None:
+        for _ in range(500):
+            with state.machine_lock():
+                holders.append(1)
+                assert len(holders) == 1
+                holders.pop()
+
+    _in_parallel([hold_often] * COUNT)
+    assert not (tmp_path / "root").exists()
+
+
 def test_living_sandboxes_of_others_are_not_swept() -> None:
     with start_sandbox(1, docker=False) as mine:
         with start_sandbox(1, docker=False):
@@ -80,11 +98,9 @@ def test_interrupted_start_leaves_nothing(number: signal.Signals) -> None:
 
 
 def _in_parallel(calls: list) -> None:
-    threads = [threading.Thread(target=call) for call in calls]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(len(calls)) as pool:
+        for future in [pool.submit(call) for call in calls]:
+            future.result()
 
 
 def _wait(condition) -> None:

@@ -69,7 +69,9 @@ class Claim:
 def machine_lock() -> Iterator[None]:
     """Hold the lock that only one keeper on this machine can have."""
     while True:
-        ROOT.mkdir(mode=0o711, exist_ok=True)
+        # Not `exist_ok`, which fails if the last holder removes the folder at this moment.
+        with suppress(FileExistsError):
+            ROOT.mkdir(mode=0o711)
         with suppress(FileNotFoundError):
             lock = os.open(ROOT, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(lock, fcntl.LOCK_EX)
