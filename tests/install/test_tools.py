@@ -39,7 +39,7 @@ from lisa_container.install import (
 from tests.support.shop import PYTHON, open_shop, put, put_wheel
 
 # Each takes seconds; see `sampled` in docs/testing.md.
-pytestmark = pytest.mark.sampled(15, "tools")
+pytestmark = pytest.mark.sampled(11, "tools")
 
 SHOP = "http://127.0.0.1:8000/simple/"
 

@@ -27,7 +27,7 @@ WORKS = (
     *("pull", "create", "build", "run", "run_async"),
     *("copy_to", "copy_from", "remove", "detach", "ship"),
 )
-ROUNDS, AT_A_TIME = amount(102, 12), 6
+ROUNDS, AT_A_TIME = amount(102, 6), 6
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("nothing_left")
 GUESTS = {"guest_enabled": True, "guests": [{"type": "container", "image": BUSYBOX}]}
 
 
-@pytest.mark.sampled(2)
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize(
     ("failing", "short", "platform"),
     [
