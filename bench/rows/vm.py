@@ -27,8 +27,8 @@ from bench.stage import Stage
 from bench.timing import Stopwatch, Way, interleave, repeated
 from lisa_container.engine.ssh import open_streamlocal
 from lisa_container.microvm import MicroVm, VmConfig
+from lisa_container.microvm.connection import log_in
 from lisa_container.microvm.console import Milestone
-from lisa_container.microvm.login import log_in
 from lisa_container.microvm.session import VmSession
 
 _ENGINE = "/run/docker.sock"

@@ -25,7 +25,7 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.reach import remote_node
 from lisa_container.errors import CopyError, CopyNotFoundError, VmError
 from lisa_container.microvm.command import VmCommand, VmPlace
-from lisa_container.microvm.login import ROOT, log_in
+from lisa_container.microvm.connection import ROOT, log_in
 from lisa_container.microvm.shell import VmHost
 from lisa_container.microvm.vm import MicroVm
 from lisa_container.recording.container import ContainerCapture

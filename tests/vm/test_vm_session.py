@@ -20,8 +20,8 @@ from lisa_container.errors import (
     VmPanicError,
 )
 from lisa_container.microvm import MicroVm, VmConfig
+from lisa_container.microvm.connection import log_in
 from lisa_container.microvm.keys import KeyPair
-from lisa_container.microvm.login import log_in
 from lisa_container.microvm.session import VmSession
 from tests.support.waiting import eventually
 

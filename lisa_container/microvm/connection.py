@@ -1,4 +1,4 @@
-"""Login in a virtual machine over SSH."""
+"""SSH connection to a virtual machine."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def log_in(machine: MicroVm) -> paramiko.Transport:
         tune_tcp(transport)
         kind, encoded = machine.host_key.split()
         host_key = paramiko.Ed25519Key(data=base64.b64decode(encoded))
-        key = paramiko.Ed25519Key.from_private_key_file(str(machine.private_key))
+        key = paramiko.PKey.from_path(machine.private_key)
         try:
             transport.get_security_options().key_types = (kind,)
             transport.connect(host_key, ROOT, pkey=key)
