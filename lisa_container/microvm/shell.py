@@ -154,8 +154,8 @@ class VmHost:
         self._connect = connect
 
     def look(self) -> Surroundings:
-        """Return the defaults: sshd sets the variables, and memory has no limit."""
-        return Surroundings()
+        """Return that sshd sets the variables, memory has no limit, and `sh` is Debian's dash."""
+        return Surroundings(is_tested=True)
 
     def open(self, user: str, terminal: bool) -> ChannelStream:
         """Start a resident shell of root."""

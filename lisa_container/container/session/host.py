@@ -19,10 +19,12 @@ class Surroundings:
     Args:
         variables: Names of the environment variables that a command is to see.
         counts_kills: Whether the kernel counts kills at a memory limit there.
+        is_tested: Whether its `sh` is known to be suitable, so that no shell tests itself.
     """
 
     variables: Sequence[str] = ()
     counts_kills: bool = False
+    is_tested: bool = False
 
 
 class ShellStream(Protocol):

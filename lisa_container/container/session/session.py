@@ -105,7 +105,8 @@ class Session:
             self._ask(timeout)
             if terminal:  # not before: the engine waits ten seconds for a shell that cannot start
                 self.stream.set_terminal_size()
-            self._test_shell()
+            if not surroundings.is_tested:
+                self._test_shell()
             if not is_kept(surroundings.variables):  # a string's own `sh` drops them, too
                 message = f"no shell passes on all variables of '{host.name}'"
                 raise NoSessionError(message, can_mark=True)
