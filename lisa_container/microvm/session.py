@@ -57,7 +57,7 @@ class VmSession:
             machine.name, {}, _MOST_RECORDED, False, lambda: None, self._log
         )
         """Records of the commands, where a run makes some."""
-        self._place = VmPlace(VmHost(machine, self._connect, self._log))
+        self._place = self._new_place()
         self._transport: paramiko.Transport | None = None
         self._node: Node | None = None
         self._lock = threading.Lock()
@@ -135,7 +135,7 @@ class VmSession:
         request = CommandRequest.of(command, stdin=stdin, is_awaited=True)
         running = RunningCommand(self._place, request, capture=self.capture)
         result = running.wait(timeout)
-        log_end(self._log, self.name, running.text, result, nohup=False)
+        log_end(self._log, self.name, running.text, result, nohup=True)
         if expected_exit_code is not None:
             result.assert_exit_code(expected_exit_code)
         return result
@@ -166,7 +166,7 @@ class VmSession:
         data = content.encode() if isinstance(content, str) else content
         quoted, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
         script = f"umask {0o777 & ~mode:o}; cat >{quoted} && chmod {mode:o} {quoted}"
-        _check(path, self._run(f"mkdir -p {folder} && {{ {script}; }}", [data]))
+        _check(path, self._run(f"mkdir -p {folder} && {{ {script}; }}", data))
 
     def read_file(self, path: str) -> str:
         """Return the text of a file in the VM; also of one in /proc or /sys.
@@ -202,7 +202,8 @@ class VmSession:
         path = PurePosixPath(target, source.name) if target.endswith("/") else PurePosixPath(target)
         folder = shlex.quote(str(path.parent))
         script = f"mkdir -p {folder} && tar -x -f - -C {folder}"
-        _check(str(path), self._run(script, Packing().pack(source, path.name)))
+        pieces = cast("IO[bytes]", _Pieces(Packing().pack(source, path.name)))
+        _check(str(path), self._run(script, pieces))
 
     def reset(self) -> None:
         """Bring the VM back to its beginning, also one that has panicked or died.
@@ -223,6 +224,7 @@ class VmSession:
         The VM runs on, and the next command connects again.
         """
         self._place.drop()
+        self._place = self._new_place()
         with self._lock:
             transport, self._transport = self._transport, None
         if transport is not None:
@@ -245,6 +247,9 @@ class VmSession:
         self.close()
         self.machine.stop()
 
+    def _new_place(self) -> VmPlace:
+        return VmPlace(VmHost(self.machine, self._connect, self._log))
+
     def _connect(self) -> paramiko.Transport:
         """Return the connection for commands, which is opened if need be."""
         self.machine.check()
@@ -253,9 +258,9 @@ class VmSession:
                 self._transport = log_in(self.machine)
             return self._transport
 
-    def _run(self, command: str, stdin: Iterable[bytes] = ()) -> CommandResult:
+    def _run(self, command: str, stdin: bytes | IO[bytes] | None = None) -> CommandResult:
         """Run a command that copies a file, which no record shows."""
-        request = CommandRequest(command, stdin=cast("IO[bytes]", _Pieces(stdin)), is_awaited=True)
+        request = CommandRequest(command, stdin=stdin, is_awaited=True)
         return RunningCommand(self._place, request).wait()
 
 

@@ -59,6 +59,7 @@ class ChannelStream:
         self._poll = select.poll()  # not select.select, which fails above descriptor 1023
         self._poll.register(channel.fileno(), select.POLLIN)
         self._looked = time.monotonic()
+        self._is_closed = False
 
     def send(self, data: bytes, timeout: float | None = None) -> None:
         """Send bytes to the shell's stdin; see `ShellStream.send`."""
@@ -71,6 +72,8 @@ class ChannelStream:
     def read(self, timeout: float) -> Iterable[tuple[int, bytes]]:
         """Return the next pieces of output; see `ShellStream.read`."""
         channel = self._channel
+        if self._is_closed:  # the descriptor may be another file's by now
+            raise SessionEndedError("the resident shell was ended.")
         if not self._poll.poll(timeout * 1000):
             self._look()
             raise socket.timeout
@@ -92,7 +95,11 @@ class ChannelStream:
 
     def is_idle(self) -> bool:
         """Return whether the stream is open with nothing to read."""
-        return not self._poll.poll(0) and self._channel.get_transport().is_active()
+        return (
+            not self._is_closed
+            and not self._poll.poll(0)
+            and self._channel.get_transport().is_active()
+        )
 
     def close_stdin(self) -> None:
         """End the shell's stdin."""
@@ -106,6 +113,7 @@ class ChannelStream:
 
     def close(self) -> None:
         """End the stream, and so the shell."""
+        self._is_closed = True
         self._channel.close()
 
     def set_terminal_size(self) -> None:
