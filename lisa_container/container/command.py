@@ -1,25 +1,19 @@
-"""Command that was started in a container."""
+"""Command that was started in a container or virtual machine."""
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import threading
 import time
 from typing import IO, Callable
 
 from lisa_container.container import interrupt
-from lisa_container.container.exec import Exec
 from lisa_container.container.kills import kill_in_background
 from lisa_container.container.output import MOST_KEPT, Output, TooMuchOutputError
-from lisa_container.container.process import ContainerProcess
+from lisa_container.container.process import CommandPlace, ContainerProcess
 from lisa_container.container.request import CommandRequest, Sinks, to_argv
 from lisa_container.container.result import CommandResult
-from lisa_container.container.session import SessionPool
-from lisa_container.container.session.protocol import LONGEST_STDIN
-from lisa_container.container.state import death_of
-from lisa_container.engine.client import Engine
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import (
     CommandNotStartedError,
@@ -40,15 +34,13 @@ _LOOK_WAIT = 5.0
 
 
 class RunningCommand:
-    """Command that was started in a container, as `ContainerExecutor.run_async` returns it.
+    """Command that was started, as `ContainerExecutor.run_async` returns it.
 
     Args:
-        engine: Engine of the node.
-        container: Name or id of the container.
+        place: Container or virtual machine of the command.
         request: Command to run.
         stdout: Destination of stdout. An exception in it ends the command; `wait` raises it.
         stderr: Destination of stderr.
-        sessions: Resident shells of the container; without them the engine starts the command.
         capture: Records the command.
 
     Raises:
@@ -60,12 +52,10 @@ class RunningCommand:
 
     def __init__(
         self,
-        engine: Engine,
-        container: str,
+        place: CommandPlace,
         request: CommandRequest,
         stdout: Output | None = None,
         stderr: Output | None = None,
-        sessions: SessionPool | None = None,
         capture: ContainerCapture | None = None,
     ) -> None:
         """Start the command."""
@@ -73,8 +63,7 @@ class RunningCommand:
         self.request = request
         self.text = request.text
         """Command line for logs, errors and records: without secrets."""
-        self._engine = engine
-        self._container = container
+        self._place = place
         self._stdout, self._stderr = stdout or Output(), stderr or Output()
         self._started = time.monotonic()
         self._mark = interrupt.now()
@@ -94,7 +83,7 @@ class RunningCommand:
         self._starting = threading.Lock()
         try:
             with self._starting:
-                self._process = self._start(sessions)
+                self._process = self._start()
         except BaseException as error:
             if self._record is not None:
                 self._record.fail(error)
@@ -102,23 +91,20 @@ class RunningCommand:
         if self._record is not None:
             self._record.follow(self._process)
         stdin = request.stdin
-        if stdin is not None and isinstance(self._process, Exec):
+        if stdin is not None and self._process.takes_stdin:
             feed = threading.Thread(target=self._feed, args=(stdin,), name="stdin", daemon=True)
             feed.start()
 
-    def _start(self, sessions: SessionPool | None) -> ContainerProcess:
-        """Start the command in a resident shell, or through the engine."""
+    def _start(self) -> ContainerProcess:
         request = self.request
         sinks = Sinks(
             self._sink(self._stdout, STDOUT),
             self._sink(self._stderr, STDERR),
             self._check,
         )
-        if sessions is None or not _fits_session(request):
-            return Exec(self._engine, self._container, request, sinks)
         # A slow callback must not delay the check of the time limit.
         is_read = self._stdout.goes_elsewhere or self._stderr.goes_elsewhere
-        return sessions.start(request, sinks, is_read or not request.is_awaited)
+        return self._place.start(request, sinks, is_read or not request.is_awaited)
 
     @property
     def running(self) -> bool:
@@ -238,7 +224,7 @@ class RunningCommand:
         try:
             self._kill_or_raise()
         except ContainerError as error:
-            self._engine.node.log.warning(Plain(str(error)))
+            self._place.log.warning(Plain(str(error)))
             return str(error)
         return ""
 
@@ -248,8 +234,7 @@ class RunningCommand:
             self._process.kill()
         except ContainerError:
             with contextlib.suppress(TimeoutError):
-                look = functools.partial(death_of, self._engine, self._container)
-                if bounded(look, _LOOK_WAIT) is not None:
+                if bounded(self._place.death, _LOOK_WAIT) is not None:
                     return
             raise
 
@@ -257,7 +242,7 @@ class RunningCommand:
         if self._process.refusal and self.request.is_for_shell:
             raise CommandNotStartedError(
                 self.text,
-                self._container,
+                self._place.name,
                 f"its image has no shell ({self._process.refusal}). Give the command as a list of "
                 "words, which is run without one: run(['program', 'argument']).",
             )
@@ -267,7 +252,7 @@ class RunningCommand:
             _decode(stderr).strip(),
             self._process.exit_code,
             self.text,
-            self._container,
+            self._place.name,
             time.monotonic() - self._started,
             stdout_bytes=stdout,
             stderr_bytes=stderr,
@@ -312,7 +297,7 @@ class RunningCommand:
     def _fail(self, error: BaseException) -> None:
         self._failure = error
         with self._starting:
-            kill_in_background(self._kill_failed, self._engine.node.log)
+            kill_in_background(self._kill_failed, self._place.log)
 
     def _kill_failed(self) -> None:
         """Kill the command after an error; a failure also ends the wait for the command."""
@@ -321,15 +306,6 @@ class RunningCommand:
         except ContainerError as error:
             self._kill_error = error
             raise
-
-
-def _fits_session(request: CommandRequest) -> bool:
-    """Return whether a resident shell can give the command its stdin."""
-    stdin = request.stdin
-    # A signal reaches both ends of a pipe, so only a command that gets no signal but SIGKILL may
-    # read from one.
-    is_short = isinstance(stdin, bytes) and len(stdin) <= LONGEST_STDIN
-    return stdin is None or (request.is_awaited and is_short)
 
 
 def _decode(data: bytes) -> str:

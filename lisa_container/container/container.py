@@ -20,6 +20,7 @@ from lisa_container.container.life import ContainerLife
 from lisa_container.container.live import live, node_answers, note_answer
 from lisa_container.container.log import read_log
 from lisa_container.container.output import Output, Target
+from lisa_container.container.place import ContainerPlace, shells_of
 from lisa_container.container.request import Command, CommandRequest, Stdin
 from lisa_container.container.result import CommandResult
 from lisa_container.container.sample import take_sample
@@ -146,7 +147,7 @@ class Container:
             try:
                 self._id = with_image(self.engine, config, begin)
                 self._record_started(self.config.image or config.image)
-                self._sessions = SessionPool(self.engine, self.name)
+                self._sessions = shells_of(self.engine, self.name)
             except BaseException:
                 if self in live:
                     self._remove_for_sure()
@@ -425,8 +426,8 @@ class Container:
     def start_request(self, request: CommandRequest, out: Output, err: Output) -> RunningCommand:
         """Start a command that a request describes; `run_async` is for users."""
         self._require_started()
-        sessions, capture = self._sessions, self.capture
-        return RunningCommand(self.engine, self.name, request, out, err, sessions, capture)
+        place = ContainerPlace(self.engine, self.name, self._sessions)
+        return RunningCommand(place, request, out, err, self.capture)
 
     def _sample(self) -> Sample | None:
         """Return what the container has used so far, or None if it cannot tell."""

@@ -103,6 +103,7 @@ class Exec:
         """Whether the kernel killed a process of the command at the container's memory limit."""
         self.left_processes = False
         """False: the engine does not report processes left in the background."""
+        self.takes_stdin = request.stdin is not None
         self._engine = engine
         self._container = container
         self._request = request

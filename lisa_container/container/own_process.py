@@ -10,6 +10,7 @@ from lisa_container.container.command import RunningCommand
 from lisa_container.container.keepalive import find_program, program_folders
 from lisa_container.container.log import log_pieces
 from lisa_container.container.output import Output
+from lisa_container.container.place import ContainerPlace
 from lisa_container.container.request import CommandRequest
 from lisa_container.engine.activity import Activity
 from lisa_container.engine.client import Engine
@@ -154,7 +155,7 @@ def _missing(
 def _check(engine: Engine, name: str, command: str | list[str]) -> tuple[int | None, str]:
     request = CommandRequest(command, merge_stderr=True)
     try:
-        result = RunningCommand(engine, name, request).wait(_CHECK_TIMEOUT)
+        result = RunningCommand(ContainerPlace(engine, name), request).wait(_CHECK_TIMEOUT)
     except CommandTimeoutError:
         return None, f"it did not end in {_CHECK_TIMEOUT:g} seconds"
     return result.exit_code, printable(result.stdout)

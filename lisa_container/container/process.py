@@ -1,12 +1,42 @@
-"""Protocol of a command that runs in a container."""
+"""Protocols of a place where commands run, and of a command that runs there."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+from lisa.util.logger import Logger
+
+from lisa_container.container.request import CommandRequest, Sinks
+
+
+class CommandPlace(Protocol):
+    """Place where commands run: a container or a virtual machine."""
+
+    name: str
+    """Name for messages and results."""
+
+    @property
+    def log(self) -> Logger:
+        """Log for messages that raise nothing."""
+
+    def start(self, request: CommandRequest, sinks: Sinks, is_read: bool) -> ContainerProcess:
+        """Start a command.
+
+        Args:
+            request: Command to run.
+            sinks: Receivers of its output.
+            is_read: Read the output in a thread, also while the caller does not wait.
+
+        Raises:
+            ContainerError: The command cannot be started.
+        """
+
+    def death(self) -> BaseException | None:
+        """Return the error that says why the place is gone; None if it is there."""
+
 
 class ContainerProcess(Protocol):
-    """Command that runs in a container: in a resident shell, or by the engine's exec.
+    """Command that runs: in a resident shell, or by the engine's exec.
 
     Attributes:
         exit_code: Exit code of the command; None until it ended.
@@ -14,12 +44,14 @@ class ContainerProcess(Protocol):
         oom_killed: Whether the kernel killed a process of the command at the container's memory
             limit.
         left_processes: Whether the command left processes in the background.
+        takes_stdin: Whether the stdin of the request is to be written to the command.
     """
 
     exit_code: int | None
     refusal: str
     oom_killed: bool
     left_processes: bool
+    takes_stdin: bool
 
     @property
     def running(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lisa_container.container.command import RunningCommand
+from lisa_container.container.place import ContainerPlace
 from lisa_container.container.request import CommandRequest
 from lisa_container.container.session import SessionPool
 from lisa_container.engine.client import Engine
@@ -23,7 +24,7 @@ def take_sample(engine: Engine, container: str, sessions: SessionPool | None) ->
     """
     try:
         request = CommandRequest(SAMPLE, start_timeout=_TIMEOUT, is_awaited=True)
-        running = RunningCommand(engine, container, request, sessions=sessions)
+        running = RunningCommand(ContainerPlace(engine, container, sessions), request)
         return parse(running.wait(_TIMEOUT).stdout)
     except ContainerError:
         return None  # the commands report a dead container or a lost node

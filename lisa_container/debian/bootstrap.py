@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import os
+import shutil
 import subprocess
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,6 +15,10 @@ from lisa_container.debian.apt import PackageSources
 from lisa_container.errors import BootstrapError
 from lisa_container.escaping import quote_output
 from lisa_container.system import environment
+
+_ID_FILES = (Path("/etc/subuid"), Path("/etc/subgid"))
+# Example of a range.
+_IDS = "100000-165535"
 
 Report = Callable[[str], None]
 
@@ -54,18 +61,26 @@ def bootstrap(
     Args:
         sources: package sources.
         packages: names of packages, or apt patterns.
-        options: further options of mmdebstrap: mode, format, hooks.
+        options: further options of mmdebstrap: format, hooks.
         target: folder or file to make, as the format says.
         report: function that gets the progress, line by line.
         temporary: folder for temporary files, on a real file system.
         excluded: patterns of paths that packages do not install.
 
     Raises:
-        BootstrapError: mmdebstrap failed.
+        BootstrapError: mmdebstrap failed, or this user cannot have a user namespace.
     """
-    apt_options = ('APT::Install-Recommends "false"', *sources.options)
+    apt_options = ['APT::Install-Recommends "false"', *sources.options]
+    namespaces = ["--mount", "--pid"]
+    if os.geteuid() != 0:
+        _require_ids()
+        # The user is root there, and other users are ids of a range that is the user's own.
+        namespaces += ["--user", "--map-root-user", "--map-auto"]
+        # apt's own user cannot reach folders that are this user's alone.
+        apt_options.append('APT::Sandbox::User "root"')
     command = [
         "mmdebstrap",
+        "--mode=root",
         "--variant=apt",
         *options,
         # One option each, because mmdebstrap splits a list with a pattern differently.
@@ -78,7 +93,7 @@ def bootstrap(
         "-",
     ]
     # In a pid namespace that ends with this thread, so that apt and dpkg do not outlive the runner.
-    in_namespace = ["setpriv", "--pdeathsig", "KILL", "unshare", "--mount", "--pid", "--fork"]
+    in_namespace = ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, "--fork"]
     command = [*in_namespace, "--kill-child", *command]
     output: list[str] = []
     with subprocess.Popen(
@@ -109,3 +124,25 @@ def bootstrap(
             f" {process.returncode}. Check that this machine can install packages:"
             " `apt-get update`."
         )
+
+
+def _require_ids() -> None:
+    """Check that this user, who is not root, may have a user namespace with several ids.
+
+    Raises:
+        BootstrapError: It may not; the message has the command for that.
+    """
+    if shutil.which("newuidmap", path=environment()["PATH"]) is None:
+        raise BootstrapError(
+            "a user other than root needs 'newuidmap' to make a root file system, and it is not"
+            " installed; on Debian and Ubuntu: `apt-get install -y --no-install-recommends uidmap`"
+        )
+    user = getpass.getuser()
+    for file in _ID_FILES:
+        lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+        if not any(line.partition(":")[0] in (user, str(os.getuid())) for line in lines):
+            raise BootstrapError(
+                f"user '{user}' has no range of ids in '{file}', which a root file system needs"
+                f" for its users. As root: `usermod --add-subuids {_IDS} --add-subgids {_IDS}"
+                f" {user}`, with ids that no other user has"
+            )

@@ -19,6 +19,7 @@ from lisa_container.container.copy import CopyLimits, copy_from, copy_to
 from lisa_container.container.log import read_log
 from lisa_container.container.one_shot import ContainerRun, run_in_new_container
 from lisa_container.container.other import recorder_of
+from lisa_container.container.place import ContainerPlace
 from lisa_container.container.request import Command, CommandRequest
 from lisa_container.docker_advanced.resources import ResourceTool
 from lisa_container.engine.activity import Activity
@@ -179,7 +180,9 @@ class DockerAdvanced(ResourceTool):
             stdin=stdin,
         )
         capture = recorder_of(self.engine, container)
-        result = RunningCommand(self.engine, container, request, capture=capture).wait(timeout)
+        result = RunningCommand(
+            ContainerPlace(self.engine, container), request, capture=capture
+        ).wait(timeout)
         if expected_exit_code is not None:
             result.assert_exit_code(expected_exit_code)
         return result

@@ -7,7 +7,8 @@ A VM is a copy-on-write clone of a template, a VM that was booted once and kept 
 driven directly; neither root nor a daemon is needed.
 
     config, vm     one virtual machine
-    session        commands and files in it, over SSH; `command` is one that runs
+    session        commands and files in it, over SSH: `connection`, resident shells (`shell`),
+                   and a command that runs (`command`)
     image/         its image: Debian packages, kernel, initial RAM disk
     template       memory and disk of a VM that has booted, and clones of it
     guest          a guest in its QEMU: boot, readiness, errors

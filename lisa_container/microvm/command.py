@@ -1,78 +1,113 @@
-"""Command in a virtual machine, over an SSH connection that is open already."""
+"""Commands in a virtual machine, by its resident shells."""
 
 from __future__ import annotations
 
-import shlex
-import signal
-import threading
-import time
-from contextlib import suppress
-from typing import Callable
+from dataclasses import replace
 
-import paramiko
+from lisa.util.logger import Logger
 
+from lisa_container.container.command import RunningCommand
+from lisa_container.container.output import Output
+from lisa_container.container.process import ContainerProcess
+from lisa_container.container.request import CommandRequest, Sinks
 from lisa_container.container.result import CommandResult
-from lisa_container.engine.ssh import CHANNEL_TIMEOUT, read_command
-from lisa_container.errors import CommandTimeoutError, SshLostError, VmError
-from lisa_container.microvm.vm import MicroVm
+from lisa_container.container.session import SessionPool
+from lisa_container.container.session.protocol import LONGEST_REQUEST, LONGEST_STDIN
+from lisa_container.errors import VmError
+from lisa_container.microvm.shell import VmHost
+from lisa_container.recording.container import ContainerCapture
 
-_CHUNK = 1 << 16
-# Seconds between two looks whether the VM still is there, and to wait for the end of a killed
-# command.
-_LOOK_SECONDS = 0.5
-_KILL_SECONDS = 10.0
-# Exit code of a shell for a command that a signal ended: this and the signal's number.
-_BY_SIGNAL = 128
+# A request has some lines around the command.
+_LONGEST_COMMAND = LONGEST_REQUEST - 1024
+
+
+class VmPlace:
+    """Virtual machine in which commands run; see `CommandPlace`.
+
+    Args:
+        host: Host of the resident shells.
+    """
+
+    def __init__(self, host: VmHost) -> None:
+        """Start no shell yet."""
+        self.name = host.name
+        self._host = host
+        self._sessions = SessionPool(host, self._refuse)
+
+    @property
+    def log(self) -> Logger:
+        """Log for messages that raise nothing."""
+        return self._host.log
+
+    def start(self, request: CommandRequest, sinks: Sinks, is_read: bool) -> ContainerProcess:
+        """Start a command in a resident shell."""
+        stdin = request.stdin
+        if stdin is None or (isinstance(stdin, bytes) and len(stdin) <= LONGEST_STDIN):
+            return self._sessions.start(request, sinks, is_read)
+        # The caller feeds the rest while this object reads the output.
+        fed = replace(request, stdin=None, interactive=True)
+        process = self._sessions.start(fed, sinks, is_read=True)
+        process.takes_stdin = True
+        return process
+
+    def death(self) -> BaseException | None:
+        """Return the error that says why the VM is gone; None if it runs."""
+        return self._host.death()
+
+    def drop(self) -> None:
+        """End the shells that wait for work."""
+        self._sessions.drop()
+
+    def _refuse(self, request: CommandRequest, sinks: Sinks, has_mark: bool) -> ContainerProcess:
+        if "\0" in request.text:
+            reason = "it has a NUL character, which no command line can have"
+        elif len(request.text.encode(errors="surrogateescape")) > _LONGEST_COMMAND:
+            reason = (
+                f"it is longer than {_LONGEST_COMMAND} bytes; write it into a file with "
+                "write_file, and run that"
+            )
+        else:
+            reason = (
+                "no resident shell could be started: it needs the VM's 'sh' (dash, bash or "
+                "busybox) and 'setsid'"
+            )
+        text = request.text if len(request.text) < 200 else f"{request.text[:200]}…"
+        raise VmError(f"command {text!r} cannot run in VM '{self.name}': {reason}")
 
 
 class VmCommand:
-    """Command that runs in a virtual machine as root.
+    """Command that runs in a virtual machine as root; its stdin is open.
 
     Args:
-        vm: The running VM.
-        transport: SSH connection to it.
+        place: The VM.
         command: Command for the VM's `sh -c`.
+        capture: Records the command.
 
     Raises:
-        VmError: sshd refused the command.
+        VmError: The VM did not start the command.
         SshLostError: The connection broke.
     """
 
-    def __init__(self, vm: MicroVm, transport: paramiko.Transport, command: str) -> None:
+    def __init__(self, place: VmPlace, command: str, capture: ContainerCapture) -> None:
         """Start the command."""
-        self._vm = vm
-        self._transport = transport
-        self._command = command
-        self._stdout, self._stderr = bytearray(), bytearray()
-        self._ended = threading.Event()
-        self._started = time.monotonic()
-        # The first line is the id of the process group, for `kill`.
-        script = f"read -r _ _ _ _ g _ </proc/$$/stat; echo $g; sh -c {shlex.quote(command)}"
-        try:
-            self._channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
-            self._channel.exec_command(shlex.join(["sh", "-c", script]))
-        except paramiko.ChannelException as error:
-            raise VmError(
-                f"VM '{vm.name}' refused to start a command: {error}. Its sshd allows ten at a time"
-            ) from error
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise SshLostError(f"VM '{vm.name}'", error) from error
-        threading.Thread(target=self._read, name=f"command in {vm.name}", daemon=True).start()
+        self._stdout, self._stderr = Output(), Output()
+        request = CommandRequest(command, interactive=True)
+        self._running = RunningCommand(place, request, self._stdout, self._stderr, capture)
 
     @property
     def is_running(self) -> bool:
         """Whether the command runs, or its output is still coming."""
-        return not self._ended.is_set()
+        return self._running.running
 
     @property
     def stdout(self) -> str:
         """Output so far."""
-        return _text(self._stdout.partition(b"\n")[2])
+        return self._stdout.kept.decode("utf-8", "replace")
 
     @property
     def stderr(self) -> str:
         """Error output so far."""
-        return _text(self._stderr)
+        return self._stderr.kept.decode("utf-8", "replace")
 
     def write(self, data: bytes | str) -> None:
         """Write to the command's stdin.
@@ -84,12 +119,11 @@ class VmCommand:
             OSError: The command has ended.
         """
         encoded = data.encode(errors="surrogateescape") if isinstance(data, str) else data
-        self._channel.sendall(encoded)
+        self._running.write(encoded)
 
     def close_stdin(self) -> None:
         """End the command's stdin."""
-        with suppress(OSError):  # the command has ended
-            self._channel.shutdown_write()
+        self._running.close_stdin()
 
     def wait(self, timeout: float | None = 600) -> CommandResult:
         """Wait for the end of the command and of its output.
@@ -103,77 +137,12 @@ class VmCommand:
             VmPanicError: The VM's kernel panicked.
             SshLostError: The connection broke; the command may still run.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        while not self._ended.wait(_left(deadline)):
-            self._vm.check()
-            if deadline is not None and time.monotonic() >= deadline:
-                survived = ""
-                try:
-                    self.kill()
-                except VmError as error:
-                    survived = str(error)
-                raise CommandTimeoutError(
-                    self._command, timeout or 0, self.stdout, self.stderr, survived
-                )
-        code = self._channel.recv_exit_status()
-        if code < 0 and not self._transport.is_active():
-            self._vm.check()
-            where = f"VM '{self._vm.name}'"
-            raise SshLostError(where, ConnectionError("the connection was closed"))
-        out, err = bytes(self._stdout.partition(b"\n")[2]), bytes(self._stderr)
-        return CommandResult(
-            _text(out).strip(),
-            _text(err).strip(),
-            # paramiko does not tell which signal ended the command's shell; `kill` sends this one.
-            code if code >= 0 else _BY_SIGNAL + signal.SIGKILL,
-            self._command,
-            self._vm.name,
-            time.monotonic() - self._started,
-            stdout_bytes=out,
-            stderr_bytes=err,
-        )
+        return self._running.wait(timeout)
 
     def kill(self) -> None:
-        """Kill the command's process group and wait for its end; do nothing if it has ended.
+        """Kill the command and all its descendants, and wait for their end.
 
         Raises:
-            VmError: A process of the command still runs.
+            KillError: A process of the command still runs.
         """
-        if not self.is_running:
-            return
-        group = self._stdout.partition(b"\n")[0].decode()
-        if group:
-            with suppress(paramiko.SSHException, EOFError, OSError):
-                read_command(self._transport, f"kill -s KILL -- -{group}")
-        if not self._ended.wait(_KILL_SECONDS):
-            raise VmError(
-                f"command '{self._command}' in VM '{self._vm.name}' was killed, and its output has "
-                f"not ended {_KILL_SECONDS:g} s later: a process that it started in a session of "
-                "its own holds the output. Reset the VM"
-            )
-
-    def _read(self) -> None:
-        stdout = threading.Thread(
-            target=_copy, args=(self._channel.recv, self._stdout), daemon=True
-        )
-        stdout.start()
-        _copy(self._channel.recv_stderr, self._stderr)
-        stdout.join()
-        self._channel.recv_exit_status()
-        self._ended.set()
-
-
-def _copy(receive: Callable[[int], bytes], output: bytearray) -> None:
-    with suppress(OSError):  # the connection broke; `wait` reports that
-        while piece := receive(_CHUNK):
-            output += piece
-
-
-def _left(deadline: float | None) -> float:
-    if deadline is None:
-        return _LOOK_SECONDS
-    return max(0.0, min(_LOOK_SECONDS, deadline - time.monotonic()))
-
-
-def _text(output: bytes | bytearray) -> str:
-    return output.decode("utf-8", "replace")
+        self._running.kill()

@@ -1,31 +1,37 @@
-"""Commands and files in a virtual machine, and the VM as a LISA node, over one SSH connection."""
+"""Commands and files in a virtual machine over one SSH connection, and the VM as a LISA node."""
 
 from __future__ import annotations
 
 import shlex
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import IO, cast
 
 import paramiko
-import spur
-import spurplus
 from lisa.node import Node
 from lisa.util import LisaException
-from lisa.util.shell import SshShell
+from lisa.util.logger import get_logger
 
 from lisa_container.addresses import Address
 from lisa_container.archives.pack import Packing
+from lisa_container.container.command import RunningCommand
+from lisa_container.container.command_log import log_end
+from lisa_container.container.request import CommandRequest, Stdin
 from lisa_container.container.result import CommandResult
 from lisa_container.engine.client import Engine
 from lisa_container.engine.reach import remote_node
-from lisa_container.engine.ssh import ssh_shell_of, transport_of
 from lisa_container.errors import CopyError, CopyNotFoundError, VmError
-from lisa_container.microvm.command import VmCommand
+from lisa_container.microvm.command import VmCommand, VmPlace
+from lisa_container.microvm.connection import ROOT, log_in
+from lisa_container.microvm.shell import VmHost
 from lisa_container.microvm.vm import MicroVm
+from lisa_container.recording.container import ContainerCapture
 
-_ROOT = "root"
+# Bytes of each stream of a command that the records keep.
+_MOST_RECORDED = 64 << 20
 # Words of the guest's programs about a path that is not there.
 _MISSING = "No such file"
 
@@ -46,7 +52,15 @@ class VmSession:
     def __init__(self, machine: MicroVm) -> None:
         """Connect to nothing yet."""
         self.machine = machine
+        self._log = get_logger("vm", machine.name)
+        self.capture = ContainerCapture(
+            machine.name, {}, _MOST_RECORDED, False, lambda: None, self._log
+        )
+        """Records of the commands, where a run makes some."""
+        self._place = self._new_place()
+        self._transport: paramiko.Transport | None = None
         self._node: Node | None = None
+        self._lock = threading.Lock()
 
     def __enter__(self) -> VmSession:
         """Start the VM."""
@@ -79,32 +93,36 @@ class VmSession:
 
     @property
     def node(self) -> Node:
-        """LISA node of the VM, connected. After a reset the VM has another one.
+        """LISA node of the VM, with a connection of its own. After a reset the VM has another one.
 
         Raises:
             LisaException: LISA cannot use the VM.
         """
-        self._transport()
-        node = self._reach()
-        node.initialize()
-        return node
+        self.machine.check()
+        if self._node is None:
+            address = Address(ROOT, self.machine.address, self.machine.port)
+            self._node = remote_node(address, self.machine.private_key, "")
+            self._node.name = self.machine.name
+        self._node.initialize()
+        return self._node
 
     def run(
         self,
         command: str,
-        stdin: bytes | str = b"",
+        stdin: Stdin = None,
         timeout: float | None = 600,
         expected_exit_code: int | None = None,
     ) -> CommandResult:
-        """Run a command and wait for its end, and for that of all that hold its output.
+        """Run a command and wait for its end, as `ContainerExecutor.run` does.
 
         Exit codes are those of a shell: 127 for a program that does not exist, 128 plus the
-        signal's number for one that a signal ended.
+        signal's number for one that a signal ended. Processes that the command leaves in the
+        background run on; `left_processes` of the result tells of them.
 
         Args:
             command: Command for the VM's `sh -c`.
-            stdin: Bytes or text that the command reads.
-            timeout: Seconds until the command is killed; None means no limit.
+            stdin: Bytes, text or a binary file that the command reads.
+            timeout: Seconds until the command and its descendants are killed; None means no limit.
             expected_exit_code: Raise AssertionError if the command ends with another one.
 
         Raises:
@@ -114,7 +132,10 @@ class VmSession:
             SshLostError: The connection broke; the command may still run.
             AssertionError: The exit code was not the expected one.
         """
-        result = self._run(command, [stdin.encode() if isinstance(stdin, str) else stdin], timeout)
+        request = CommandRequest.of(command, stdin=stdin, is_awaited=True)
+        running = RunningCommand(self._place, request, capture=self.capture)
+        result = running.wait(timeout)
+        log_end(self._log, self.name, running.text, result, nohup=True)
         if expected_exit_code is not None:
             result.assert_exit_code(expected_exit_code)
         return result
@@ -126,9 +147,10 @@ class VmSession:
             command: Command for the VM's `sh -c`.
 
         Raises:
+            VmError: The VM did not start the command.
             SshLostError: The VM cannot be reached.
         """
-        return VmCommand(self.machine, self._transport(), command)
+        return VmCommand(self._place, command, self.capture)
 
     def write_file(self, path: str, content: bytes | str, mode: int = 0o644) -> None:
         """Write a file in the VM; missing folders are created.
@@ -144,7 +166,7 @@ class VmSession:
         data = content.encode() if isinstance(content, str) else content
         quoted, folder = shlex.quote(path), shlex.quote(str(PurePosixPath(path).parent))
         script = f"umask {0o777 & ~mode:o}; cat >{quoted} && chmod {mode:o} {quoted}"
-        _check(path, self._run(f"mkdir -p {folder} && {{ {script}; }}", [data]))
+        _check(path, self._run(f"mkdir -p {folder} && {{ {script}; }}", data))
 
     def read_file(self, path: str) -> str:
         """Return the text of a file in the VM; also of one in /proc or /sys.
@@ -180,7 +202,8 @@ class VmSession:
         path = PurePosixPath(target, source.name) if target.endswith("/") else PurePosixPath(target)
         folder = shlex.quote(str(path.parent))
         script = f"mkdir -p {folder} && tar -x -f - -C {folder}"
-        _check(str(path), self._run(script, Packing().pack(source, path.name)))
+        pieces = cast("IO[bytes]", _Pieces(Packing().pack(source, path.name)))
+        _check(str(path), self._run(script, pieces))
 
     def reset(self) -> None:
         """Bring the VM back to its beginning, also one that has panicked or died.
@@ -200,6 +223,12 @@ class VmSession:
 
         The VM runs on, and the next command connects again.
         """
+        self._place.drop()
+        self._place = self._new_place()
+        with self._lock:
+            transport, self._transport = self._transport, None
+        if transport is not None:
+            transport.close()
         node, self._node = self._node, None
         if node is None:
             return
@@ -218,47 +247,31 @@ class VmSession:
         self.close()
         self.machine.stop()
 
-    def _reach(self) -> Node:
-        if self._node is None:
-            machine = self.machine
-            address = Address(_ROOT, machine.address, machine.port)
-            self._node = remote_node(address, machine.private_key, "")
-            self._node.name = machine.name
-            _skip_first_login(ssh_shell_of(self._node))
-        return self._node
+    def _new_place(self) -> VmPlace:
+        return VmPlace(VmHost(self.machine, self._connect, self._log))
 
-    def _transport(self) -> paramiko.Transport:
+    def _connect(self) -> paramiko.Transport:
+        """Return the connection for commands, which is opened if need be."""
         self.machine.check()
-        return transport_of(ssh_shell_of(self._reach()))
+        with self._lock:
+            if self._transport is None or not self._transport.is_active():
+                self._transport = log_in(self.machine)
+            return self._transport
 
-    def _run(
-        self, command: str, stdin: Iterable[bytes] = (), timeout: float | None = 600
-    ) -> CommandResult:
-        running = self.spawn(command)
-        with suppress(OSError):  # it ended early; its exit code and its output say why
-            for piece in stdin:
-                running.write(piece)
-        running.close_stdin()
-        return running.wait(timeout)
+    def _run(self, command: str, stdin: bytes | IO[bytes] | None = None) -> CommandResult:
+        """Run a command that copies a file, which no record shows."""
+        request = CommandRequest(command, stdin=stdin, is_awaited=True)
+        return RunningCommand(self._place, request).wait()
 
 
-def _skip_first_login(shell: SshShell) -> None:
-    """Have LISA log in once instead of twice: its first login only tells Windows from Linux.
+class _Pieces:
+    """Pieces of bytes as a file, of which each read returns the next one, whatever its size."""
 
-    Without KVM a login takes up to a second.
-    """
-    info = shell.connection_info
-    inner = spur.SshShell(
-        hostname=info.address,
-        port=info.port,
-        username=info.username,
-        private_key_file=info.private_key_file,
-        missing_host_key=spur.ssh.MissingHostKey.accept,
-        load_system_host_keys=False,
-    )
-    sftp = spurplus.sftp.ReconnectingSFTP(sftp_opener=inner._open_sftp_client)
-    shell._inner_shell = spurplus.SshShell(spur_ssh_shell=inner, sftp=sftp)
-    shell.is_posix = shell._is_initialized = True
+    def __init__(self, pieces: Iterable[bytes]) -> None:
+        self._pieces = iter(pieces)
+
+    def read(self, size: int) -> bytes:
+        return next((piece for piece in self._pieces if piece), b"")
 
 
 def _check(path: str, result: CommandResult) -> None:

@@ -11,8 +11,9 @@ from lisa.messages import TestStatus
 from lisa_container.cases.keep import keep_if_asked
 from lisa_container.cases.recorded import RecordedCase
 from lisa_container.microvm.session import VmSession
-from lisa_container.pytest_plugin.sections import console_sections, sections_of
+from lisa_container.pytest_plugin.sections import sections_of, vm_sections
 from lisa_container.recording.files import describe_error
+from lisa_container.recording.records import CONTAINERS_FOLDER
 from lisa_container.snapshots import snapshots_beside
 
 
@@ -35,8 +36,25 @@ class Case:
         self._running.enter_context(snapshots_beside(item.path))
         self.recorder = self._recorded.recorder
         """Recorder of what happens in the test's containers."""
-        self.vms: list[VmSession] = []
-        """Virtual machines of the test."""
+        self._vms: dict[str, VmSession] = {}
+
+    def add_vm(self, vm: VmSession) -> None:
+        """Record the commands of a virtual machine with the test from now on.
+
+        Args:
+            vm: VM; nothing changes if the test has it already.
+        """
+        if any(each is vm for each in self._vms.values()):
+            return
+        name, number = vm.name, 1
+        while name in self._vms:
+            number += 1
+            name = f"{vm.name}-{number}"
+        self._vms[name] = vm
+        vm.capture.record_to(self._vm_folder(name))
+
+    def _vm_folder(self, name: str) -> Path:
+        return self._recorded.folder / CONTAINERS_FOLDER / name
 
     def follow(self, report: pytest.TestReport, error: BaseException | None) -> None:
         """Note how a phase of the test ended; see `Run.follow`."""
@@ -49,7 +67,8 @@ class Case:
         started = [each for each in self.recorder.containers if each.is_started]
         self.recorder.kept += [each for each in started if keep_if_asked(each)]
         report.sections += sections_of(self.recorder, self._recorded.folder)
-        report.sections += console_sections(self.vms)
+        for name, vm in self._vms.items():
+            report.sections += vm_sections(name, vm, self._vm_folder(name))
 
     def fail(self, message: str) -> None:
         """Note that the test has failed.
@@ -61,5 +80,7 @@ class Case:
 
     def end(self) -> None:
         """Report the result to the records, and end them."""
+        for vm in self._vms.values():
+            vm.capture.record_to(None)
         self._recorded.report_status(self._status, self._message)
         self._running.close()

@@ -105,7 +105,7 @@ def _vms(_lisa_container_run: Run) -> Iterator[Vms]:
     """Hold the virtual machines of this pytest process."""
     from lisa_container.pytest_plugin.vms import Vms
 
-    vms = Vms()
+    vms = Vms(_lisa_container_run.record_vm)
     try:
         yield vms
     finally:
@@ -127,7 +127,7 @@ def vm(
 ) -> Iterator[VmSession]:
     """Start the virtual machine that `@pytest.mark.vmtest(…)` describes."""
     _lisa_container_run.begin(request.node)
-    with _lisa_container_vms.vm(_lisa_container_wanted_vm) as started:
+    with _lisa_container_vms.vm(_lisa_container_wanted_vm, request.node) as started:
         _lisa_container_run.note_vm(started)
         yield started
 
@@ -135,11 +135,17 @@ def vm(
 @pytest.fixture(name=names.VM_FACTORY)
 def vm_factory(request: pytest.FixtureRequest, _lisa_container_run: Run) -> Iterator[VmFactory]:
     """Start further virtual machines: `vm_factory(cores=1)`; they end with the test."""
-    from lisa_container.pytest_plugin.vms import VmFactory
-
     _lisa_container_run.begin(request.node)
-    factory = VmFactory(_lisa_container_run.note_vm)
-    try:
+    with _lisa_container_run.vm_factory(is_of_test=True) as factory:
         yield factory
-    finally:
-        factory.end()
+
+
+def _vm_factory(_lisa_container_run: Run) -> Iterator[VmFactory]:
+    """Start virtual machines that end with the scope of the fixture."""
+    with _lisa_container_run.vm_factory(is_of_test=False) as factory:
+        yield factory
+
+
+class_vm_factory = pytest.fixture(_vm_factory, scope="class", name=names.VM_FACTORIES[0])
+module_vm_factory = pytest.fixture(_vm_factory, scope="module", name=names.VM_FACTORIES[1])
+session_vm_factory = pytest.fixture(_vm_factory, scope="session", name=names.VM_FACTORIES[2])

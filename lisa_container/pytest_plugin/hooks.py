@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from lisa_container.pytest_plugin.markers import read_marker, read_vm_marker
-from lisa_container.pytest_plugin.names import NODE, RUN, VM_FACTORY, WANTED, WANTED_VM, uses
+from lisa_container.pytest_plugin.names import (
+    NODE,
+    RUN,
+    VM_FACTORIES,
+    VM_FACTORY,
+    WANTED,
+    WANTED_VM,
+    uses,
+)
 from lisa_container.pytest_plugin.nodes import require_qemu
 from lisa_container.pytest_plugin.options import Options
 from lisa_container.pytest_plugin.quiet import import_lisa
@@ -90,7 +98,8 @@ class TestHooks:
             if uses(item, WANTED_VM):
                 read_vm_marker(item)
         self._options.prepare_log()
-        if any(uses(item, WANTED_VM) or uses(item, VM_FACTORY) for item in items):
+        makers = (WANTED_VM, VM_FACTORY, *VM_FACTORIES)
+        if any(uses(item, name) for item in items for name in makers):
             require_qemu()
         if any(uses(item, NODE) for item in items):
             self._options.require_source().check()

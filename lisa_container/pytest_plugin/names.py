@@ -16,6 +16,9 @@ WANTED = "_lisa_container_wanted"
 VM_FACTORY = "vm_factory"
 """Fixture that starts virtual machines besides that of a marker."""
 
+VM_FACTORIES = ("class_vm_factory", "module_vm_factory", "session_vm_factory")
+"""Fixtures that start virtual machines of a wider scope."""
+
 WANTED_VM = "_lisa_container_wanted_vm"
 """Fixture of the virtual machine that a test's marker describes."""
 

@@ -26,6 +26,7 @@ from lisa_container.pytest_plugin.hooks import TestHooks
 from lisa_container.pytest_plugin.markers import Wanted, read_marker
 from lisa_container.pytest_plugin.names import WANTED, uses
 from lisa_container.pytest_plugin.quiet import warnings_to_pytest
+from lisa_container.pytest_plugin.vms import VmFactory
 
 
 class Run:
@@ -58,13 +59,21 @@ class Run:
             self._case = Case(item, self._folder)
 
     def note_vm(self, vm: VmSession) -> None:
-        """Show the console of a virtual machine if the present test fails.
+        """Note that the present test uses a virtual machine, and record its commands.
 
         Args:
             vm: VM of the test.
         """
         if self._case is not None:
-            self._case.vms.append(vm)
+            self._case.add_vm(vm)
+
+    def record_vm(self, vm: VmSession) -> None:
+        """Record the commands of a virtual machine each with the test that runs them.
+
+        Args:
+            vm: VM, before its start.
+        """
+        vm.capture.find_case = partial(self.note_vm, vm)
 
     def follow(self, report: pytest.TestReport, error: BaseException | None) -> None:
         """Note how a phase of the present test ended; end the case after the last one.
@@ -125,6 +134,23 @@ class Run:
             yield factory
         finally:
             end_for_sure(node, factory.end)
+
+    @contextlib.contextmanager
+    def vm_factory(self, is_of_test: bool) -> Iterator[VmFactory]:
+        """Start virtual machines in this block, which end with it.
+
+        Args:
+            is_of_test: Whether the VMs serve the present test alone.
+        """
+        factory = VmFactory(self._prepare_vm if is_of_test else self.record_vm)
+        try:
+            yield factory
+        finally:
+            factory.end()
+
+    def _prepare_vm(self, vm: VmSession) -> None:
+        self.record_vm(vm)
+        self.note_vm(vm)
 
     def _share(self, executor: ContainerExecutor) -> None:
         """Record the commands of a container each with the test that runs them."""

@@ -1,11 +1,11 @@
 """Sections for the report of a failed test: commands, logs, kept containers, consoles of VMs.
 
-Those of containers are made from the records of the test's case, which have no secrets.
+They are made from the records of the test's case, which have no secrets; consoles are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +49,18 @@ def sections_of(recorder: CaseRecorder, records: Path) -> list[tuple[str, str]]:
     return sections
 
 
-def console_sections(vms: Iterable[VmSession]) -> list[tuple[str, str]]:
-    """Return the titles and texts of the sections with the ends of consoles.
+def vm_sections(name: str, vm: VmSession, records: Path) -> list[tuple[str, str]]:
+    """Return the titles and texts of a virtual machine's sections: commands and console.
 
     Args:
-        vms: Virtual machines of the failed test. One that has printed nothing gets no section.
+        name: Name of the VM in the records.
+        vm: VM of the failed test.
+        records: Folder of the VM's commands.
     """
-    texts = ((vm.name, "\n".join(_tail(vm.console))) for vm in vms)
-    return [(f"console of VM '{name}'", text) for name, text in texts if text]
+    vm.capture.catch_up()
+    parts = (("commands in", _commands(records / COMMANDS_FILE)), ("console of", _tail(vm.console)))
+    texts = ((title, "\n".join(lines)) for title, lines in parts)
+    return [(f"{title} VM '{name}'", text) for title, text in texts if text]
 
 
 def _kept(executor: Followed) -> str:

@@ -7,7 +7,10 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any, Callable
 
+import pytest
+
 from lisa_container.errors import VmError
+from lisa_container.escaping import printable
 from lisa_container.microvm import MicroVm, VmConfig
 from lisa_container.microvm.session import VmSession
 from lisa_container.pytest_plugin.markers import WantedVm, vm_config
@@ -54,25 +57,34 @@ class Vms:
 
     Tests with VMs of their own take turns with one, which is reset between them. A VM with another
     config takes its place.
+
+    Args:
+        prepare: Called with each VM before its start.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, prepare: Callable[[VmSession], None]) -> None:
         """Begin without VMs."""
+        self._prepare = prepare
         self._idle: tuple[VmConfig, VmSession] | None = None
         self._shared: list[tuple[WantedVm, VmSession]] = []
 
     @contextlib.contextmanager
-    def vm(self, wanted: WantedVm) -> Iterator[VmSession]:
+    def vm(self, wanted: WantedVm, item: pytest.Item) -> Iterator[VmSession]:
         """Give a test its VM in this block.
 
         Args:
             wanted: VM that the test's marker describes.
+            item: The test, which gets a warning if it leaves the shared VM of several tests dead.
 
         Raises:
             VmError: The VM cannot be started; nothing stays behind.
         """
         if not wanted.is_own:
-            yield self._share(wanted)
+            vm = self._share(wanted)
+            yield vm
+            died = _death_of(vm)
+            if died is not None:
+                item.warn(DeadVmWarning(vm.name, died))
             return
         vm = self._take(wanted.config)
         try:
@@ -95,7 +107,7 @@ class Vms:
             return idle[1]
         if idle is not None:
             idle[1].stop()
-        return VmSession(MicroVm(config)).__enter__()
+        return self._start(config)
 
     def _give_back(self, config: VmConfig, vm: VmSession) -> None:
         vm.close()
@@ -109,15 +121,48 @@ class Vms:
     def _share(self, wanted: WantedVm) -> VmSession:
         for other, vm in self._shared:
             if other == wanted:
+                if _death_of(vm) is not None:
+                    vm.reset()
                 return vm
-        vm = VmSession(MicroVm(wanted.config)).__enter__()
+        vm = self._start(wanted.config)
         self._shared.append((wanted, vm))
         wanted.owner.addfinalizer(partial(self._retire, wanted, vm))
         return vm
 
+    def _start(self, config: VmConfig) -> VmSession:
+        vm = VmSession(MicroVm(config))
+        self._prepare(vm)
+        return vm.__enter__()
+
     def _retire(self, wanted: WantedVm, vm: VmSession) -> None:
         self._shared = [each for each in self._shared if each[1] is not vm]
         vm.stop()
+
+
+class DeadVmWarning(pytest.PytestWarning):
+    """Warning about a test that leaves the shared VM of several tests dead.
+
+    Args:
+        name: Name of the VM.
+        died: Why it is dead.
+    """
+
+    def __init__(self, name: str, died: VmError) -> None:
+        """Build the message."""
+        reason = printable(str(died).splitlines()[0])
+        super().__init__(
+            f"this test leaves the shared VM '{name}' dead, and the next test gets it as new: "
+            f"{reason}"
+        )
+
+
+def _death_of(vm: VmSession) -> VmError | None:
+    """Return the error that says why a VM is dead; None if it runs."""
+    try:
+        vm.machine.check()
+    except VmError as error:
+        return error
+    return None
 
 
 def _stop(vms: list[VmSession]) -> None:

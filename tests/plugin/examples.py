@@ -88,6 +88,11 @@ def test_testinfra(container):
     passwd = host(container).file("/etc/passwd")
     assert passwd.is_file and passwd.mode == 0o644 and passwd.contains("^root:")
     assert not host(container).file("/missing 'x'").exists
+    waiting = container.run_async("exec sleep 77")
+    process = host(container).process.get(comm="sleep", user="root")
+    assert (process.args, process.pid) == ("sleep 77", waiting.pid) and process.ppid
+    waiting.kill()
+    assert not host(container).process.filter(comm="sleep")
     assert host(container).check_output("echo %s", "\\u00e4 'x'") == "\\u00e4 'x'"
 
 
@@ -286,6 +291,54 @@ def test_factory(vm_factory):
     assert vm.run("hostname").stdout == vm.name
 """
 
+VM_SCOPES = """
+import pytest
+
+
+@pytest.fixture(scope="module")
+def prepared(module_vm_factory):
+    vm = module_vm_factory(name="prepared")
+    vm.run("touch /prepared", expected_exit_code=0)
+    return vm
+
+
+def test_prepared(prepared):
+    prepared.run("rm /prepared", expected_exit_code=0)
+
+
+def test_prepared_again(prepared):
+    assert prepared.run("test -e /prepared").exit_code == 1
+
+
+@pytest.mark.vmtest(scope="session", name="shared")
+def test_session_first(vm):
+    vm.run("touch /first", expected_exit_code=0)
+
+
+@pytest.mark.vmtest(scope="module", name="shared")
+def test_module_first(vm):
+    assert vm.run("test -e /first").exit_code == 1, "this is another VM"
+    vm.machine.run_script("(sleep 1; echo c >/proc/sysrq-trigger) >/dev/null 2>&1 &")
+    with pytest.raises(Exception, match="had a kernel panic"):
+        vm.run("touch /second; sleep 1000")
+
+
+@pytest.mark.vmtest(scope="module", name="shared")
+def test_module_second(vm):
+    vm.run("test ! -e /second", expected_exit_code=0)
+    vm.run("touch /second", expected_exit_code=0)
+
+
+@pytest.mark.vmtest(scope="module", name="shared")
+def test_module_third(vm):
+    vm.run("test -e /second", expected_exit_code=0)
+
+
+@pytest.mark.vmtest(scope="session", name="shared")
+def test_session_second(vm):
+    vm.run("test -e /first", expected_exit_code=0)
+"""
+
 VM_NODE = """
 import pytest
 
@@ -302,7 +355,8 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.vmtest
+@pytest.mark.parametrize("number", range(4))
 def test_waits(vm, number):
     Path(f"ready{number}").write_text(str(vm.machine._guest.process.folder))
     vm.run("sleep 1000")

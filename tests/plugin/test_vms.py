@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugin.examples import VM_KILLED, VM_NODE, VMS
+from tests.plugin.examples import VM_KILLED, VM_NODE, VM_SCOPES, VMS
 from tests.plugin.process import Pytest
 from tests.support import programs
 from tests.support.docs_examples import DOCS, examples
@@ -40,25 +40,39 @@ def test_fixtures(tmp_path: Path, mark: str) -> None:
     """VMs of all kinds, the node `microvm`, the page's example, in two processes."""
     (example,) = (each for each in examples(DOCS / "pytest.md") if each.name == "vms")
     files = {"test_vms": VMS, "test_example": example.text, "test_node": VM_NODE}
-    run = Pytest(tmp_path, "--lisa-node=microvm", *WORKERS, **files).finish(600)
+    files["test_scopes"] = VM_SCOPES
+    words = ("--lisa-node=microvm", f"--lisa-log={tmp_path / 'log'}", *WORKERS)
+    run = Pytest(tmp_path, *words, **files).finish(600)
     text = run.stdout
-    assert "= 1 failed, 7 passed in " in text, text
+    assert "= 1 failed, 14 passed, 1 warning in " in text, text
     (failed,) = re.findall(r"___ TestClass.test_class_second ___.*?(?=\n_{3,}|\n={3,})", text, re.S)
     assert re.search(r"-- console of VM 'shared' --+\nsaid by the guest$", failed), failed
+    commands = r"-- commands in VM 'shared' --+\n\$ test -e /first\n\(exit code 0, \d\.\d+ s\)\n"
+    assert re.search(commands, failed), failed
+    assert "touch" not in failed, "another test ran that"
+    (warning,) = re.findall(r"DeadVmWarning: .*", text)
+    assert "leaves the shared VM 'shared' dead" in warning and "had a kernel panic" in warning
     assert marked(mark) == []
+    records = list((tmp_path / "log").glob("*/*/tests/*module_second*/containers/shared/*.jsonl"))
+    assert [file.read_text().count("/second") for file in records] == [2]
     folders = set((tmp_path / "vms").read_text().split())
     # The VM of two tests, and its resets; a class's VM; one of a factory, and its reset.
     assert len(folders) == 6
     assert [folder for folder in folders if Path(folder).exists()] == []
 
 
-def test_killed(tmp_path: Path, mark: str) -> None:
-    """After SIGKILL of pytest nothing is left, nor of its processes."""
-    files = [tmp_path / f"ready{number}" for number in range(2)]
-    process = Pytest(tmp_path, "-n", "2", test_killed=VM_KILLED)
+def test_killed(tmp_path: Path, mark: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After SIGKILL of pytest nothing is left: process, socket, overlay, temporary file."""
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    files = [tmp_path / f"ready{number}" for number in range(4)]
+    process = Pytest(tmp_path, "-n", "4", "-m", "vmtest", test_killed=VM_KILLED)
     eventually(lambda: all(x.exists() for x in files) or process.poll() is not None, 400)
     folders = [Path(file.read_text()) for file in files]
     assert all(folder.is_dir() for folder in folders)
     assert any("qemu-system" in line for line in marked(mark))
+    assert all((folder / "disk.qcow2").is_file() for folder in folders)
     process.kill()
     eventually(lambda: marked(mark) == [] and not any(x.exists() for x in folders), 60)
+    assert list(temporary.iterdir()) == []

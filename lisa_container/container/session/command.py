@@ -7,7 +7,6 @@ import threading
 import time
 from typing import Callable
 
-from lisa_container.container.exec import run_helper
 from lisa_container.container.kills import kill_in_background
 from lisa_container.container.request import CommandRequest, Sinks
 from lisa_container.container.session.protocol import Mark, ProtocolError
@@ -19,9 +18,7 @@ from lisa_container.container.signals import (
     signal_group,
     signal_leader,
 )
-from lisa_container.container.state import death_of, note_kills, was_out_of_memory
 from lisa_container.engine.http.frames import STDERR, STDOUT
-from lisa_container.engine.script import run_script
 from lisa_container.engine.waiting import bounded, wait_for
 from lisa_container.errors import (
     CommandNotStartedError,
@@ -72,6 +69,8 @@ class SessionCommand:
         self.oom_killed = False
         self.left_processes = False
         """Whether the command has ended and left processes in the background."""
+        self.takes_stdin = False
+        """False: the stdin of a request is a part of what the shell reads."""
         self._session = session
         self._request = request
         self._sinks = {STDOUT: sinks.stdout, STDERR: sinks.stderr}
@@ -87,7 +86,7 @@ class SessionCommand:
         self._finished = threading.Event()
         self._error: BaseException | None = None
         self._is_read = is_read
-        self._watched = session.engine.deaths.watch(session.container, session.hang_up)
+        self._watched = session.host.watch(session.stream.hang_up)
         if is_read:
             threading.Thread(target=self._follow, name="session", daemon=True).start()
 
@@ -126,7 +125,7 @@ class SessionCommand:
             return
         try:
             self._try_ways(
-                lambda pid: signal_leader(self._run, self._session.container, pid, number),
+                lambda pid: signal_leader(self._run, self._session.host.name, pid, number),
                 lambda target: signal_group(target, number),
             )
         except KillError:
@@ -137,10 +136,11 @@ class SessionCommand:
         """Kill the command and all its descendants; see `ContainerProcess.kill`."""
         self._is_being_killed = True
         try:
-            bounded(self._session.engine.ping, _ANSWER_WAIT)  # fails early if the engine hangs
+            # Fails early if the engine hangs.
+            bounded(self._session.host.require_answer, _ANSWER_WAIT)
             bounded(self._kill, 2 * _KILL_WAIT)
         except TimeoutError as error:
-            raise KillError(self._session.container, 9, str(error)) from error
+            raise KillError(self._session.host.name, 9, str(error)) from error
         # Wait for the last output and the mark of the command's end.
         ended = self._finished.wait(_KILL_WAIT) if self._is_read else self._read(_KILL_WAIT)
         if not ended:
@@ -148,7 +148,7 @@ class SessionCommand:
 
     def kill_soon(self) -> None:
         """Kill the command in the background; a failure is logged."""
-        kill_in_background(self.kill, self._session.engine.node.log)
+        kill_in_background(self.kill, self._session.host.log)
 
     def host_pid(self) -> int:
         """Return the command's process id in the container; 0 if the command has ended."""
@@ -234,7 +234,7 @@ class SessionCommand:
         if count is None or self._kills is None or count <= self._kills:
             return
         self.oom_killed = True
-        note_kills(self._session.engine, self._session.details, count)
+        self._session.host.note_kills(count)
 
     def _end(self, error: BaseException | None) -> None:
         """Set the result after the end of the command, or after the loss of its session."""
@@ -256,25 +256,24 @@ class SessionCommand:
             self._finished.set()
 
     def _explain(self, error: BaseException | None) -> BaseException | None:
-        engine, container = self._session.engine, self._session.container
+        host = self._session.host
         if not self._has_folder:
             return CommandNotStartedError(
                 self._request.text,
-                container,
+                host.name,
                 f"there is no working directory '{self._request.cwd}'. Make that first.",
             )
         if isinstance(error, SshLostError):
-            return SshLostError(engine.name, error.cause)
-        if error is not None and death_of(engine, container) is not None:
+            return host.lost(error)
+        if error is not None and host.death() is not None:
             # During its removal a container looks dead at first: ask again afterwards.
             time.sleep(_SETTLE)
-            died = death_of(engine, container)
+            died = host.death()
             if died is not None:
                 return died
         if self.exit_code == _KILLED or error is not None:
             try:
-                elapsed = time.monotonic() - self._began
-                was_killed = was_out_of_memory(engine, container, elapsed)
+                was_killed = host.was_out_of_memory(time.monotonic() - self._began)
             except ContainerDiedError:
                 raise
             except EngineError as failure:  # the engine itself is gone, which matters more
@@ -288,7 +287,7 @@ class SessionCommand:
         if error is None:
             return None
         return EngineError(
-            f"{error} Meanwhile '{self._request.text}' ran in '{container}', and may still run."
+            f"{error} Meanwhile '{self._request.text}' ran in '{host.name}', and may still run."
         )
 
     # --- killing ----------------------------------------------------------------------------------
@@ -302,7 +301,7 @@ class SessionCommand:
             try:
                 self._try_ways(
                     lambda pid: kill_leader(
-                        self._run, self._session.container, pid, self._mark(pid), _KILL_WAIT
+                        self._run, self._session.host.name, pid, self._mark(pid), _KILL_WAIT
                     ),
                     lambda target: kill_session(target, _KILL_WAIT),
                 )
@@ -323,39 +322,23 @@ class SessionCommand:
         pid = self._pid or self.host_pid()
         try:
             if not pid:
-                raise KillError(session.container, 9, "it has not begun")
+                raise KillError(session.host.name, 9, "it has not begun")
             inside(pid)
         except KillError as error:
             target = None if error.survivors else self._target()
             if target is None:
                 raise
-            session.engine.node.log.debug(str(error))
+            session.host.log.debug(str(error))
             by_node(target)
 
     def _target(self) -> Target | None:
-        """Return the resident shell's worker by its process id on the node; None if it is gone."""
+        """Return the resident shell's worker as the node sees it; None if it is gone."""
         session = self._session
-        with session.engine.errors(session.container):
-            state = session.engine.api.exec_inspect(session.exec_id)
-        shell = int(state.get("Pid") or 0)
-        children = run_script(
-            session.engine.node, f"cat /proc/{shell}/task/{shell}/children"
-        ).stdout.split()
-        if not children or not children[0].isdigit():
-            return None
-        return Target(
-            session.engine,
-            session.container,
-            state["ContainerID"],
-            int(children[0]),
-            self._run,
-            self._mark(self._pid) if self._pid else "",
-            in_session=True,
-        )
+        mark = self._mark(self._pid) if self._pid else ""
+        return session.host.find_target(session.stream, self._run, mark)
 
     def _mark(self, pid: int) -> str:
         return f"{self._session.number}{pid}"
 
     def _run(self, argv: list[str], as_root: bool) -> tuple[int, bytes]:
-        session = self._session
-        return run_helper(session.engine, session.container, argv, "0" if as_root else session.user)
+        return self._session.host.run_helper(argv, "0" if as_root else self._session.user)

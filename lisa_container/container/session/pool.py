@@ -1,26 +1,24 @@
-"""Pool of resident shells in one container, one for each command that runs."""
+"""Pool of resident shells in one container or virtual machine, one for each running command."""
 
 from __future__ import annotations
 
 import shlex
 import threading
 import time
+from typing import Callable
 
-from lisa_container.container.exec import Exec
 from lisa_container.container.process import ContainerProcess
 from lisa_container.container.request import CommandRequest, Sinks, to_argv
 from lisa_container.container.session.command import SessionCommand
-from lisa_container.container.session.session import (
+from lisa_container.container.session.errors import (
     NoSessionError,
-    Session,
     SessionEndedError,
     SilentError,
 )
-from lisa_container.container.state import late_start
-from lisa_container.engine.client import Engine
+from lisa_container.container.session.host import ShellHost
+from lisa_container.container.session.session import Session
 from lisa_container.engine.waiting import bounded
 from lisa_container.errors import ContainerError, EngineTimeoutError, SshLostError
-from lisa_container.escaping import printable
 
 # Largest number of shells that wait for work, for each user. Others end.
 _IDLE = 32
@@ -51,18 +49,23 @@ _HEAD, _FORMAT = 20, (slice(0, 6), slice(18, 20))
 _Kind = tuple[str, bool]
 
 
+# Function that starts a command without a resident shell. The last argument says whether the host's
+# shell marks a string's processes.
+Otherwise = Callable[[CommandRequest, Sinks, bool], ContainerProcess]
+
+
 class SessionPool:
-    """Pool of resident shells in one container, which starts commands in them.
+    """Pool of resident shells in one container or virtual machine, which starts commands in them.
 
     Args:
-        engine: Engine of the node.
-        container: Name or id of the container.
+        host: The container or virtual machine.
+        otherwise: Called to start a command that no shell can run.
     """
 
-    def __init__(self, engine: Engine, container: str) -> None:
+    def __init__(self, host: ShellHost, otherwise: Otherwise) -> None:
         """Begin without shells; the first command starts one."""
-        self._engine = engine
-        self._container = container
+        self._host = host
+        self._otherwise = otherwise
         self._idle: dict[_Kind, list[Session]] = {}
         self._lock = threading.Lock()
         # Users without a resident shell, and whether the container's `sh` can mark a string's
@@ -77,7 +80,7 @@ class SessionPool:
         sinks: Sinks,
         is_read: bool = True,
     ) -> ContainerProcess:
-        """Start a command in a resident shell, or through the engine if no shell can run it.
+        """Start a command in a resident shell, or otherwise if no shell can run it.
 
         Args:
             request: Command to run.
@@ -85,7 +88,7 @@ class SessionPool:
             is_read: Read the output in a thread, also while the caller does not wait.
 
         Raises:
-            ContainerDiedError, EngineError: See `Exec`.
+            ContainerError: The command cannot be started.
         """
         began = time.monotonic()
         kind = (request.user, request.terminal)
@@ -107,7 +110,7 @@ class SessionPool:
                 raise
             return SessionCommand(session, request, sinks, self._give, is_read, began)
         has_mark = session is not None or any(self._unable.get(key) for key in _all_users(kind))
-        return Exec(self._engine, self._container, request, sinks, has_mark=has_mark)
+        return self._otherwise(request, sinks, has_mark)
 
     def drop(self) -> None:
         """End the shells that wait for work, also if the container is gone."""
@@ -163,7 +166,7 @@ class SessionPool:
             except SilentError as error:
                 session.close()
                 if time.monotonic() >= deadline:
-                    raise self._late(timeout or _ANSWER_WAIT) from error
+                    raise self._host.late_start(timeout or _ANSWER_WAIT) from error
             except BaseException:
                 session.close()
                 raise
@@ -179,9 +182,7 @@ class SessionPool:
         except ContainerError as error:
             if isinstance(error, NoSessionError):
                 self._unable[kind] = error.can_mark
-            self._engine.node.log.debug(
-                f"no resident shell in '{self._container}': {printable(error)}"
-            )
+            self._host.miss_shell(error)
         return None
 
     def _open(self, kind: _Kind, timeout: float | None) -> Session | None:
@@ -189,7 +190,7 @@ class SessionPool:
         seconds = _OPEN_WAIT if timeout is None else timeout
 
         def opened() -> Session:
-            session = Session(self._engine, self._container, user, seconds, terminal)
+            session = Session(self._host, user, seconds, terminal)
             if is_late:
                 self._give(session)
             return session
@@ -199,10 +200,7 @@ class SessionPool:
             return bounded(opened, seconds)
         except (TimeoutError, SilentError) as error:
             is_late = True
-            raise self._late(seconds) from error
-
-    def _late(self, seconds: float) -> EngineTimeoutError:
-        return late_start(self._engine, self._container, seconds)
+            raise self._host.late_start(seconds) from error
 
     def _give(self, session: Session) -> None:
         if not session.is_spent:

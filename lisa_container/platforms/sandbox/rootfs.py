@@ -127,7 +127,7 @@ def _key(parts: object) -> str:
 
 def _make(config: SandboxConfig, sources: PackageSources, folder: Path, report: Report) -> None:
     hooks = "; ".join(f'rm -f "$1"/{path}' for path in _NOT_SHARED)
-    options = ("--mode=root", "--format=directory", f"--customize-hook={hooks}")
+    options = ("--format=directory", f"--customize-hook={hooks}")
     packages = _packages(config)
     try:
         bootstrap(sources, packages, options, folder, report, temporary=folder.parent)
