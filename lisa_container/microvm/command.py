@@ -50,7 +50,7 @@ class VmCommand:
         script = f"read -r _ _ _ _ g _ </proc/$$/stat; echo $g; sh -c {shlex.quote(command)}"
         try:
             self._channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
-            self._channel.exec_command(shlex.join(["sh", "-c", script]))
+            self._channel.exec_command(shlex.join([*vm.become_root, "sh", "-c", script]))
         except paramiko.ChannelException as error:
             raise VmError(
                 f"VM '{vm.name}' refused to start a command: {error}. Its sshd allows ten at a time"
@@ -144,7 +144,8 @@ class VmCommand:
         group = self._stdout.partition(b"\n")[0].decode()
         if group:
             with suppress(paramiko.SSHException, EOFError, OSError):
-                read_command(self._transport, f"kill -s KILL -- -{group}")
+                kill = shlex.join([*self._vm.become_root, "kill", "-s", "KILL", "--", f"-{group}"])
+                read_command(self._transport, kill)
         if not self._ended.wait(_KILL_SECONDS):
             raise VmError(
                 f"command '{self._command}' in VM '{self._vm.name}' was killed, and its output has "

@@ -221,7 +221,8 @@ class VmSession:
     def _reach(self) -> Node:
         if self._node is None:
             machine = self.machine
-            address = Address(_ROOT, machine.address, machine.port)
+            user = machine.user if machine.become_root else _ROOT
+            address = Address(user, machine.address, machine.port)
             self._node = remote_node(address, machine.private_key, "")
             self._node.name = machine.name
             _skip_first_login(ssh_shell_of(self._node))

@@ -55,34 +55,57 @@ class ImageConfig:
             _match("packages", package, _PACKAGE_NAME, "names of Debian packages")
         for key in self.keys:
             _match("keys", key, _KEY, "public SSH keys, as in a file that ends with .pub")
-        _match("user", self.user, _USER_NAME, "a user name: a-z, 0-9, _ and -")
-        _check("user", self.user, self.user != "root", "a user other than root")
+        check_user(self.user)
         if self.suite:
             _match("suite", self.suite, _SUITE, "a release's code name, like bookworm")
         if self.mirror:
             is_url = re.match(r"[a-z+]+:/", self.mirror) and not re.search(r"\s", self.mirror)
-            _check("mirror", self.mirror, bool(is_url), "the URL of a package mirror")
+            check("mirror", self.mirror, bool(is_url), "the URL of a package mirror")
         fits = isinstance(self.disk_gib, int) and _LEAST_GIB <= self.disk_gib <= _MOST_GIB
         legal = f"a whole number of GiB from {_LEAST_GIB} to {_MOST_GIB}"
-        _check("disk_gib", self.disk_gib, fits, legal)
+        check("disk_gib", self.disk_gib, fits, legal)
         has_kernel = bool(self.kernel) or not self.modules
-        _check("modules", self.modules, has_kernel, "empty, if `kernel` is")
+        check("modules", self.modules, has_kernel, "empty, if `kernel` is")
         if self.kernel:
-            _check("kernel", self.kernel, Path(self.kernel).is_file(), "path of a bzImage")
+            check("kernel", self.kernel, Path(self.kernel).is_file(), "path of a bzImage")
         if self.modules:
             has_list = Path(self.modules, "modules.dep").is_file()
             legal = "a folder lib/modules/VERSION of the kernel, with modules.dep"
-            _check("modules", self.modules, has_list, legal)
+            check("modules", self.modules, has_list, legal)
         for target, source in self.files.items():
             plain = re.fullmatch(r"(/[^/]+)+", target) and ".." not in target.split("/")
-            _check("files", target, bool(plain), "absolute paths of files in the image")
-            _check("files", source, Path(source).is_file(), "existing files of this machine")
+            check("files", target, bool(plain), "absolute paths of files in the image")
+            check("files", source, Path(source).is_file(), "existing files of this machine")
 
 
 def _match(name: str, value: str, pattern: re.Pattern[str], legal: str) -> None:
-    _check(name, value, bool(pattern.fullmatch(value)), legal)
+    check(name, value, bool(pattern.fullmatch(value)), legal)
 
 
-def _check(name: str, value: object, is_legal: bool, legal: str) -> None:
+def check_user(user: str) -> None:
+    """Refuse what is no name of a user other than root.
+
+    Args:
+        user: the name.
+
+    Raises:
+        ConfigError: the name is illegal.
+    """
+    _match("user", user, _USER_NAME, "a user name: a-z, 0-9, _ and -")
+    check("user", user, user != "root", "a user other than root")
+
+
+def check(name: str, value: object, is_legal: bool, legal: str) -> None:
+    """Refuse an illegal value of a field of an image's config.
+
+    Args:
+        name: name of the field.
+        value: its value.
+        is_legal: whether the value is legal.
+        legal: legal values, for the error.
+
+    Raises:
+        ConfigError: the value is illegal.
+    """
     if not is_legal:
         raise illegal(f"vm image, {name}", value, legal)
