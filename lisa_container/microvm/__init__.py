@@ -18,9 +18,9 @@ driven directly; neither root nor a daemon is needed.
     process/       one QEMU process, its keeper and the connections to it
 """
 
-from lisa_container.microvm.config import Nic, VmConfig
+from lisa_container.microvm.config import Nic, VmConfig, image_config
 from lisa_container.microvm.console import Milestone
-from lisa_container.microvm.image.config import ImageConfig
+from lisa_container.microvm.image.config import ImageConfig, RootImageConfig
 from lisa_container.microvm.image.disk import DiskImageConfig
 from lisa_container.microvm.image.store import Image, list_images, provide_image, remove_image
 from lisa_container.microvm.machine.accelerator import Accelerator, find_accelerator
@@ -38,8 +38,10 @@ __all__ = [
     "Milestone",
     "Nic",
     "PrivateNetwork",
+    "RootImageConfig",
     "VmConfig",
     "find_accelerator",
+    "image_config",
     "list_images",
     "provide_image",
     "remove_image",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-from lisa_container.config.checks import illegal, positive_seconds
-from lisa_container.microvm.image.config import ImageConfig
+from lisa_container.config.checks import check_names, illegal, positive_seconds
+from lisa_container.microvm.image.config import ImageConfig, RootImageConfig
 from lisa_container.microvm.image.disk import DiskImageConfig
 from lisa_container.microvm.process.network import PrivateNetwork
 
@@ -46,6 +48,25 @@ class Nic:
         _check("nics, address", self.address, is_legal, legal)
 
 
+def image_config(values: Mapping[str, Any]) -> ImageConfig | RootImageConfig | DiskImageConfig:
+    """Return the config of an image, whose kind the names of its fields tell.
+
+    Args:
+        values: fields of `DiskImageConfig` if `disk` is one of them, of `RootImageConfig` if `root`
+            or `archive` is, else of `ImageConfig`.
+
+    Raises:
+        ConfigError: a field is unknown, or its value is illegal.
+    """
+    kind: type[ImageConfig] | type[RootImageConfig] | type[DiskImageConfig] = ImageConfig
+    if "disk" in values:
+        kind = DiskImageConfig
+    elif "root" in values or "archive" in values:
+        kind = RootImageConfig
+    check_names(values, [each.name for each in fields(kind)], "image, unknown field")
+    return kind(**values)
+
+
 @dataclass(frozen=True)
 class VmConfig:
     """Config of a virtual machine. Construction checks all values.
@@ -54,7 +75,8 @@ class VmConfig:
         name: host name.
         memory_mib: memory in MiB.
         cores: number of processors.
-        image: config of the image: of one made of Debian packages, or of a given disk.
+        image: config of the image: of one made of Debian packages or of a root file system, or of
+            a given disk.
         data_disks_gib: sizes of further disks in GiB; they are empty.
         nics: further network interfaces, on networks between VMs.
         kernel: path of a bzImage to boot instead of the image's kernel. The drivers of disk,
@@ -71,7 +93,7 @@ class VmConfig:
     name: str = "vm0"
     memory_mib: int = 512
     cores: int = 2
-    image: ImageConfig | DiskImageConfig = field(default_factory=ImageConfig)
+    image: ImageConfig | RootImageConfig | DiskImageConfig = field(default_factory=ImageConfig)
     data_disks_gib: tuple[int, ...] = ()
     nics: tuple[Nic, ...] = ()
     kernel: str = ""

@@ -111,7 +111,11 @@ def test_fields_of_qemu(block: str, folder: Path) -> None:
         ({}, {"hosts": [{"lisa_working_dir": "/tmp"}]}, "for 'lisa_working_dir' use 'cache_dir'"),
         ({}, {"capture_libvirt_debug_logs": True}, "there is no libvirt; leave it out"),
         ({}, {"device_pools": [{}]}, "device_pools: given"),
-        ({"disk_img": "disk.img"}, {"packages": ["jq"]}, "packages: the node has the disk image"),
+        (
+            {"disk_img": "disk.img"},
+            {"packages": ["jq"]},
+            "microvm, packages: the node's image is the disk 'disk.img'; leave",
+        ),
     ],
 )
 def test_other_fields_are_refused(

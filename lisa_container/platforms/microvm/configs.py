@@ -11,7 +11,8 @@ from lisa import schema
 from lisa.util import constants
 
 from lisa_container.errors import ConfigError
-from lisa_container.microvm import DiskImageConfig, ImageConfig, Nic, VmConfig
+from lisa_container.microvm import DiskImageConfig, ImageConfig, Nic, RootImageConfig, VmConfig
+from lisa_container.microvm.image.config import MadeImageConfig
 from lisa_container.platforms.microvm.qemu_fields import take_node_fields, take_platform_fields
 from lisa_container.platforms.microvm.schema import MicroVmNodeSchema, MicroVmPlatformSchema
 from lisa_container.platforms.throw_away import read_schema
@@ -20,8 +21,10 @@ MICROVM = "microvm"
 """Type of the platform, and name of its blocks."""
 
 _READY_SECONDS = 30.0
-_OF_IMAGE = ("suite", "mirror", "packages", "files", "docker", "modules", "disk_gib")
-_PATHS = ("kernel", "modules", "cache_dir")
+_OF_MADE = ("files", "modules", "disk_gib", "cache_dir")
+_OF_PACKAGES = ("suite", "mirror", "packages")
+_OF_ROOT = ("root", "archive")
+_PATHS = ("kernel", "modules", "cache_dir", *_OF_ROOT)
 
 
 def platform_schema(runbook: schema.Platform) -> MicroVmPlatformSchema:
@@ -86,58 +89,59 @@ def vm_config(
         for target, source in values["files"].items()
     }
     seconds = platform.ready_seconds or platform.network_boot_timeout or _READY_SECONDS
-    has_disk = bool(node.qcow2 or node.disk_img)
-    # A kernel with modules is a part of the image, one without only of the VM.
-    has_modules = bool(values["modules"])
+    image: ImageConfig | RootImageConfig | DiskImageConfig
+    if node.qcow2 or node.disk_img:
+        image = _disk_image(runbook, values, node)
+    else:
+        image = _made_image(runbook, values, node)
+    # A kernel with modules is a part of the image, and so is that of a root file system.
+    has_kernel = isinstance(image, MadeImageConfig) and bool(image.kernel)
     return VmConfig(
         name=name,
         cores=cores,
         memory_mib=memory_mib,
-        image=_disk_image(runbook, platform, node, values["cache_dir"])
-        if has_disk
-        else _package_image(runbook, node, values),
+        image=image,
         data_disks_gib=tuple(data_disks_gib),
         nics=tuple(nics),
-        kernel="" if has_modules else values["kernel"],
+        kernel="" if has_kernel else values["kernel"],
         options=values["options"],
         ready_seconds=seconds,
     )
 
 
-def _package_image(
-    runbook: schema.Platform, node: MicroVmNodeSchema, values: dict[str, Any]
-) -> ImageConfig:
+def _made_image(
+    runbook: schema.Platform, values: dict[str, Any], node: MicroVmNodeSchema
+) -> ImageConfig | RootImageConfig:
     for each in fields(MicroVmNodeSchema):
         if getattr(node, each.name):
             raise ConfigError(
                 f"{MICROVM}, {each.name}: the node has no disk image; add 'qcow2' or 'disk_img' to"
                 " the block in 'requirement', or leave this field out"
             )
-    return ImageConfig(
-        user=runbook.admin_username,
-        kernel=values["kernel"] if values["modules"] else "",
-        cache_dir=values["cache_dir"],
-        **{name: values[name] for name in _OF_IMAGE},
-    )
+    made: dict[str, Any] = {name: values[name] for name in _OF_MADE}
+    made["user"] = runbook.admin_username
+    if values["docker"] is not None:
+        made["docker"] = values["docker"]
+    if values["root"] or values["archive"]:
+        _refuse(
+            values, _OF_PACKAGES, f"the root file system '{values['root'] or values['archive']}'"
+        )
+        roots = {name: values[name] for name in _OF_ROOT}
+        return RootImageConfig(kernel=values["kernel"], **made, **roots)
+    kernel = values["kernel"] if values["modules"] else ""
+    return ImageConfig(kernel=kernel, **made, **{name: values[name] for name in _OF_PACKAGES})
 
 
 def _disk_image(
-    runbook: schema.Platform,
-    platform: MicroVmPlatformSchema,
-    node: MicroVmNodeSchema,
-    cache_dir: str,
+    runbook: schema.Platform, values: dict[str, Any], node: MicroVmNodeSchema
 ) -> DiskImageConfig:
-    default = MicroVmPlatformSchema()
-    for name in _OF_IMAGE:
-        if getattr(platform, name) != getattr(default, name):
-            raise ConfigError(
-                f"{MICROVM}, {name}: the node has the disk image '{node.disk_img or node.qcow2}';"
-                f" leave '{name}' out, which is for images of Debian packages"
-            )
+    disk = node.disk_img or node.qcow2
+    names = ("files", "modules", "disk_gib", "docker", *_OF_PACKAGES, *_OF_ROOT)
+    _refuse(values, names, f"the disk '{disk}'")
     extra = node.cloud_init.extra_user_data if node.cloud_init else None
     files = [extra] if isinstance(extra, str) else extra or []
     return DiskImageConfig(
-        disk=_find(node.disk_img or node.qcow2),
+        disk=_find(disk),
         # As LISA does: the name `qcow2` tells the format.
         format=node.disk_img_format if node.disk_img else "qcow2",
         firmware=node.firmware_type or DiskImageConfig.firmware,
@@ -145,8 +149,19 @@ def _disk_image(
         private_key=runbook.admin_private_key_file,
         user_data=tuple(str(Path(constants.RUNBOOK_PATH, file)) for file in files if file),
         size_gib=node.disk_img_resize_gib or 0,
-        cache_dir=cache_dir,
+        cache_dir=values["cache_dir"],
     )
+
+
+def _refuse(values: dict[str, Any], names: Sequence[str], image: str) -> None:
+    """Refuse fields that are for images of another kind."""
+    defaults = asdict(MicroVmPlatformSchema())
+    for name in names:
+        if values[name] != defaults[name]:
+            raise ConfigError(
+                f"{MICROVM}, {name}: the node's image is {image}; leave '{name}' out, which is for"
+                " images of another kind"
+            )
 
 
 def _find(disk: str) -> str:

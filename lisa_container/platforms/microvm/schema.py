@@ -15,12 +15,15 @@ class MicroVmPlatformSchema:
     """Fields below `microvm:` of a platform with `type: microvm`.
 
     The user's name is the platform's `admin_username`. `VmConfig` and `ImageConfig` explain the
-    other fields. Those from `suite` to `disk_gib` are for images of Debian packages.
+    other fields, `ImageConfig` for images of Debian packages, and `RootImageConfig` if there is
+    `root` or `archive`.
 
     Attributes:
         cores: number of processors, unless a case asks for more.
         memory_mib: memory in MiB, unless a case asks for more.
         name: prefix of the host names; a number follows.
+        docker: whether Docker Engine is in the image and started; None means that an image of
+            Debian packages has it, and no other.
         network_boot_timeout: LISA's name for `ready_seconds`, which counts if both are given.
     """
 
@@ -34,7 +37,9 @@ class MicroVmPlatformSchema:
     mirror: str = ""
     packages: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
-    docker: bool = True
+    docker: Optional[bool] = None
+    root: str = ""
+    archive: str = ""
     disk_gib: int = 8
     cache_dir: str = ""
     ready_seconds: Optional[float] = None
