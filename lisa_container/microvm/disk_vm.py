@@ -7,6 +7,7 @@ import uuid
 from pathlib import Path
 
 from lisa_container.microvm.config import VmConfig
+from lisa_container.microvm.disks import create_data_disks, create_disk
 from lisa_container.microvm.identity import Identity
 from lisa_container.microvm.image.disk import DiskImage, Firmware, read_user_data
 from lisa_container.microvm.image.seed import write_seed
@@ -14,7 +15,6 @@ from lisa_container.microvm.keys import public_key_of
 from lisa_container.microvm.machine.accelerator import Accelerator
 from lisa_container.microvm.machine.boot import BiosBoot, Boot, KernelBoot, UefiBoot
 from lisa_container.microvm.machine.command_line import Hardware, Memory
-from lisa_container.microvm.machine.disks import create_data_disks, create_disk
 from lisa_container.microvm.machine.firmware import find_uefi
 
 _DISK, _SEED, _VARIABLES = "disk.qcow2", "seed.iso", "uefi-variables"

@@ -19,13 +19,13 @@ from pathlib import Path
 
 from lisa_container.atomic import create_once, replace_file
 from lisa_container.errors import VmError, VmTemplateError
+from lisa_container.microvm.disks import create_data_disks, create_disk
 from lisa_container.microvm.guest import Guest
 from lisa_container.microvm.identity import Identity, make_mac
 from lisa_container.microvm.image.store import Image
 from lisa_container.microvm.machine.accelerator import Accelerator
 from lisa_container.microvm.machine.boot import KernelBoot
 from lisa_container.microvm.machine.command_line import MACHINE, Hardware, Memory
-from lisa_container.microvm.machine.disks import create_data_disks, create_disk
 from lisa_container.microvm.machine.qemu import find_qemu
 from lisa_container.microvm.places import Places
 from lisa_container.microvm.process.folders import create_folder

@@ -20,6 +20,7 @@ from lisa_container.masking import Plain
 from lisa_container.microvm.config import VmConfig
 from lisa_container.microvm.console import Milestone
 from lisa_container.microvm.disk_vm import disk_hardware
+from lisa_container.microvm.disks import create_disk
 from lisa_container.microvm.guest import Guest
 from lisa_container.microvm.identity import Identity, make_mac
 from lisa_container.microvm.image.disk import DiskImage, DiskImageConfig
@@ -28,7 +29,6 @@ from lisa_container.microvm.image.store import Image, provide_image
 from lisa_container.microvm.login import Login
 from lisa_container.microvm.machine.accelerator import Accelerator, find_accelerator
 from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Hardware, Memory
-from lisa_container.microvm.machine.disks import create_disk
 from lisa_container.microvm.places import Places
 from lisa_container.microvm.process.folders import create_folder
 from lisa_container.microvm.template import Shape, Template, provide_template

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -13,11 +12,10 @@ import yaml
 from typing_extensions import Self
 
 from lisa_container.config.checks import illegal, strings
-from lisa_container.errors import ConfigError, VmImageError
-from lisa_container.escaping import quote_output
+from lisa_container.errors import ConfigError, VmError, VmImageError, VmMachineError
+from lisa_container.microvm.disks import run_qemu_img
 from lisa_container.microvm.image.config import check, check_user
 from lisa_container.microvm.keys import provide_key, public_key_of
-from lisa_container.microvm.machine.qemu import find_program
 from lisa_container.microvm.places import Places
 
 _GIB = 1 << 30
@@ -164,16 +162,16 @@ class DiskImage:
 
 def _examine(disk: Path, kind: str) -> dict[str, Any]:
     """Return what QEMU says about a disk's file."""
-    command = [find_program("qemu-img"), "info", "--output=json"]
     # Other processes may use the disk, as it is only read.
-    command += ["--force-share", *(("-f", kind) if kind else ()), str(disk)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
+    options = ["--output=json", "--force-share", *(("-f", kind) if kind else ())]
+    try:
+        found: dict[str, Any] = json.loads(run_qemu_img("info", *options, str(disk)))
+    except VmMachineError:
+        raise
+    except VmError as error:
         raise VmImageError(
-            f"'{disk}' is no disk in the format {kind or 'qcow2 or raw'}:"
-            f" {quote_output(done.stderr)}"
-        )
-    found: dict[str, Any] = json.loads(done.stdout)
+            f"'{disk}' is no disk in the format {kind or 'qcow2 or raw'}: {error}"
+        ) from error
     if found["format"] not in [each.value for each in DiskFormat]:
         raise VmImageError(
             f"the disk in '{disk}' has the format '{found['format']}'; convert it:"

@@ -32,6 +32,7 @@ class PrivateNetwork:
         self._lock = threading.Lock()
         self._selector: selectors.BaseSelector | None = None
         self._addresses: dict[bytes, socket.socket] = {}
+        self._unplugged: set[socket.socket] = set()
 
     def plug(self) -> Cable:
         """Return the cable for a new machine."""
@@ -46,7 +47,19 @@ class PrivateNetwork:
                 threading.Thread(
                     target=target, args=(selector,), name="vm network", daemon=True
                 ).start()
-        return Cable(near, far)
+        return Cable(self, near, far)
+
+    def unplug(self, near: socket.socket) -> None:
+        """End a connection.
+
+        Args:
+            near: the switch's end.
+        """
+        with self._lock:
+            self._unplugged.add(near)
+        # The thread wakes up.
+        with suppress(OSError):
+            near.shutdown(socket.SHUT_RDWR)
 
     def _forward(self, selector: selectors.BaseSelector) -> None:
         """Forward frames until no machine is left."""
@@ -62,15 +75,20 @@ class PrivateNetwork:
                     return
 
     def _take(self, selector: selectors.BaseSelector, port: socket.socket) -> None:
-        try:
-            frame = port.recv(_FRAME_BYTES)
-        except OSError:  # nothing there, or that QEMU has ended; then its cable is unplugged soon
-            return
-        if not frame:
-            with self._lock:
+        with self._lock:
+            is_unplugged = port in self._unplugged
+            if is_unplugged:
                 selector.unregister(port)
+                self._unplugged.discard(port)
+        if is_unplugged:
             self._addresses = {key: to for key, to in self._addresses.items() if to is not port}
             port.close()
+            return
+        try:
+            frame = port.recv(_FRAME_BYTES)
+        except OSError:  # nothing there
+            return
+        if len(frame) < 2 * _ADDRESS_BYTES:
             return
         receiver, sender = frame[:_ADDRESS_BYTES], frame[_ADDRESS_BYTES : 2 * _ADDRESS_BYTES]
         if len(self._addresses) >= _MOST_ADDRESSES:
@@ -90,6 +108,7 @@ class Cable:
     """Connection of one machine to a network.
 
     Args:
+        network: the network.
         near: the switch's end.
         far: QEMU's end.
 
@@ -97,14 +116,15 @@ class Cable:
         far: QEMU's end. Close it when QEMU has it.
     """
 
-    def __init__(self, near: socket.socket, far: socket.socket) -> None:
+    def __init__(self, network: PrivateNetwork, near: socket.socket, far: socket.socket) -> None:
         """Take the ends."""
-        self._near = near
+        self._network = network
+        self._near: socket.socket | None = near
         self.far = far
 
     def unplug(self) -> None:
         """End the connection. Do nothing if that was done already."""
         self.far.close()
-        # The switch reads the end of the connection and closes its socket.
-        with suppress(OSError):
-            self._near.shutdown(socket.SHUT_RDWR)
+        near, self._near = self._near, None
+        if near is not None:
+            self._network.unplug(near)

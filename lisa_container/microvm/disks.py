@@ -1,4 +1,4 @@
-"""Disks of virtual machines, made by QEMU's own tool."""
+"""Disks of VMs: layers in QEMU's own format (qcow2)."""
 
 from __future__ import annotations
 
@@ -17,13 +17,26 @@ def create_disk(disk: Path, base: Path, kind: str, size: int | None = None) -> N
         disk: file to create.
         base: the other disk, which is only read.
         kind: its format, "raw" or "qcow2".
-        size: size in bytes; None means that of the other disk, which must exist then.
+        size: size in bytes; needed if the other disk does not exist yet.
 
     Raises:
         VmError: qemu-img failed.
     """
-    arguments = ["-b", str(base), "-F", kind]
-    _create(disk, [*arguments, "-u"] if size is not None else arguments, size)
+    words = ["create", "-q", "-f", "qcow2", "-b", str(base), "-F", kind]
+    run_qemu_img(*words, *(["-u", str(disk), str(size)] if size is not None else [str(disk)]))
+
+
+def create_empty_disk(disk: Path, size: int) -> None:
+    """Create a disk without content.
+
+    Args:
+        disk: file to create.
+        size: size in bytes.
+
+    Raises:
+        VmError: qemu-img failed.
+    """
+    run_qemu_img("create", "-q", "-f", "qcow2", str(disk), str(size))
 
 
 def create_data_disks(folder: Path, sizes_gib: Iterable[int]) -> tuple[Path, ...]:
@@ -39,14 +52,22 @@ def create_data_disks(folder: Path, sizes_gib: Iterable[int]) -> tuple[Path, ...
     disks = []
     for number, size in enumerate(sizes_gib):
         disk = folder / f"data{number}.qcow2"
-        _create(disk, [], size << 30)
+        create_empty_disk(disk, size << 30)
         disks.append(disk)
     return tuple(disks)
 
 
-def _create(disk: Path, arguments: list[str], size: int | None) -> None:
-    command = [find_program("qemu-img"), "create", "-q", "-f", "qcow2", *arguments, str(disk)]
-    command += [str(size)] if size is not None else []
+def run_qemu_img(*words: str) -> str:
+    """Run qemu-img and return what it prints.
+
+    Args:
+        words: its arguments.
+
+    Raises:
+        VmError: it failed.
+    """
+    command = [find_program("qemu-img"), *words]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode != 0:
-        raise VmError(f"disk '{disk}' could not be created: {done.stderr.strip()}")
+        raise VmError(f"qemu-img {words[0]} failed: {done.stderr.strip()}")
+    return done.stdout
