@@ -128,7 +128,7 @@ def meet_requirements(
                 f"{what} cannot meet the requirement: {check.reasons}"
             )
         value = requirement.choose_value(capability)
-        if capability.disk and capability.disk.data_disk_count == 0:
+        if capability.disk and not capability.disk.data_disk_count:
             # choose_value() reads a disk count of 0 as "any".
             value.disk = copy.deepcopy(capability.disk)
         chosen.append(value)

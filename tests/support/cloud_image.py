@@ -39,8 +39,18 @@ PACKAGES = (
     "dosfstools",
     "fdisk",
     "e2fsprogs",
+    "cloud-guest-utils",
 )
-OPTIONS = "root=/dev/vda2 console=ttyS0"
+# Without mitigations, boots under QEMU's translator take half as long.
+OPTIONS = "root=/dev/vda2 console=ttyS0 mitigations=off"
+# What cloud images have in common; each module costs a second under QEMU's translator.
+CLOUD = """\
+datasource_list: [NoCloud, None]
+cloud_init_modules: [write-files, growpart, resizefs, set_hostname, update_etc_hosts, users-groups, ssh]
+cloud_config_modules: [runcmd]
+cloud_final_modules: [scripts-user, final-message]
+manage_etc_hosts: localhost
+"""
 # Sectors of 512 bytes.
 BOOT_AT, BOOT_SIZE, ROOT_SIZE = 2048, 131072, 2359296
 
@@ -89,7 +99,7 @@ mke2fs -q -F -t ext4 -L root -E offset=$((({BOOT_AT} + {BOOT_SIZE}) * 512)) -d "
 def provide_cloud_image() -> Path:
     """Make the image unless it is in the cache; return the file of its disk, a qcow2."""
     sources = package_sources("", "")
-    parts = repr((sources.lines, PACKAGES, BOOT_FILES, ROOT_FILES, OPTIONS, "1"))
+    parts = repr((sources.lines, PACKAGES, BOOT_FILES, ROOT_FILES, CLOUD, OPTIONS, "1"))
     key = hashlib.sha256(parts.encode()).hexdigest()[:16]
     folder = Places.of("").root / "vm-test-images" / f"cloud-{key}"
     with create_once(folder, print) as temporary:
@@ -112,11 +122,14 @@ def _make(folder: Path) -> None:
     )
     (modules,) = (root / "usr/lib/modules").iterdir()
     busybox = (root / "usr/bin/busybox").read_bytes()
+    (root / "etc/cloud/cloud.cfg.d/99-test.cfg").write_text(CLOUD)
     (root / "work").mkdir()
     (root / "work/initrd").write_bytes(
         make_initrd(lambda path: (modules / path).read_bytes(), busybox)
     )
-    _run("chroot", root, "sh", "-c", BOOT_FILES, "sh", modules.name)
+    # SYSLINUX needs /proc.
+    chroot = 'mount -t proc proc "$1/proc" && chroot "$1" sh -c "$2" sh "$3"'
+    _run("unshare", "--mount", "sh", "-c", chroot, "sh", root, BOOT_FILES, modules.name)
     _run("sh", "-c", ROOT_FILES, "sh", root, disk)
     _run("qemu-img", "convert", "-O", "qcow2", disk, folder / "disk.qcow2")
     disk.unlink()
