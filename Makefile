@@ -11,7 +11,8 @@ RUN := runtime/log
 # engine, a second kind of shell, and virtual machines.
 missing = $(if $(shell command -v $(1) 2>/dev/null || ls /usr/sbin/$(1) 2>/dev/null),,$(2))
 TEST_PACKAGES := $(call missing,dockerd,docker.io) $(call missing,busybox,busybox-static) \
-	$(call missing,qemu-system-x86_64,qemu-system-x86) $(call missing,qemu-img,qemu-utils)
+	$(call missing,qemu-system-x86_64,qemu-system-x86) $(call missing,qemu-img,qemu-utils) \
+	$(if $(wildcard /usr/share/qemu/firmware/*x86_64*),,ovmf)
 
 .PHONY: help setup packages test-packages demo test run-tests soak lint types docs unit bench clean
 

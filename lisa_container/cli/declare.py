@@ -162,7 +162,7 @@ def _declare_vm(commands: Any) -> None:
     words = "make, list or remove images of virtual machines on this machine"
     parser = commands.add_parser("vm", help=words, description=words)
     actions = parser.add_subparsers(dest="action", required=True)
-    words = "make an image from Debian packages, unless it exists, and print its name"
+    words = "make an image of Debian packages or a root file system, and print its name"
     build = actions.add_parser("build", help=words, description=words)
     _add_image_arguments(build)
     build.set_defaults(run=_job("vm", "build"))
@@ -187,6 +187,8 @@ def _add_image_arguments(parser: argparse.ArgumentParser) -> None:
         ("--mirror", "URL", "package mirror; default: this machine's package sources"),
         ("--kernel", "FILE", "kernel, a bzImage; default: the distribution's kernel for clouds"),
         ("--modules", "FOLDER", "modules of that kernel: lib/modules/VERSION"),
+        ("--root", "FOLDER", "root file system to use instead of packages"),
+        ("--archive", "FILE", "archive of an OCI image to use instead of packages"),
     ):
         parser.add_argument(name, default="", metavar=metavar, help=words)
     for name, destination, metavar, kind, words in (

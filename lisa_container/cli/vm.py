@@ -4,30 +4,47 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from lisa_container.cli.output import complain, say, say_json, say_table
 from lisa_container.errors import ConfigError
-from lisa_container.microvm import ImageConfig, list_images, provide_image, remove_image
+from lisa_container.microvm import (
+    ImageConfig,
+    RootImageConfig,
+    list_images,
+    provide_image,
+    remove_image,
+)
 
 _MIB = 1 << 20
 
 
 def build(arguments: argparse.Namespace) -> int:
     """Make an image unless it exists, and print its name; return the exit code."""
-    config = ImageConfig(
-        suite=arguments.suite,
-        mirror=arguments.mirror,
-        packages=tuple(arguments.packages),
-        docker=not arguments.no_docker,
-        kernel=arguments.kernel,
-        modules=arguments.modules,
-        keys=tuple(_read_key(path) for path in arguments.keys),
-        files=dict(_parse_file(each) for each in arguments.files),
-        user=arguments.user,
-        disk_gib=arguments.disk_gib,
-        cache_dir=arguments.cache,
-    )
-    image = provide_image(config, complain)
+    values: dict[str, Any] = {
+        "kernel": arguments.kernel,
+        "modules": arguments.modules,
+        "keys": tuple(_read_key(path) for path in arguments.keys),
+        "files": dict(_parse_file(each) for each in arguments.files),
+        "user": arguments.user,
+        "disk_gib": arguments.disk_gib,
+        "cache_dir": arguments.cache,
+    }
+    if arguments.root or arguments.archive:
+        for name in ("suite", "mirror", "packages"):
+            if getattr(arguments, name):
+                raise ConfigError(f"{name}: an image of a root file system has none; leave it out")
+        config = RootImageConfig(root=arguments.root, archive=arguments.archive, **values)
+        image = provide_image(config, complain)
+    else:
+        packages = ImageConfig(
+            suite=arguments.suite,
+            mirror=arguments.mirror,
+            packages=tuple(arguments.packages),
+            docker=not arguments.no_docker,
+            **values,
+        )
+        image = provide_image(packages, complain)
     say(image.name)
     return 0
 

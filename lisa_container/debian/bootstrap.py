@@ -71,14 +71,11 @@ def bootstrap(
         BootstrapError: mmdebstrap failed, or this user cannot have a user namespace.
     """
     apt_options = ['APT::Install-Recommends "false"', *sources.options]
-    namespaces = ["--mount", "--pid"]
     if os.geteuid() != 0:
-        _require_ids()
-        # The user is root there, and other users are ids of a range that is the user's own.
-        namespaces += ["--user", "--map-root-user", "--map-auto"]
         # apt's own user cannot reach folders that are this user's alone.
         apt_options.append('APT::Sandbox::User "root"')
     command = [
+        *root_of_own_namespaces(),
         "mmdebstrap",
         "--mode=root",
         "--variant=apt",
@@ -92,9 +89,6 @@ def bootstrap(
         str(target),
         "-",
     ]
-    # In a pid namespace that ends with this thread, so that apt and dpkg do not outlive the runner.
-    in_namespace = ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, "--fork"]
-    command = [*in_namespace, "--kill-child", *command]
     output: list[str] = []
     with subprocess.Popen(
         command,
@@ -124,6 +118,22 @@ def bootstrap(
             f" {process.returncode}. Check that this machine can install packages:"
             " `apt-get update`."
         )
+
+
+def root_of_own_namespaces() -> list[str]:
+    """Return the words before a command by which it runs as root of namespaces of its own.
+
+    The command and its descendants end with the thread that starts it.
+
+    Raises:
+        BootstrapError: this user cannot have a user namespace.
+    """
+    namespaces = ["--mount", "--pid"]
+    if os.geteuid() != 0:
+        _require_ids()
+        # The user is root there, and other users are ids of a range that is the user's own.
+        namespaces += ["--user", "--map-root-user", "--map-auto"]
+    return ["setpriv", "--pdeathsig", "KILL", "unshare", *namespaces, "--fork", "--kill-child"]
 
 
 def _require_ids() -> None:

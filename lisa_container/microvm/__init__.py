@@ -9,32 +9,40 @@ driven directly; neither root nor a daemon is needed.
     config, vm     one virtual machine
     session        commands and files in it, over SSH: `connection`, resident shells (`shell`),
                    and a command that runs (`command`)
-    image/         its image: Debian packages, kernel, initial RAM disk
+    image/         its image: Debian packages, kernel, initial RAM disk; or a given disk
     template       memory and disk of a VM that has booted, and clones of it
     guest          a guest in its QEMU: boot, readiness, errors
     console        milestones and panics on the console
+    disk_vm        hardware of a VM with a given disk; `login` is the way into it
     identity       what makes a VM different from all others
     machine/       QEMU of this machine, accelerator, command line
     process/       one QEMU process, its keeper and the connections to it
 """
 
-from lisa_container.microvm.config import VmConfig
+from lisa_container.microvm.config import Nic, VmConfig, image_config
 from lisa_container.microvm.console import Milestone
-from lisa_container.microvm.image.config import ImageConfig
+from lisa_container.microvm.image.config import ImageConfig, RootImageConfig
+from lisa_container.microvm.image.disk import DiskImageConfig
 from lisa_container.microvm.image.store import Image, list_images, provide_image, remove_image
 from lisa_container.microvm.machine.accelerator import Accelerator, find_accelerator
 from lisa_container.microvm.machine.qemu import REQUIRED_PACKAGES
+from lisa_container.microvm.process.network import PrivateNetwork
 from lisa_container.microvm.vm import MicroVm
 
 __all__ = [
     "REQUIRED_PACKAGES",
     "Accelerator",
+    "DiskImageConfig",
     "Image",
     "ImageConfig",
     "MicroVm",
     "Milestone",
+    "Nic",
+    "PrivateNetwork",
+    "RootImageConfig",
     "VmConfig",
     "find_accelerator",
+    "image_config",
     "list_images",
     "provide_image",
     "remove_image",

@@ -2,16 +2,69 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
-from lisa_container.config.checks import illegal, positive_seconds
-from lisa_container.microvm.image.config import ImageConfig
+from lisa_container.config.checks import check_names, illegal, positive_seconds
+from lisa_container.microvm.image.config import ImageConfig, RootImageConfig
+from lisa_container.microvm.image.disk import DiskImageConfig
+from lisa_container.microvm.process.network import PrivateNetwork
 
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LEAST_MIB, _MOST_MIB = 256, 1 << 20
 _MOST_CORES = 64
+_MOST_GIB = 1 << 16
+# Each takes a slot of the PCI bus, of which there are 32.
+MOST_DATA_DISKS, MOST_NICS = 12, 7
+"""Largest numbers of further disks and network interfaces of a VM."""
+
+
+@dataclass(frozen=True)
+class Nic:
+    """Network interface of a VM on a private network: eth1, eth2 and so on.
+
+    Attributes:
+        network: the network.
+        address: IPv4 address with the length of its prefix, such as "10.91.0.1/24"; empty means
+            none.
+    """
+
+    network: PrivateNetwork
+    address: str = ""
+
+    def __post_init__(self) -> None:
+        """Check the address."""
+        legal = "an IPv4 address with a prefix length, such as 10.91.0.1/24"
+        try:
+            if self.address:
+                ipaddress.IPv4Interface(self.address)
+            is_legal = not self.address or "/" in self.address
+        except ValueError:
+            is_legal = False
+        _check("nics, address", self.address, is_legal, legal)
+
+
+def image_config(values: Mapping[str, Any]) -> ImageConfig | RootImageConfig | DiskImageConfig:
+    """Return the config of an image, whose kind the names of its fields tell.
+
+    Args:
+        values: fields of `DiskImageConfig` if `disk` is one of them, of `RootImageConfig` if `root`
+            or `archive` is, else of `ImageConfig`.
+
+    Raises:
+        ConfigError: a field is unknown, or its value is illegal.
+    """
+    kind: type[ImageConfig] | type[RootImageConfig] | type[DiskImageConfig] = ImageConfig
+    if "disk" in values:
+        kind = DiskImageConfig
+    elif "root" in values or "archive" in values:
+        kind = RootImageConfig
+    check_names(values, [each.name for each in fields(kind)], "image, unknown field")
+    return kind(**values)
 
 
 @dataclass(frozen=True)
@@ -22,11 +75,15 @@ class VmConfig:
         name: host name.
         memory_mib: memory in MiB.
         cores: number of processors.
-        image: config of the image.
+        image: config of the image: of one made of Debian packages or of a root file system, or of
+            a given disk.
+        data_disks_gib: sizes of further disks in GiB; they are empty.
+        nics: further network interfaces, on networks between VMs.
         kernel: path of a bzImage to boot instead of the image's kernel. The drivers of disk,
             network and root file system must be built in.
         options: further options of the kernel's command line.
         is_cloned: whether the VM starts as the clone of one that has booted; otherwise it boots.
+            A VM whose image is a given disk always boots.
         console: file that gets the console's output, appended; empty means one that is removed
             with the VM.
         ready_seconds: time limit for a boot at full speed, in seconds. Without KVM it is eight
@@ -36,7 +93,9 @@ class VmConfig:
     name: str = "vm0"
     memory_mib: int = 512
     cores: int = 2
-    image: ImageConfig = field(default_factory=ImageConfig)
+    image: ImageConfig | RootImageConfig | DiskImageConfig = field(default_factory=ImageConfig)
+    data_disks_gib: tuple[int, ...] = ()
+    nics: tuple[Nic, ...] = ()
     kernel: str = ""
     options: str = ""
     is_cloned: bool = True
@@ -50,6 +109,15 @@ class VmConfig:
         _check_range("cores", self.cores, 1, _MOST_CORES)
         if self.kernel:
             _check("kernel", self.kernel, Path(self.kernel).is_file(), "path of a bzImage")
+        object.__setattr__(self, "data_disks_gib", tuple(self.data_disks_gib))
+        object.__setattr__(self, "nics", tuple(self.nics))
+        for size in self.data_disks_gib:
+            _check_range("data_disks_gib", size, 1, _MOST_GIB)
+        count = len(self.data_disks_gib)
+        _check(
+            "data_disks_gib", count, count <= MOST_DATA_DISKS, f"at most {MOST_DATA_DISKS} disks"
+        )
+        _check("nics", len(self.nics), len(self.nics) <= MOST_NICS, f"at most {MOST_NICS}")
         _check("options", self.options, "\n" not in self.options, "one line")
         if self.console:
             folder = Path(self.console).absolute().parent

@@ -11,15 +11,12 @@ from lisa_container.engine.ssh import tune_tcp
 from lisa_container.errors import SshLostError
 from lisa_container.microvm.vm import MicroVm
 
-ROOT = "root"
-"""User of all commands and files."""
-
 # Seconds for each step of a login; without KVM a busy machine may need several.
 _STEP_SECONDS = 60.0
 
 
 def log_in(machine: MicroVm) -> paramiko.Transport:
-    """Log in as root, and check that the VM has the host key that it was given.
+    """Log in, and check that the VM has the host key that it was given.
 
     Args:
         machine: The running VM.
@@ -38,7 +35,7 @@ def log_in(machine: MicroVm) -> paramiko.Transport:
         key = paramiko.PKey.from_path(machine.private_key)
         try:
             transport.get_security_options().key_types = (kind,)
-            transport.connect(host_key, ROOT, pkey=key)
+            transport.connect(host_key, machine.login_user, pkey=key)
         except BaseException:
             transport.close()
             raise

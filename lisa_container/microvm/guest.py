@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -19,9 +19,11 @@ from lisa_container.errors import (
 )
 from lisa_container.escaping import quote_output, says_disk_is_full
 from lisa_container.microvm.console import Console, Milestone
+from lisa_container.microvm.login import Login
 from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Hardware
 from lisa_container.microvm.process.agent import AgentLostError
 from lisa_container.microvm.process.folders import VmFolder
+from lisa_container.microvm.process.network import PrivateNetwork
 from lisa_container.microvm.process.process import QemuProcess
 from lisa_container.microvm.process.qmp import QmpLostError
 
@@ -33,6 +35,14 @@ _FORWARD = re.compile(r"TCP\[HOST_FORWARD\]\s+\d+\s+\S+\s+(\d+)\s")
 _START_SSHD = "systemctl start ssh"
 # Returns when the engine says that it is ready, or fails.
 _START_ENGINE = "systemctl start docker"
+# cloud-init makes users and host keys before sshd starts, and does the rest afterwards. Code 2 is
+# of a boot with warnings.
+_WAIT_FOR_CLOUD_INIT = """\
+command -v cloud-init >/dev/null || exit 0
+output=$(cloud-init status --wait --long 2>&1)
+code=$?
+[ "$code" = 0 ] || [ "$code" = 2 ] || { echo "$output" >&2; exit "$code"; }
+"""
 
 
 class Guest:
@@ -42,6 +52,8 @@ class Guest:
         name: name of the VM, for errors.
         folder: folder of the VM, which is removed at the end.
         hardware: hardware of the VM.
+        networks: networks of its further interfaces.
+        login: login over SSH, for a guest without the agent; None means that it has the agent.
 
     Attributes:
         console: console of this boot.
@@ -52,12 +64,20 @@ class Guest:
         VmError: QEMU does not answer.
     """
 
-    def __init__(self, name: str, folder: VmFolder, hardware: Hardware) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: VmFolder,
+        hardware: Hardware,
+        networks: Sequence[PrivateNetwork] = (),
+        login: Login | None = None,
+    ) -> None:
         """Start QEMU."""
         self._name = name
+        self._login = login
         self._patience = hardware.accelerator.patience
         self.console = Console(hardware.console)
-        self.process = QemuProcess(name, folder, hardware.arguments())
+        self.process = QemuProcess(name, folder, hardware.arguments(), networks)
         try:
             self.process.qmp.connect(_GREETING_SECONDS * self._patience)
         except QmpLostError as error:
@@ -80,12 +100,22 @@ class Guest:
             VmBootError: the guest did not come up; the subclass tells the cause.
         """
         deadline = time.monotonic() + seconds * self._patience
+        if self._login is not None:
+            self._boot_alone(self._login, deadline)
+            return
         self._wait(self.process.agent.is_ready, deadline, "boot")
         self.run(f"{identity_script}\n{_START_SSHD}", "start sshd", deadline)
         self.wait_sshd(self.find_port(), deadline)
         if has_engine:
             self.run(_START_ENGINE, "start the container engine", deadline)
             self.console.reach(Milestone.ENGINE)
+
+    def _boot_alone(self, login: Login, deadline: float) -> None:
+        """Wait until a guest without the agent can be used."""
+        port = self.find_port()
+        self.wait_sshd(port, deadline)
+        with login.start(port, _WAIT_FOR_CLOUD_INIT) as command:
+            self._wait(command.is_done, deadline, "finish its first boot (cloud-init)")
 
     def power_off(self, seconds: float) -> None:
         """Switch the guest off, or stop it if it does not end.
@@ -99,7 +129,10 @@ class Guest:
         deadline = time.monotonic() + seconds
         # A guest that has panicked does not take the script.
         with suppress(VmPanicError, VmTimeoutError):
-            self.run("systemctl --no-block poweroff", "begin to end", deadline)
+            if self._login is None:
+                self.run("systemctl --no-block poweroff", "begin to end", deadline)
+            else:
+                self.monitor("system_powerdown")
             self._wait(self._is_off, deadline, "switch itself off")
         self.monitor("stop")
 
@@ -123,7 +156,7 @@ class Guest:
         return bool(self.monitor("query-status")["status"] == "shutdown")
 
     def run(self, script: str, what: str, deadline: float) -> None:
-        """Run a script in the guest as root, without SSH.
+        """Run a script in the guest as root: without SSH, if it has the agent.
 
         Args:
             script: script of the guest's sh; its output goes to the console.
@@ -133,6 +166,10 @@ class Guest:
         Raises:
             VmBootError: the script failed or did not end; the subclass tells the cause.
         """
+        if self._login is not None:
+            with self._login.start(self.find_port(), script) as command:
+                self._wait(command.is_done, deadline, what)
+            return
         try:
             self.process.agent.send(script)
         except AgentLostError as error:

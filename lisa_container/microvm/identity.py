@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 
 from lisa_container.microvm.keys import KeyPair
 
+# Read by the guest's network.sh.
+_NICS = "/usr/lib/lisa-vm/nics"
 # Locally administered, as QEMU's own.
 _MAC_PREFIX = "52:54:00"
 
 
-def _make_mac() -> str:
+def make_mac() -> str:
+    """Return a random MAC address."""
     return ":".join([_MAC_PREFIX, *(f"{byte:02x}" for byte in secrets.token_bytes(3))])
 
 
@@ -25,13 +28,16 @@ class Identity:
         name: host name.
         host_key: key pair of its sshd.
         machine_id: content of /etc/machine-id.
-        mac: MAC address of its network interface.
+        mac: MAC address of the network interface that leads to this machine.
+        nics: MAC address and IPv4 address with prefix length of each further interface; an
+            empty IPv4 address means none.
     """
 
     name: str
     host_key: KeyPair = field(default_factory=KeyPair.make)
     machine_id: str = field(default_factory=lambda: secrets.token_hex(16))
-    mac: str = field(default_factory=_make_mac)
+    mac: str = field(default_factory=make_mac)
+    nics: tuple[tuple[str, str], ...] = ()
 
     def script(self) -> str:
         """Return a script that gives a running guest this identity and the present time."""
@@ -58,4 +64,20 @@ umask 077
 echo {shlex.quote(self.host_key.private.strip())} >/etc/ssh/ssh_host_ed25519_key
 umask 022
 echo {shlex.quote(self.host_key.public)} >/etc/ssh/ssh_host_ed25519_key.pub
-"""
+{self._nics_script()}"""
+
+    def _nics_script(self) -> str:
+        """Return the part of the script for further network interfaces, also of later boots."""
+        links = [
+            line
+            for number, (mac, _) in enumerate(self.nics, start=1)
+            for line in (f"link set eth{number} address {mac}", f"link set eth{number} up")
+        ]
+        addresses = [
+            f"addr add {address} dev eth{number}"
+            for number, (_, address) in enumerate(self.nics, start=1)
+            if address
+        ]
+        now = "".join(f"busybox ip {line}\n" for line in (*links, *addresses))
+        later = "".join(f"echo {line} >>{_NICS}\n" for line in (*links, *addresses))
+        return f"{now}: >{_NICS}\n{later}" if self.nics else ""

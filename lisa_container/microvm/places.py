@@ -45,6 +45,11 @@ class Places:
         return self.root / "vm-templates"
 
     @property
+    def key(self) -> Path:
+        """Folder of the private key for VMs whose config names none."""
+        return self.root / "vm-key" / "login"
+
+    @property
     def running(self) -> Path:
         """Folder of running VMs."""
         return self.root / "vm-running"

@@ -25,7 +25,7 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.reach import remote_node
 from lisa_container.errors import CopyError, CopyNotFoundError, VmError
 from lisa_container.microvm.command import VmCommand, VmPlace
-from lisa_container.microvm.connection import ROOT, log_in
+from lisa_container.microvm.connection import log_in
 from lisa_container.microvm.shell import VmHost
 from lisa_container.microvm.vm import MicroVm
 from lisa_container.recording.container import ContainerCapture
@@ -100,7 +100,7 @@ class VmSession:
         """
         self.machine.check()
         if self._node is None:
-            address = Address(ROOT, self.machine.address, self.machine.port)
+            address = Address(self.machine.login_user, self.machine.address, self.machine.port)
             self._node = remote_node(address, self.machine.private_key, "")
             self._node.name = self.machine.name
         self._node.initialize()

@@ -30,16 +30,6 @@ _SETTLE_SECONDS = 1.0
 _MOST_OUTPUT = 4096
 # Exit codes of a shell that is unsuitable, or that does not exist.
 _NO_SHELL = (97, 126, 127)
-# sshd passes on no variables, and the list of processes shows a command line: so the login shell,
-# which becomes the resident shell, sets its script.
-_START = " ".join(
-    [
-        *(f"{name}={shlex.quote(text)}" for name, text in SHELL_ENVIRONMENT.items()),
-        "exec",
-        shlex.join(SHELL),
-    ]
-)
-
 # Function that returns the SSH connection to the VM, opened if need be.
 Connect = Callable[[], paramiko.Transport]
 
@@ -167,7 +157,7 @@ class VmHost:
 
     def open(self, user: str, terminal: bool) -> ChannelStream:
         """Start a resident shell of root."""
-        return ChannelStream(self._machine, self._start(_START))
+        return ChannelStream(self._machine, self._start(_start_of_shell(self._machine.become_root)))
 
     def miss_shell(self, error: ContainerError) -> None:
         """Raise why the VM is gone, or else the error: all commands need a resident shell."""
@@ -184,7 +174,7 @@ class VmHost:
     def run_helper(self, argv: list[str], user: str) -> tuple[int, bytes]:
         """Run a short program as root, on a channel of its own."""
         output = LimitedOutput(_MOST_OUTPUT)
-        with self._start(shlex.join(argv)) as channel:
+        with self._start(shlex.join([*self._machine.become_root, *argv])) as channel:
             channel.set_combine_stderr(True)
             channel.settimeout(CHANNEL_TIMEOUT)
             try:
@@ -229,7 +219,7 @@ class VmHost:
         )
 
     def _start(self, command: str) -> paramiko.Channel:
-        """Start a command of root's login shell."""
+        """Start a command of the login shell."""
         transport = self._connect()
         try:
             channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
@@ -242,3 +232,20 @@ class VmHost:
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise SshLostError(f"VM '{self.name}'", error) from error
         return channel
+
+
+def _start_of_shell(become_root: list[str]) -> str:
+    """Return the command that has a login shell become a resident shell of root.
+
+    sshd passes on no variables, and the list of processes shows a command line. So the login shell
+    sets the variable that has the resident shell's script.
+    """
+    names = ",".join(SHELL_ENVIRONMENT)
+    words = [*become_root, f"--preserve-env={names}"] if become_root else []
+    return " ".join(
+        [
+            *(f"{name}={shlex.quote(text)}" for name, text in SHELL_ENVIRONMENT.items()),
+            "exec",
+            shlex.join([*words, *SHELL]),
+        ]
+    )

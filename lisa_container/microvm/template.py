@@ -11,26 +11,28 @@ import hashlib
 import json
 import shlex
 import shutil
-import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lisa_container.atomic import create_once, replace_file
 from lisa_container.errors import VmError, VmTemplateError
+from lisa_container.microvm.disks import create_data_disks, create_disk
 from lisa_container.microvm.guest import Guest
-from lisa_container.microvm.identity import Identity
+from lisa_container.microvm.identity import Identity, make_mac
 from lisa_container.microvm.image.store import Image
 from lisa_container.microvm.machine.accelerator import Accelerator
+from lisa_container.microvm.machine.boot import KernelBoot
 from lisa_container.microvm.machine.command_line import MACHINE, Hardware, Memory
-from lisa_container.microvm.machine.qemu import find_program, find_qemu
+from lisa_container.microvm.machine.qemu import find_qemu
 from lisa_container.microvm.places import Places
 from lisa_container.microvm.process.folders import create_folder
+from lisa_container.microvm.process.network import PrivateNetwork
 
 # Increase this when the way to make a template changes.
-_VERSION = 1
+_VERSION = 2
 _MEMORY, _STATE, _DISK, _OVERLAY = "memory", "state", "disk.qcow2", "overlay.qcow2"
 _RECORD = "template.json"
 _FILES = (_MEMORY, _STATE, _DISK, _OVERLAY)
@@ -53,6 +55,8 @@ class Shape:
         kernel: kernel to boot.
         initrd: initial RAM disk; None means none.
         options: command line of the kernel.
+        data_disks_gib: sizes of the further disks in GiB.
+        nic_count: number of the further network interfaces.
     """
 
     image: Image
@@ -62,6 +66,8 @@ class Shape:
     kernel: Path
     initrd: Path | None
     options: str
+    data_disks_gib: tuple[int, ...] = ()
+    nic_count: int = 0
 
     @property
     def key(self) -> str:
@@ -75,28 +81,33 @@ class Shape:
             self.memory_mib,
             hashlib.sha256(self.kernel.read_bytes()).hexdigest(),
             self.options,
+            self.data_disks_gib,
+            self.nic_count,
         )
         digest = hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
         return f"{self.image.name}-{digest}"
 
-    def hardware(self, mac: str, memory: Memory, disk: Path, console: Path) -> Hardware:
-        """Return the hardware of one VM.
+    def hardware(self, macs: Sequence[str], memory: Memory, disk: Path, console: Path) -> Hardware:
+        """Return the hardware of one VM. Its further disks are created beside its disk.
 
         Args:
-            mac: MAC address of its network interface.
+            macs: MAC addresses of its network interfaces, the one to this machine first.
             memory: memory of the VM.
             disk: disk of the VM.
             console: file for the output of its console.
+
+        Raises:
+            VmError: a disk could not be created.
         """
         return Hardware(
             accelerator=self.accelerator,
             cores=self.cores,
             memory=memory,
-            kernel=self.kernel,
-            initrd=self.initrd,
-            options=self.options,
+            boot=KernelBoot(self.kernel, self.initrd, self.options),
             disk=disk,
-            mac=mac,
+            mac=macs[0],
+            nics=tuple(macs[1:]),
+            data_disks=create_data_disks(disk.parent, self.data_disks_gib),
             console=console,
         )
 
@@ -191,8 +202,11 @@ def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: floa
     memory = Memory(shape.memory_mib, folder / _MEMORY, is_shared=True)
     running = create_folder(places.running)
     identity = Identity("template")
-    hardware = shape.hardware(identity.mac, memory, disk, running.path / "console.log")
-    guest = Guest("template", running, hardware)
+    # Only clones configure the further network interfaces.
+    macs = [identity.mac, *(make_mac() for _ in range(shape.nic_count))]
+    networks = [PrivateNetwork() for _ in range(shape.nic_count)]
+    hardware = shape.hardware(macs, memory, disk, running.path / "console.log")
+    guest = Guest("template", running, hardware, networks)
     try:
         guest.boot(identity.script(), shape.image.has_docker, seconds)
         deadline = time.monotonic() + _SAVE_SECONDS * shape.accelerator.patience
@@ -211,25 +225,6 @@ def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: floa
     # On the disk's later name, which does not exist yet.
     create_disk(folder / _OVERLAY, final / _DISK, "qcow2", shape.image.disk.stat().st_size)
     replace_file(folder / _RECORD, [json.dumps(_fingerprints(folder)).encode()])
-
-
-def create_disk(disk: Path, base: Path, kind: str, size: int | None = None) -> None:
-    """Create an empty disk layer on another disk.
-
-    Args:
-        disk: file to create.
-        base: the other disk, which is only read.
-        kind: its format, "raw" or "qcow2".
-        size: size in bytes; needed if the other disk does not exist yet.
-
-    Raises:
-        VmError: qemu-img failed.
-    """
-    command = [find_program("qemu-img"), "create", "-q", "-f", "qcow2", "-b", str(base), "-F", kind]
-    command += ["-u", str(disk), str(size)] if size is not None else [str(disk)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise VmError(f"disk '{disk}' could not be created: {done.stderr.strip()}")
 
 
 def _wait_migrated(guest: Guest, seconds: float) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
+import string
 import threading
 import time
 from collections.abc import Mapping
@@ -18,15 +19,19 @@ from lisa_container.forks import Belongings
 from lisa_container.masking import Plain
 from lisa_container.microvm.config import VmConfig
 from lisa_container.microvm.console import Milestone
+from lisa_container.microvm.disk_vm import disk_hardware
+from lisa_container.microvm.disks import create_disk
 from lisa_container.microvm.guest import Guest
-from lisa_container.microvm.identity import Identity
+from lisa_container.microvm.identity import Identity, make_mac
+from lisa_container.microvm.image.disk import DiskImage, DiskImageConfig
 from lisa_container.microvm.image.kernel import require_options
 from lisa_container.microvm.image.store import Image, provide_image
-from lisa_container.microvm.machine.accelerator import find_accelerator
+from lisa_container.microvm.login import Login
+from lisa_container.microvm.machine.accelerator import Accelerator, find_accelerator
 from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Hardware, Memory
 from lisa_container.microvm.places import Places
 from lisa_container.microvm.process.folders import create_folder
-from lisa_container.microvm.template import Shape, Template, create_disk, provide_template
+from lisa_container.microvm.template import Shape, Template, provide_template
 
 _log = logging.getLogger(__name__)
 
@@ -68,9 +73,10 @@ class MicroVm:
         self._config = config or VmConfig()
         self._log = logger or _log
         self._lock = threading.RLock()
-        self._identity = Identity(self._config.name)
+        nics = tuple((make_mac(), nic.address) for nic in self._config.nics)
+        self._identity = Identity(self._config.name, nics=nics)
         self._places = Places.of(self._config.image.cache_dir)
-        self._image: Image | None = None
+        self._image: Image | DiskImage | None = None
         self._guest: Guest | None = None
         self._console_text = ""
         self._port = 0
@@ -105,13 +111,23 @@ class MicroVm:
 
     @property
     def user(self) -> str:
-        """User who logs in with the key and has sudo without a password; root accepts it too."""
+        """User who logs in with the key and has sudo without a password."""
         return self._config.image.user
 
     @property
     def private_key(self) -> Path:
-        """File of the private key for `user` and root."""
+        """File of the private key."""
         return self._require_image().private_key
+
+    @property
+    def login_user(self) -> str:
+        """User who logs in for commands: root, except where the image is a given disk."""
+        return self.user if isinstance(self._config.image, DiskImageConfig) else "root"
+
+    @property
+    def become_root(self) -> list[str]:
+        """Words before a command by which `login_user` runs it as root."""
+        return [] if self.login_user == "root" else ["sudo", "-n"]
 
     @property
     def host_key(self) -> str:
@@ -120,8 +136,21 @@ class MicroVm:
 
     @property
     def kernel_version(self) -> str:
-        """Version of the image's kernel."""
-        return self._require_image().kernel_version
+        """Version of the image's kernel; empty where the image is a given disk."""
+        image = self._require_image()
+        return image.kernel_version if isinstance(image, Image) else ""
+
+    @property
+    def data_disks(self) -> list[str]:
+        """Devices of the further disks in the guest."""
+        # The first disk is the system's.
+        names = string.ascii_lowercase[1 : 1 + len(self._config.data_disks_gib)]
+        return [f"/dev/vd{letter}" for letter in names]
+
+    @property
+    def private_addresses(self) -> list[str]:
+        """IPv4 address of each further network interface; an empty one means none."""
+        return [nic.address.partition("/")[0] for nic in self._config.nics]
 
     @property
     def pid(self) -> int:
@@ -158,7 +187,12 @@ class MicroVm:
         """
         with self._lock:
             if self._guest is None:
-                self._image = provide_image(self._config.image, self._log.info)
+                image = self._config.image
+                self._image = (
+                    DiskImage.open(image)
+                    if isinstance(image, DiskImageConfig)
+                    else provide_image(image, self._log.info)
+                )
                 if self._config.kernel:
                     require_options(Path(self._config.kernel), has_modules=False)
                 _running.add(self)
@@ -225,7 +259,7 @@ class MicroVm:
         Raises:
             VmBootError: the VM did not become ready; it still is there.
         """
-        self._require_guest().power_on(self._require_image().has_docker, self._config.ready_seconds)
+        self._require_guest().power_on(self._has_docker, self._config.ready_seconds)
 
     def check(self) -> None:
         """Raise an error if the VM cannot go on; the error has the end of the console.
@@ -238,6 +272,8 @@ class MicroVm:
 
     def run_script(self, script: str, seconds: float = 60) -> None:
         """Run a script in the guest as root, by the second serial port: without network or SSH.
+
+        Where the image is a given disk, the script runs over SSH.
 
         Args:
             script: script of the guest's sh; its output goes to the console.
@@ -258,37 +294,57 @@ class MicroVm:
         return throw_away_ssh(address, self.private_key)
 
     def _start_guest(self) -> None:
+        image = self._require_image()
         try:
-            if self._config.is_cloned:
-                self._clone()
+            if isinstance(image, DiskImage):
+                self._boot_disk(image)
+            elif self._config.is_cloned:
+                self._clone(image)
             else:
-                self._boot()
+                self._boot(image)
         except BaseException:
             # LISA may raise an exception in this thread at any place. Nothing may be left then.
             self.stop()
             raise
 
-    def _boot(self) -> None:
-        image = self._require_image()
-
+    def _boot(self, image: Image) -> None:
         def hardware(folder: Path) -> Hardware:
             create_disk(folder / _DISK, image.disk, "raw")
             memory = Memory(self._config.memory_mib)
-            return self._hardware(self._shape(), memory, folder)
+            return self._hardware(self._shape(image), memory, folder)
 
         guest = self._launch(hardware)
         guest.boot(self._identity.script(), image.has_docker, self._config.ready_seconds)
         self._port = guest.find_port()
 
-    def _clone(self) -> None:
-        template = self._template()
+    def _boot_disk(self, image: DiskImage) -> None:
+        accelerator = find_accelerator()
+
+        def hardware(folder: Path) -> Hardware:
+            made = disk_hardware(
+                image,
+                self._config,
+                self._identity,
+                accelerator,
+                self._options(accelerator),
+                folder,
+                self._console_file(folder),
+            )
+            return replace(made, port=self._port)
+
+        guest = self._launch(hardware, Login(image.user, image.private_key))
+        guest.boot("", has_engine=False, seconds=self._config.ready_seconds)
+        self._port = guest.find_port()
+
+    def _clone(self, image: Image) -> None:
+        template = self._template(image)
         try:
             self._clone_of(template)
         except VmTemplateError as error:
             self._log.warning(Plain(f"{error}; its template is made anew"))
             self.stop()
             template.discard()
-            self._clone_of(self._template())
+            self._clone_of(self._template(image))
 
     def _clone_of(self, template: Template) -> None:
         def hardware(folder: Path) -> Hardware:
@@ -301,24 +357,23 @@ class MicroVm:
         template.restore(guest, self._identity.script() + _RELOAD_SSHD, seconds)
         self._port = self._port or guest.find_port()
 
-    def _launch(self, hardware: Callable[[Path], Hardware]) -> Guest:
+    def _launch(self, hardware: Callable[[Path], Hardware], login: Login | None = None) -> Guest:
         folder = create_folder(self._places.running)
         try:
             made = hardware(folder.path)
         except BaseException:
             folder.remove()
             raise
-        self._guest = Guest(self.name, folder, made)
+        networks = [nic.network for nic in self._config.nics]
+        self._guest = Guest(self.name, folder, made, networks, login)
         return self._guest
 
-    def _template(self) -> Template:
+    def _template(self, image: Image) -> Template:
         seconds = self._config.ready_seconds
-        return provide_template(self._shape(), self._places, seconds, self._log.info)
+        return provide_template(self._shape(image), self._places, seconds, self._log.info)
 
-    def _shape(self) -> Shape:
-        image, config, accelerator = self._require_image(), self._config, find_accelerator()
-        # The last value of an option wins.
-        options = (_OPTIONS, accelerator.kernel_options, config.options)
+    def _shape(self, image: Image) -> Shape:
+        config, accelerator = self._config, find_accelerator()
         return Shape(
             image=image,
             accelerator=accelerator,
@@ -326,16 +381,31 @@ class MicroVm:
             memory_mib=config.memory_mib,
             kernel=Path(config.kernel) if config.kernel else image.kernel,
             initrd=None if config.kernel else image.initrd,
-            options=" ".join(filter(None, options)),
+            options=self._options(accelerator),
+            data_disks_gib=config.data_disks_gib,
+            nic_count=len(config.nics),
         )
 
+    def _options(self, accelerator: Accelerator) -> str:
+        """Return the kernel's command line, in which the last value of an option wins."""
+        options = (_OPTIONS, accelerator.kernel_options, self._config.options)
+        return " ".join(filter(None, options))
+
     def _hardware(self, shape: Shape, memory: Memory, folder: Path) -> Hardware:
-        given = self._config.console
-        console = Path(given).absolute() if given else folder / _CONSOLE
-        made = shape.hardware(self._identity.mac, memory, folder / _DISK, console)
+        macs = [self._identity.mac, *(mac for mac, _ in self._identity.nics)]
+        made = shape.hardware(macs, memory, folder / _DISK, self._console_file(folder))
         return replace(made, port=self._port)
 
-    def _require_image(self) -> Image:
+    def _console_file(self, folder: Path) -> Path:
+        given = self._config.console
+        return Path(given).absolute() if given else folder / _CONSOLE
+
+    @property
+    def _has_docker(self) -> bool:
+        image = self._require_image()
+        return isinstance(image, Image) and image.has_docker
+
+    def _require_image(self) -> Image | DiskImage:
         if self._image is None:
             raise VmError(f"VM '{self.name}' was not started; call start(), or use it in `with`")
         return self._image

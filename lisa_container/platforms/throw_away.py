@@ -19,6 +19,7 @@ from marshmallow import ValidationError
 from lisa_container.engine.reach import require_login
 from lisa_container.errors import ConfigError
 
+_SSH_PORT = 22
 Count = Union[int, search_space.IntRange]
 
 
@@ -62,11 +63,11 @@ class Running(Generic[T]):
             self.stop(item)
 
 
-def read_schema(runbook: schema.Platform, kind: type[Any], name: str) -> Any:
+def read_schema(runbook: schema.ExtendableSchemaMixin, kind: type[Any], name: str) -> Any:
     """Return the platform's own part of a runbook.
 
     Args:
-        runbook: The platform in the runbook.
+        runbook: The platform in the runbook, or the requirement of a node.
         kind: Schema of that part.
         name: Type of the platform, which is also the name of that part.
 
@@ -127,8 +128,9 @@ def meet_requirements(
                 f"{what} cannot meet the requirement: {check.reasons}"
             )
         value = requirement.choose_value(capability)
-        # choose_value() reads a disk count of 0 as "any".
-        value.disk = copy.deepcopy(capability.disk)
+        if capability.disk and not capability.disk.data_disk_count:
+            # choose_value() reads a disk count of 0 as "any".
+            value.disk = copy.deepcopy(capability.disk)
         chosen.append(value)
     if chosen:
         environment.runbook.nodes_requirement = chosen
@@ -145,6 +147,7 @@ def connect(
     address: str,
     port: int,
     username: str,
+    internal_address: str = "",
     password: str = "",
     private_key_file: str = "",
 ) -> None:
@@ -157,6 +160,7 @@ def connect(
         address: Address of sshd.
         port: Port of sshd.
         username: User who logs in.
+        internal_address: Address at which other nodes reach the node; empty means `address`.
         password: Password of the user; empty where there is a key.
         private_key_file: Private key of the user; empty where there is a password.
 
@@ -166,8 +170,9 @@ def connect(
     node.name = requirement.name or name
     node.capability = cast(schema.Capability, requirement)
     cast(RemoteNode, node).set_connection_info(
-        address=address,
-        port=port,
+        address=internal_address or address,
+        port=_SSH_PORT if internal_address else port,
+        public_address=address,
         public_port=port,
         username=username,
         password=password,

@@ -120,22 +120,21 @@ def vm_config(config: VmConfig | None, given: Mapping[str, Any]) -> VmConfig:
 
     Args:
         config: Config to start from; None means the defaults.
-        given: Fields that replace those of `config`. `image` may be a mapping of the fields of
-            ImageConfig.
+        given: Fields that replace those of `config`. `image` may be a mapping of the fields of an
+            image's config.
 
     Raises:
         ConfigError: A field is unknown, or its value is wrong.
     """
     from lisa_container.config.checks import check_names
-    from lisa_container.microvm import ImageConfig, VmConfig
+    from lisa_container.microvm import VmConfig, image_config
 
     values = {each.name: getattr(config, each.name) for each in fields(config)} if config else {}
     values.update(given)
     check_names(values, [each.name for each in fields(VmConfig)])
     image = values.get("image")
     if isinstance(image, Mapping):
-        check_names(image, [each.name for each in fields(ImageConfig)], "image, unknown field")
-        values["image"] = ImageConfig(**image)
+        values["image"] = image_config(image)
     return VmConfig(**values)
 
 

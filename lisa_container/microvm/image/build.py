@@ -1,12 +1,16 @@
-"""Making of images from Debian packages, with neither mounts on this machine nor a boot."""
+"""Making of images: of Debian packages or a root file system, without a boot."""
 
 from __future__ import annotations
 
 import os
+import shlex
 import stat
+import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from lisa_container.archives.pack import pack_bytes
@@ -17,18 +21,23 @@ from lisa_container.debian.bootstrap import (
     NODE_PACKAGES,
     Report,
     bootstrap,
+    root_of_own_namespaces,
 )
 from lisa_container.errors import BootstrapError, VmImageError
-from lisa_container.microvm.image.config import ImageConfig
+from lisa_container.escaping import quote_output
+from lisa_container.microvm.image import unpack
+from lisa_container.microvm.image.config import ImageConfig, MadeImageConfig, RootImageConfig
 from lisa_container.microvm.image.initrd import make_initrd
 from lisa_container.microvm.image.kernel import kernel_version
 from lisa_container.microvm.keys import KeyPair
 from lisa_container.microvm.machine.qemu import find_program
+from lisa_container.system import environment
 
 DISK, KERNEL, INITRD, CONFIG, KEY = "disk.raw", "kernel", "initrd", "config", "id_ed25519"
 """Names of the files in an image's folder: disk, kernel, RAM disk, kernel's config, private key."""
 
 _GUEST = Path(__file__).with_name("guest")
+_ROOT_SCRIPT = Path(__file__).with_name("root.sh")
 _PACKAGES = (
     # for a node
     "systemd-sysv",
@@ -97,7 +106,33 @@ def build_image(config: ImageConfig, sources: PackageSources, folder: Path, repo
     Raises:
         VmImageError: the image could not be made.
     """
-    for program in ("mmdebstrap", "mke2fs", "setpriv"):
+    find_program("mmdebstrap")
+    with _making(config, folder) as (work, tar):
+        _run_mmdebstrap(config, sources, work, tar, report)
+
+
+def build_root_image(config: RootImageConfig, folder: Path) -> None:
+    """Make an image of a root file system.
+
+    Args:
+        config: config of the image.
+        folder: folder to create; its parent is on a real file system.
+
+    Raises:
+        VmImageError: the image could not be made.
+    """
+    with _making(config, folder) as (work, tar):
+        _run_root_script(config, work, tar)
+
+
+@contextmanager
+def _making(config: MadeImageConfig, folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Create the folder of an image; the block makes its files.
+
+    Yields:
+        Folder for the results of finish.sh, and a tar of files to put into the image.
+    """
+    for program in ("mke2fs", "setpriv"):
         find_program(program)
     folder.mkdir(mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder, prefix="making-") as name:
@@ -109,9 +144,44 @@ def build_image(config: ImageConfig, sources: PackageSources, folder: Path, repo
         (folder / KEY).write_text(pair.private, encoding="ascii")
         tar = work / "files.tar"
         tar.write_bytes(pack_bytes(_entries(config, f"{pair.public} lisa-vm")))
-        _run_mmdebstrap(config, sources, work, tar, report)
+        yield work, tar
         kernel = Path(config.kernel) if config.kernel else work / KERNEL
         _finish(config, kernel, work, folder)
+
+
+def _run_root_script(config: RootImageConfig, work: Path, tar: Path) -> None:
+    source = Path(config.root or config.archive).absolute()
+    try:
+        in_namespaces = root_of_own_namespaces()
+    except BootstrapError as error:
+        raise VmImageError(f"no image of a VM could be made of '{source}': {error}") from error
+    done = subprocess.run(
+        [
+            *in_namespaces,
+            *("sh", str(_ROOT_SCRIPT), str(work / "root"), str(tar), config.user, str(_GUEST)),
+        ],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        env={
+            **environment(),
+            "OUT": str(work),
+            "SIZE": f"{config.disk_gib}G",
+            "SOURCE": str(source),
+            "UNPACK": shlex.join([sys.executable, "-m", unpack.__name__]) if config.archive else "",
+        },
+        check=False,
+    )
+    if done.returncode != 0:
+        raise VmImageError(
+            f"no image of a VM could be made of '{source}': {quote_output(done.stderr)}"
+        )
+    if not config.kernel and not (work / KERNEL).stat().st_size:
+        raise VmImageError(
+            f"'{source}' has no kernel (boot/vmlinuz-*); give one ('kernel'), and the folder of its"
+            " modules if it has any ('modules')"
+        )
 
 
 def _run_mmdebstrap(
@@ -141,7 +211,7 @@ def _run_mmdebstrap(
         raise VmImageError(f"the image of a VM could not be made: {error}") from error
 
 
-def _finish(config: ImageConfig, kernel: Path, work: Path, folder: Path) -> None:
+def _finish(config: MadeImageConfig, kernel: Path, work: Path, folder: Path) -> None:
     """Put the kernel, its RAM disk and the disk into the image's folder."""
     (folder / KERNEL).write_bytes(kernel.read_bytes())
     busybox = (work / "busybox").read_bytes()
@@ -164,7 +234,7 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def _entries(config: ImageConfig, public_key: str) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
+def _entries(config: MadeImageConfig, public_key: str) -> Iterator[tuple[tarfile.TarInfo, bytes]]:
     """Yield the files of an image that no package has."""
     guest = guest_files()
     keys = "".join(f"{key}\n" for key in (public_key, *config.keys))

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lisa_container.atomic import create_once, replace_file
-from lisa_container.debian.apt import PackageSources, package_sources
+from lisa_container.debian.apt import package_sources
 from lisa_container.debian.bootstrap import EXCLUDED, Report
 from lisa_container.errors import VmImageError
 from lisa_container.microvm.image import initrd
@@ -21,15 +24,16 @@ from lisa_container.microvm.image.build import (
     KERNEL,
     KEY,
     build_image,
+    build_root_image,
     guest_files,
     packages_of,
 )
-from lisa_container.microvm.image.config import ImageConfig
+from lisa_container.microvm.image.config import ImageConfig, RootImageConfig
 from lisa_container.microvm.image.kernel import kernel_version, require_options
 from lisa_container.microvm.places import Places
 
 # Increase this when the way to make an image changes.
-_VERSION = 1
+_VERSION = 2
 _RECORD = "image.json"
 _BLOCK = 512
 
@@ -82,7 +86,7 @@ class Image:
         return sum(file.stat().st_blocks * _BLOCK for file in self.folder.iterdir())
 
 
-def provide_image(config: ImageConfig, report: Report) -> Image:
+def provide_image(config: ImageConfig | RootImageConfig, report: Report) -> Image:
     """Make an image unless it exists.
 
     Args:
@@ -97,12 +101,21 @@ def provide_image(config: ImageConfig, report: Report) -> Image:
     """
     if config.kernel:
         require_options(Path(config.kernel), has_modules=bool(config.modules))
-    sources = package_sources(config.suite, config.mirror)
-    folder = Places.of(config.cache_dir).images / f"{sources.suite}-{_key(config, sources)}"
+    build: Callable[[Path], None]
+    if isinstance(config, RootImageConfig):
+        name = "root"
+        parts = _parts_of_root(config)
+        build = partial(build_root_image, config)
+    else:
+        sources = package_sources(config.suite, config.mirror)
+        name = sources.suite
+        parts = (sources.lines, sources.options, packages_of(config, sources), EXCLUDED)
+        build = partial(build_image, config, sources, report=report)
+    folder = Places.of(config.cache_dir).images / f"{name}-{_key(config, name, parts)}"
     with create_once(folder, report) as temporary:
         if temporary:
-            report(f"making an image of {sources.suite} for virtual machines once")
-            build_image(config, sources, temporary, report)
+            report(f"making an image of {name} for virtual machines once")
+            build(temporary)
             record = {
                 "user": config.user,
                 "kernel": kernel_version(temporary / KERNEL),
@@ -158,15 +171,12 @@ def _read(folder: Path) -> Image:
     )
 
 
-def _key(config: ImageConfig, sources: PackageSources) -> str:
+def _key(config: ImageConfig | RootImageConfig, name: str, more: tuple[Any, ...]) -> str:
     modules = Path(config.modules) if config.modules else None
     parts = (
         _VERSION,
-        sources.suite,
-        sources.lines,
-        sources.options,
-        packages_of(config, sources),
-        EXCLUDED,
+        name,
+        *more,
         initrd.BOOT_MODULES,
         initrd.script().decode(),
         {name: content.decode() for name, content in guest_files().items()},
@@ -179,6 +189,20 @@ def _key(config: ImageConfig, sources: PackageSources) -> str:
         [(target, _digest(Path(source))) for target, source in sorted(config.files.items())],
     )
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
+
+
+def _parts_of_root(config: RootImageConfig) -> tuple[Any, ...]:
+    """Return what a root file system depends on; of files, what changes when they change."""
+    source = Path(config.root or config.archive)
+    if source.is_file():
+        return (_digest(source),)
+    files = []
+    for path in sorted(source.rglob("*")):
+        status = path.lstat()
+        size = 0 if path.is_dir() else status.st_size
+        what = (status.st_mode, status.st_uid, status.st_gid, size, status.st_mtime_ns)
+        files.append((os.fsencode(path.relative_to(source)).hex(), *what))
+    return (files,)
 
 
 def _digest(file: Path) -> str:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lisa_container.microvm.machine.accelerator import Accelerator
+from lisa_container.microvm.machine.boot import Boot
+from lisa_container.microvm.machine.quoting import quote
 
 MACHINE = "q35"
 """Machine type of all VMs."""
@@ -48,55 +50,67 @@ class Memory:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Hardware of a VM. A template and its clones must have the same, except files.
+    """Hardware of a VM. A template and its clones must have the same, except files and networks.
 
     Attributes:
         accelerator: how instructions run.
         cores: number of processors.
         memory: memory.
-        kernel: kernel to boot.
-        initrd: initial RAM disk; None means none.
-        options: command line of the kernel.
-        disk: disk in QEMU's own format (qcow2).
-        mac: MAC address of the network interface after a boot.
+        boot: how the VM boots.
+        disk: disk with the operating system, in QEMU's own format (qcow2).
+        mac: MAC address, after a boot, of the network interface that leads to this machine.
         console: file that gets the console's output, appended.
         port: port of this machine's loopback address that leads to the VM's sshd; 0: a free one.
+        data_disks: further disks, in QEMU's own format.
+        nics: MAC addresses of further network interfaces.
+        seed: read-only disk with the data of the first boot; None means none.
+        uuid: id of the machine, which some guests take as theirs; empty means none.
         is_incoming: whether to wait for a saved state instead of booting.
     """
 
     accelerator: Accelerator
     cores: int
     memory: Memory
-    kernel: Path
-    initrd: Path | None
-    options: str
+    boot: Boot
     disk: Path
     mac: str
     console: Path
     port: int = 0
+    data_disks: tuple[Path, ...] = ()
+    nics: tuple[str, ...] = ()
+    seed: Path | None = None
+    uuid: str = ""
     is_incoming: bool = False
 
     def arguments(self) -> Sequence[str]:
-        """Return the arguments of QEMU; they refer to the channel `agent`."""
+        """Return the arguments of QEMU; they refer to `agent`, `cable0`, `cable1` and so on."""
         forward = f"tcp:{HOST_ADDRESS}:{self.port}-:{_SSH_PORT}"
         return [
             *("-nodefaults", "-no-user-config", "-display", "none"),
             # A guest that switches itself off can be switched on again.
             *("-action", "shutdown=pause"),
             *("-machine", f"{MACHINE},memory-backend=memory"),
+            *(("-uuid", self.uuid) if self.uuid else ()),
             *self.accelerator.arguments,
             *("-smp", str(self.cores)),
             *("-m", str(self.memory.mib)),
             *("-object", self.memory.backend),
-            *("-kernel", str(self.kernel)),
-            *(("-initrd", str(self.initrd)) if self.initrd else ()),
-            *("-append", self.options),
-            # Nothing outlives the VM, so nothing need be flushed to the machine's disk.
-            *("-drive", f"id=disk,if=none,file={quote(self.disk)},format=qcow2,cache=unsafe"),
-            *("-device", "virtio-blk-pci,drive=disk"),
+            *self.boot.arguments(),
+            *_disk("disk", self.disk, "qcow2", ",bootindex=0"),
             *("-netdev", f"user,id=net,ipv6=off,hostfwd={forward}"),
             *("-device", f"virtio-net-pci,netdev=net,mac={self.mac},romfile="),
             *("-device", "virtio-rng-pci"),
+            *(
+                word
+                for number, disk in enumerate(self.data_disks)
+                for word in _disk(f"data{number}", disk, "qcow2")
+            ),
+            *(
+                word
+                for number, mac in enumerate(self.nics)
+                for word in ("-device", f"virtio-net-pci,netdev=cable{number},mac={mac},romfile=")
+            ),
+            *(_disk("seed", self.seed, "raw") if self.seed else ()),
             *("-chardev", f"file,id=console,path={quote(self.console)},append=on"),
             *("-serial", "chardev:console"),
             *("-serial", "chardev:agent"),
@@ -104,10 +118,9 @@ class Hardware:
         ]
 
 
-def quote(path: Path) -> str:
-    """Return a path as a value in QEMU's lists of options, where a comma separates them.
-
-    >>> quote(Path("/a,b"))
-    '/a,,b'
-    """
-    return str(path).replace(",", ",,")
+def _disk(name: str, file: Path, kind: str, more: str = "") -> list[str]:
+    """Return the arguments for a disk; a raw one is only read."""
+    # Nothing outlives the VM, so nothing need be flushed to the machine's disk.
+    readonly = ",readonly=on" if kind == "raw" else ""
+    drive = f"id={name},if=none,file={quote(file)},format={kind},cache=unsafe{readonly}"
+    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}{more}"]

@@ -16,6 +16,7 @@ from lisa_container.forks import Owner
 from lisa_container.microvm.machine.qemu import find_qemu
 from lisa_container.microvm.process.agent import Agent
 from lisa_container.microvm.process.folders import VmFolder
+from lisa_container.microvm.process.network import PrivateNetwork
 from lisa_container.microvm.process.qmp import Qmp
 
 _KEEPER = Path(__file__).with_name("keeper.sh")
@@ -33,8 +34,9 @@ class QemuProcess:
     Args:
         name: name of the VM, for errors.
         folder: folder of the VM, which the keeper removes.
-        arguments: arguments of QEMU, without the channels `qmp` and `agent`, to which they may
-            refer by these ids.
+        arguments: arguments of QEMU, without the channels `qmp` and `agent`, and without the
+            network backends `cable0`…, to which they may refer by these ids.
+        networks: networks of these backends.
 
     Attributes:
         qmp: control of QEMU; not connected yet.
@@ -46,7 +48,13 @@ class QemuProcess:
         VmError: the keeper could not be started.
     """
 
-    def __init__(self, name: str, folder: VmFolder, arguments: Sequence[str]) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: VmFolder,
+        arguments: Sequence[str],
+        networks: Sequence[PrivateNetwork] = (),
+    ) -> None:
         """Start QEMU."""
         self._name = name
         self._owner = Owner()
@@ -54,7 +62,9 @@ class QemuProcess:
         # Connected pairs instead of sockets in a folder: nothing to remove, nothing to wait for.
         qmp, far_qmp = socket.socketpair()
         agent, far_agent = socket.socketpair()
-        channels = [far_qmp.fileno(), far_agent.fileno()]
+        self._cables = [network.plug() for network in networks]
+        cables = [cable.far.fileno() for cable in self._cables]
+        channels = [far_qmp.fileno(), far_agent.fileno(), *cables]
         try:
             self._keeper = subprocess.Popen(
                 [
@@ -65,6 +75,11 @@ class QemuProcess:
                     *("-chardev", f"socket,id=qmp,fd={channels[0]}"),
                     *("-mon", "chardev=qmp,mode=control"),
                     *("-chardev", f"socket,id=agent,fd={channels[1]}"),
+                    *(
+                        word
+                        for number, fd in enumerate(cables)
+                        for word in ("-netdev", f"socket,id=cable{number},fd={fd}")
+                    ),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -76,6 +91,8 @@ class QemuProcess:
         finally:
             far_qmp.close()
             far_agent.close()
+            for cable in self._cables:
+                cable.far.close()
             os.close(folder.lock)
         _running.add(self)
         assert self._keeper.stdout
@@ -115,6 +132,8 @@ class QemuProcess:
         self._keeper.stdin.close()
         self.qmp.close()
         self.agent.close()
+        for cable in self._cables:
+            cable.unplug()
         try:
             self._keeper.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired as error:

@@ -1,4 +1,4 @@
-"""LISA features of a virtual machine: its serial console, and switching it off and on."""
+"""LISA features of a virtual machine: console, switching off and on, disks, interfaces."""
 
 from __future__ import annotations
 
@@ -61,3 +61,27 @@ class StartStop(features.StartStop):
     def get_status(self) -> VMStatus:
         """Return whether the VM runs."""
         return VMStatus.Running if vm_of(self._node).is_on else VMStatus.Deallocated
+
+
+class Disk(features.Disk):
+    """Disks of the VM. They are those that it was started with."""
+
+    def get_raw_data_disks(self) -> list[str]:
+        """Return the devices of the data disks."""
+        return vm_of(self._node).data_disks
+
+
+class NetworkInterface(features.NetworkInterface):
+    """Network interfaces of the VM. They are those that it was started with."""
+
+    def is_enabled_sriov(self) -> bool:
+        """Return False: QEMU's interfaces are synthetic."""
+        return False
+
+    def get_nic_count(self, is_sriov_enabled: bool = True) -> int:
+        """Return the number of interfaces with or without SR-IOV.
+
+        Args:
+            is_sriov_enabled: whether to count those with it.
+        """
+        return 0 if is_sriov_enabled else 1 + len(vm_of(self._node).private_addresses)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 from lisa import schema, search_space
@@ -12,26 +11,30 @@ from lisa.environment import Environment
 from lisa.feature import Feature
 from lisa.node import Node
 from lisa.platform_ import Platform
+from lisa.tools import ResizePartition
 from lisa.util import constants
 from lisa.util.logger import Logger
 
 from lisa_container.masking import Plain
-from lisa_container.microvm import ImageConfig, MicroVm, VmConfig
-from lisa_container.platforms.microvm.features import MicroVmContext, SerialConsole, StartStop
-from lisa_container.platforms.microvm.schema import MicroVmPlatformSchema
-from lisa_container.platforms.throw_away import (
-    Running,
-    capability_of,
-    connect,
-    meet_requirements,
-    read_schema,
+from lisa_container.microvm import MicroVm
+from lisa_container.microvm.config import MOST_DATA_DISKS, MOST_NICS
+from lisa_container.platforms.microvm.configs import (
+    MICROVM,
+    node_schema,
+    platform_schema,
+    vm_config,
 )
+from lisa_container.platforms.microvm.features import (
+    Disk,
+    MicroVmContext,
+    NetworkInterface,
+    SerialConsole,
+    StartStop,
+)
+from lisa_container.platforms.microvm.networks import EnvironmentNetworks, data_disks_of
+from lisa_container.platforms.throw_away import Running, capability_of, connect, meet_requirements
 from lisa_container.system import memory_of_machine
 
-MICROVM = "microvm"
-
-_OF_IMAGE = ("suite", "mirror", "packages", "files", "docker", "modules", "disk_gib", "cache_dir")
-_PATHS = ("kernel", "modules", "cache_dir")
 _MOST_CORES = 64
 
 
@@ -60,12 +63,15 @@ class MicroVmPlatform(Platform):
 
     @classmethod
     def supported_features(cls) -> list[type[Feature]]:
-        """Return the serial console, and switching off and on."""
-        return [SerialConsole, StartStop]
+        """Return the serial console, switching off and on, disks and network interfaces."""
+        return [SerialConsole, StartStop, Disk, NetworkInterface]
 
     def _initialize(self, *args: Any, **kwargs: Any) -> None:
         # Check now, so that an illegal value stops the run before the first environment.
-        self._config("node0", self._schema().cores, self._schema().memory_mib)
+        platform = platform_schema(self.runbook)
+        requirement = schema.load_by_type(schema.NodeSpace, self.runbook.requirement or {})
+        node = node_schema(requirement)
+        vm_config(self.runbook, node, "node0", platform.cores, platform.memory_mib)
         if self.runbook.keep_environment != constants.ENVIRONMENT_KEEP_NO:
             self._log.warning(
                 Plain(
@@ -82,16 +88,30 @@ class MicroVmPlatform(Platform):
     def _deploy_environment(self, environment: Environment, log: Logger) -> None:
         requirements = environment.runbook.nodes_requirement or []
         context = environment.get_context(EnvironmentVms)
+        networks = EnvironmentNetworks(len(requirements))
         for index, requirement in enumerate(requirements):
-            name = f"{self._schema().name}{index}"
+            name = f"{platform_schema(self.runbook).name}{index}"
             cores, memory_mib = requirement.core_count, requirement.memory_mb
             assert isinstance(cores, int) and isinstance(memory_mib, int), "chosen values"
-            vm = MicroVm(self._config(name, cores, memory_mib), log)
+            fields = node_schema(requirement)
+            config = vm_config(
+                self.runbook,
+                fields,
+                name,
+                cores,
+                memory_mib,
+                data_disks_of(requirement),
+                networks.nics_of(requirement, index),
+            )
+            vm = MicroVm(config, log)
             self._running.add(vm)
             context.vms.append(vm)
             vm.start()
             node = environment.create_node_from_requirement(requirement)
             self._connect(node, vm, requirement)
+            if fields.disk_img_resize_gib:
+                # Some images do not do this by themselves, as LISA found for its own platform.
+                node.tools[ResizePartition].expand_os_partition()
 
     def _delete_environment(self, environment: Environment, log: Logger) -> None:
         context = environment.get_context(EnvironmentVms)
@@ -108,44 +128,22 @@ class MicroVmPlatform(Platform):
             lambda: self._log.info("the run ends: stopping the VMs that keep_environment kept")
         )
 
-    def _schema(self) -> MicroVmPlatformSchema:
-        runbook: MicroVmPlatformSchema = read_schema(self.runbook, MicroVmPlatformSchema, MICROVM)
-        return runbook
-
-    def _config(self, name: str, cores: int, memory_mib: int) -> VmConfig:
-        values = asdict(self._schema())
-        # Relative paths start at the runbook's folder, as everywhere in LISA.
-        for path in _PATHS:
-            if values[path]:
-                values[path] = str(Path(constants.RUNBOOK_PATH, values[path]))
-        values["files"] = {
-            target: str(Path(constants.RUNBOOK_PATH, source))
-            for target, source in values["files"].items()
-        }
-        image = {name: values[name] for name in _OF_IMAGE}
-        # A kernel with modules is a part of the image, one without only of the VM.
-        has_modules = bool(values["modules"])
-        return VmConfig(
-            name=name,
-            cores=cores,
-            memory_mib=memory_mib,
-            image=ImageConfig(
-                user=self.runbook.admin_username,
-                kernel=values["kernel"] if has_modules else "",
-                **image,
-            ),
-            kernel="" if has_modules else values["kernel"],
-            options=values["options"],
-            ready_seconds=values["ready_seconds"],
-        )
-
     def _capability(self) -> schema.NodeSpace:
         """Return the capability of a node: from the runbook's values to the machine's."""
-        runbook = self._schema()
+        runbook = platform_schema(self.runbook)
         capability = capability_of(
             search_space.IntRange(min=runbook.cores, max=_MOST_CORES),
             search_space.IntRange(min=runbook.memory_mib, max=memory_of_machine()),
         )
+        capability.disk = schema.DiskOptionSettings(
+            data_disk_count=search_space.IntRange(min=0, max=MOST_DATA_DISKS),
+            data_disk_size=search_space.IntRange(min=1),
+            max_data_disk_count=MOST_DATA_DISKS,
+        )
+        assert capability.network_interface is not None
+        nics = search_space.IntRange(min=1, max=1 + MOST_NICS)
+        capability.network_interface.nic_count = nics
+        capability.network_interface.max_nic_count = 1 + MOST_NICS
         capability.features = search_space.SetSpace[schema.FeatureSettings](
             is_allow_set=True,
             items=[schema.FeatureSettings.create(x.name()) for x in self.supported_features()],
@@ -160,6 +158,7 @@ class MicroVmPlatform(Platform):
             requirement,
             vm.address,
             vm.port,
+            internal_address=next(iter(vm.private_addresses), ""),
             username=vm.user,
             private_key_file=str(vm.private_key),
         )

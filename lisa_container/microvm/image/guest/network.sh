@@ -11,3 +11,5 @@ link set eth0 up
 addr replace 10.0.2.15/24 dev eth0
 route replace default via 10.0.2.2
 END
+# The VM's owner has written this file if there are further interfaces.
+[ ! -e /usr/lib/lisa-vm/nics ] || ip -batch /usr/lib/lisa-vm/nics
