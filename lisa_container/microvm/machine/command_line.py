@@ -96,7 +96,7 @@ class Hardware:
             *("-m", str(self.memory.mib)),
             *("-object", self.memory.backend),
             *self.boot.arguments(),
-            *_disk("disk", self.disk, "qcow2", ",bootindex=0"),
+            *_disk("disk", self.disk, "qcow2"),
             *("-netdev", f"user,id=net,ipv6=off,hostfwd={forward}"),
             *("-device", f"virtio-net-pci,netdev=net,mac={self.mac},romfile="),
             *("-device", "virtio-rng-pci"),
@@ -118,9 +118,9 @@ class Hardware:
         ]
 
 
-def _disk(name: str, file: Path, kind: str, more: str = "") -> list[str]:
+def _disk(name: str, file: Path, kind: str) -> list[str]:
     """Return the arguments for a disk; a raw one is only read."""
     # Nothing outlives the VM, so nothing need be flushed to the machine's disk.
     readonly = ",readonly=on" if kind == "raw" else ""
     drive = f"id={name},if=none,file={quote(file)},format={kind},cache=unsafe{readonly}"
-    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}{more}"]
+    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
