@@ -11,6 +11,28 @@ from lisa_container.microvm.keys import KeyPair
 
 # Read by the guest's network.sh.
 _NICS = "/usr/lib/lisa-vm/nics"
+HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
+"""Private key of the guest's sshd. In a template it is a named pipe."""
+
+_RENEW = f"perl /usr/lib/lisa-vm/renew {HOST_KEY}"
+_INPUT, _OUTPUT = "/run/lisa-vm/renew", "/run/lisa-vm/renewed"
+
+PREPARE_TEMPLATE = f"""\
+set -e
+echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
+ipv6=/proc/sys/net/ipv6/conf/eth0/disable_ipv6
+[ ! -e $ipv6 ] || echo 1 >$ipv6
+systemctl stop ssh
+rm -f {HOST_KEY} {HOST_KEY}.pub /run/sshd.pid
+mkfifo -m 600 {HOST_KEY}
+systemctl start --no-block ssh
+mkdir -p -m 700 /run/lisa-vm
+mkfifo -m 600 {_INPUT} {_OUTPUT}
+{_RENEW} 0<>{_INPUT} 1<>{_OUTPUT} 2>/dev/console &
+"""
+"""Script for a guest that becomes a template: sshd and another program wait for the identity of the
+clone. QEMU's network knows the template's address until the clone announces its own."""
+
 # Locally administered, as QEMU's own.
 _MAC_PREFIX = "52:54:00"
 
@@ -42,28 +64,30 @@ class Identity:
     def script(self) -> str:
         """Return a script that gives a running guest this identity and the present time."""
         # Without KVM the first run of each program costs up to 0.3 s, most of it to translate its
-        # code. So a static busybox does what must be done before the first login, and the rest
-        # goes on during the login. QEMU's network knows the template's address until the guest
-        # announces its own; the kernel makes the link's IPv6 address of the MAC address.
+        # code. So the program that a template has started does all that a shell cannot do. The
+        # kernel makes the link's IPv6 address of the MAC address when IPv6 is switched on.
         name = shlex.quote(self.name)
         ipv6 = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6"
-        now = time.time()
+        mac = self.mac.replace(":", "")
+        private = shlex.quote(self.host_key.private.strip())
         return f"""\
 set -e
 read -r uptime _ </proc/uptime
-echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
-busybox ip link set eth0 address {self.mac}
-busybox date -s @{now:.0f} >/dev/null
-perl /usr/lib/lisa-vm/renew {now:.3f} "$uptime" {secrets.token_hex(32)} &
-[ ! -e {ipv6} ] || {{ echo 1 >{ipv6}; echo 0 >{ipv6}; }}
 echo {name} >/proc/sys/kernel/hostname
 echo {name} >/etc/hostname
 printf '%s\\n' '127.0.0.1 localhost' '::1 localhost' '127.0.1.1 '{name} >/etc/hosts
 echo {self.machine_id} >/etc/machine-id
-umask 077
-echo {shlex.quote(self.host_key.private.strip())} >/etc/ssh/ssh_host_ed25519_key
-umask 022
-echo {shlex.quote(self.host_key.public)} >/etc/ssh/ssh_host_ed25519_key.pub
+echo {shlex.quote(self.host_key.public)} >{HOST_KEY}.pub
+renew() {{
+	printf '%s\\n' "{time.time():.3f} $uptime {secrets.token_hex(32)} {mac}" {private} .
+}}
+if [ -p {_INPUT} ]; then
+	renew >{_INPUT}
+	read -r _ <{_OUTPUT}
+else
+	renew | {_RENEW} >/dev/null
+fi
+[ ! -e {ipv6} ] || echo 0 >{ipv6}
 {self._nics_script()}"""
 
     def _nics_script(self) -> str:

@@ -21,7 +21,7 @@ from lisa_container.atomic import create_once, replace_file
 from lisa_container.errors import VmError, VmTemplateError
 from lisa_container.microvm.disks import create_data_disks, create_disk
 from lisa_container.microvm.guest import Guest
-from lisa_container.microvm.identity import Identity, make_mac
+from lisa_container.microvm.identity import PREPARE_TEMPLATE, Identity, make_mac
 from lisa_container.microvm.image.store import Image
 from lisa_container.microvm.machine.accelerator import Accelerator
 from lisa_container.microvm.machine.boot import KernelBoot
@@ -39,8 +39,12 @@ _FILES = (_MEMORY, _STATE, _DISK, _OVERLAY)
 _SAVE_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 _CAPABILITY = [{"capability": "x-ignore-shared", "state": True}]
-# Programs of each login, so that clones find them in memory.
-_WARM_UP = "cat /usr/sbin/sshd /usr/bin/sudo /bin/bash /usr/bin/docker >/dev/null 2>&1; sync"
+# Programs of each login, so that clones find them in memory; then time for the programs that wait.
+_WARM_UP = """\
+cat /usr/sbin/sshd /usr/bin/sudo /bin/bash /usr/bin/docker >/dev/null 2>&1 || true
+sleep 3
+sync
+"""
 
 
 @dataclass(frozen=True)
@@ -210,7 +214,7 @@ def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: floa
     try:
         guest.boot(identity.script(), shape.image.has_docker, seconds)
         deadline = time.monotonic() + _SAVE_SECONDS * shape.accelerator.patience
-        guest.run(_WARM_UP, "get ready to be saved", deadline)
+        guest.run(PREPARE_TEMPLATE + _WARM_UP, "get ready to be saved", deadline)
         guest.monitor("stop")
         # The memory is in its file already.
         guest.monitor("migrate-set-capabilities", capabilities=_CAPABILITY)

@@ -45,10 +45,6 @@ _DISK, _CONSOLE = "disk.qcow2", "console.log"
 # Seconds at full speed for a clone to load its state and take its identity. A clone that needs
 # longer has a damaged template.
 _CLONE_SECONDS = 15.0
-# A newer sshd has read its keys at its start; an older one reads them for each connection.
-_RELOAD_SSHD = """\
-[ ! -e /usr/lib/openssh/sshd-session ] || kill -s HUP "$(cat /run/sshd.pid)"
-"""
 
 
 class MicroVm:
@@ -354,7 +350,7 @@ class MicroVm:
 
         guest = self._launch(hardware)
         seconds = _CLONE_SECONDS * template.shape.accelerator.patience
-        template.restore(guest, self._identity.script() + _RELOAD_SSHD, seconds)
+        template.restore(guest, self._identity.script(), seconds)
         self._port = self._port or guest.find_port()
 
     def _launch(self, hardware: Callable[[Path], Hardware], login: Login | None = None) -> Guest:

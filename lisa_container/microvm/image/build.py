@@ -66,10 +66,21 @@ KbdInteractiveAuthentication no
 UsePAM no
 PrintMotd no
 PrintLastLog no
+LogLevel ERROR
 MaxSessions 100
 """
+# Without KVM it takes 0.4 s that sshd starts itself anew for each connection. Versions since 9.8 do
+# so in any case.
+_SSHD_DEFAULTS = "SSHD_OPTS=-r\n"
 # The host gives the first key after the first boot.
-_SSH_CONDITION = "[Unit]\nConditionPathExists=/etc/ssh/ssh_host_ed25519_key\n"
+_SSH_SERVICE = """\
+[Unit]
+ConditionPathExists=/etc/ssh/ssh_host_ed25519_key
+
+[Service]
+# A check of the config would read the key, which a template waits for.
+ExecStartPre=
+"""
 _JOURNAL = "[Journal]\nStorage=volatile\n"
 _MODULES = "modules.tar"
 _LIBRARY = "usr/lib/lisa-vm"
@@ -247,7 +258,8 @@ def _entries(config: MadeImageConfig, public_key: str) -> Iterator[tuple[tarfile
         (f"{_LIBRARY}/sshd_config", _SSHD_CONFIG.encode(), 0o644),
         (f"{_UNITS}/lisa-vm-agent.service", guest["agent.service"], 0o644),
         (f"{_UNITS}/lisa-vm-network.service", guest["network.service"], 0o644),
-        (f"{_UNITS}/ssh.service.d/lisa-vm.conf", _SSH_CONDITION.encode(), 0o644),
+        (f"{_UNITS}/ssh.service.d/lisa-vm.conf", _SSH_SERVICE.encode(), 0o644),
+        ("etc/default/ssh", _SSHD_DEFAULTS.encode(), 0o644),
         ("etc/systemd/journald.conf.d/lisa-vm.conf", _JOURNAL.encode(), 0o644),
     ):
         yield _entry(name, mode), content

@@ -5,7 +5,8 @@ set -eu
 id "$1" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$1"
 # No password, but not locked: without PAM, sshd refuses keys of a locked account.
 usermod --password '*' "$1"
-usermod --password '*' root
+# Commands of root start sooner with a small shell.
+usermod --password '*' --shell /bin/sh root
 echo "$1 ALL=(ALL) NOPASSWD: ALL" >/etc/sudoers.d/lisa-vm
 chmod 440 /etc/sudoers.d/lisa-vm
 for home in /root "/home/$1"; do
