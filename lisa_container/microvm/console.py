@@ -13,6 +13,8 @@ from lisa_container.escaping import plain_lines, printable
 
 _TAIL_LINES = 20
 _PANIC = re.compile(r"Kernel panic - not syncing: ([^\n]*)")
+# The last line; traces stand before it.
+_PANIC_END = "end Kernel panic"
 
 
 class Milestone(str, Enum):
@@ -103,3 +105,7 @@ class Console:
         """Return the reason of a kernel panic, or an empty string."""
         match = _PANIC.search(self.text)
         return printable(match[1].strip()) if match else ""
+
+    def shows_end_of_panic(self) -> bool:
+        """Return whether all of a kernel panic's messages have come."""
+        return _PANIC_END in self.text

@@ -28,6 +28,7 @@ from lisa_container.microvm.process.process import QemuProcess
 from lisa_container.microvm.process.qmp import QmpLostError
 
 _POLL_SECONDS = 0.05
+_PANIC_SECONDS = 0.5
 _CONNECT_SECONDS = 1.0
 _GREETING_SECONDS = 5.0
 _BANNER = b"SSH-"
@@ -239,6 +240,10 @@ class Guest:
             raise self._died()
         panic = self.console.find_panic()
         if panic:
+            # The console is slow, and the error is to have all of it.
+            deadline = time.monotonic() + _PANIC_SECONDS * self._patience
+            while not self.console.shows_end_of_panic() and time.monotonic() < deadline:
+                time.sleep(_POLL_SECONDS)
             raise self._failure(VmPanicError, f"had a kernel panic: {panic}")
 
     def kill(self) -> None:

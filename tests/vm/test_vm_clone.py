@@ -9,7 +9,7 @@ import pytest
 from lisa_container.microvm import MicroVm, Milestone, VmConfig
 from tests.support.soak import SOAKS
 from tests.support.vms import run_in
-from tests.support.waiting import happens
+from tests.support.waiting import eventually, happens
 
 IDENTITY = """\
 hostname
@@ -71,7 +71,7 @@ def test_pause(vm: MicroVm) -> None:
 
 def test_console_has_what_the_guest_prints(vm: MicroVm) -> None:
     vm.run_script("echo hello console")
-    assert "hello console" in vm.console
+    eventually(lambda: "hello console" in vm.console)  # it is slower than the end of the script
 
 
 def test_stopped_vm(vm: MicroVm) -> None:
