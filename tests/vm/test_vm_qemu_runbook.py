@@ -38,27 +38,42 @@ platform:
     requirement:
       core_count: 2
       qemu:
-        qcow2: {disk}
+{image}
         cloud_init:
           extra_user_data: user-data
 """
+IMAGES = {
+    "uefi": """\
+        qcow2: {disk}""",
+    "bios": """\
+        disk_img: {disk}
+        disk_img_format: qcow2
+        disk_img_resize_gib: 2
+        firmware_type: bios""",
+}
 
 
-def test_runbook_with_one_word_changed(tmp_path: Path) -> None:
+@pytest.mark.sampled(1)
+@pytest.mark.parametrize("firmware", IMAGES)
+def test_runbook_with_one_word_changed(firmware: str, tmp_path: Path) -> None:
     key = tmp_path / "id_rsa"
     command = ["ssh-keygen", "-q", "-t", "rsa", "-b", "2048", "-m", "PEM", "-N", "", "-f", str(key)]
     subprocess.run(command, check=True)
     data = {"write_files": [{"path": "/etc/by-user-data", "content": "yes\n"}]}
     (tmp_path / "user-data").write_text(yaml.safe_dump(data))
     text = RUNBOOK.format(
-        suites=Path(__file__).parent / "suites", key=key, disk=provide_cloud_image()
+        suites=Path(__file__).parent / "suites",
+        key=key,
+        image=IMAGES[firmware].format(disk=provide_cloud_image()),
     )
     runbook = tmp_path / "runbook.yml"
     runbook.write_text(text.replace("type: qemu", "type: microvm"), encoding="utf-8")
     run = run_lisa(runbook, tmp_path, timeout=600)
     assert run.statuses() == {"verify_disk_image": "passed"}, run.output
     (console,) = tmp_path.rglob("node0-console.log")
-    assert "Linux version" in console.read_text()
+    text = console.read_text()
+    assert "Linux version" in text
+    assert ("efi: EFI v" in text) == (firmware == "uefi")
 
 
 def config_of(requirement: dict[str, Any], **platform: Any) -> VmConfig:

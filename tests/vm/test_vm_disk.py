@@ -1,0 +1,50 @@
+"""VMs from given disks, by Python: commands in them, hardware, switching off and on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lisa_container.errors import VmBootError
+from lisa_container.microvm import DiskImageConfig, MicroVm, Nic, PrivateNetwork, VmConfig
+from lisa_container.microvm.session import VmSession
+from tests.support.cloud_image import provide_cloud_image
+from tests.support.vms import run_in
+
+
+# The runbook's test does the main things in each run; this one boots twice.
+@pytest.mark.sampled(0)
+def test_commands_hardware_and_power(tmp_path: Path) -> None:
+    network = PrivateNetwork()
+    config = VmConfig(
+        name="cloud",
+        image=DiskImageConfig(disk=str(provide_cloud_image())),
+        data_disks_gib=(3,),
+        nics=(Nic(network, "10.91.0.1/24"),),
+    )
+    with VmSession(MicroVm(config)) as vm:
+        # By OpenSSH's client, which knows only the host key that the VM was given.
+        assert run_in(vm.machine, "id -un; hostname") == "tester\ncloud\n"
+        assert vm.run("id -un; cat /proc/$$/comm").stdout == "root\nsh"
+        vm.write_file("/root/file", "content")
+        assert vm.read_file("/root/file") == "content"
+        assert vm.run("lsblk -bdno SIZE /dev/vdb").stdout == str(3 << 30)
+        assert "10.91.0.1/24" in vm.run("ip -4 addr show eth1").stdout
+        assert vm.run("ip -4 route get 10.0.2.2").stdout.count("dev eth0") == 1
+        vm.machine.run_script("echo by script >/root/other")
+        assert vm.read_file("/root/other") == "by script\n"
+        vm.close()
+        vm.machine.power_off()
+        assert not vm.machine.is_on
+        vm.machine.power_on()
+        assert vm.read_file("/root/file") == "content"
+
+
+@pytest.mark.sampled(0)
+def test_failure_of_cloud_init_is_told(tmp_path: Path) -> None:
+    data = tmp_path / "user-data"
+    data.write_text("runcmd: [[sh, -c, exit 3]]\n")
+    image = DiskImageConfig(disk=str(provide_cloud_image()), user_data=(str(data),))
+    with pytest.raises(VmBootError, match=r"did not finish its first boot \(cloud-init\)"):
+        MicroVm(VmConfig(image=image)).start()
