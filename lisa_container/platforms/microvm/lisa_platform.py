@@ -12,7 +12,7 @@ from lisa.feature import Feature
 from lisa.node import Node
 from lisa.platform_ import Platform
 from lisa.tools import ResizePartition
-from lisa.util import constants
+from lisa.util import UnsupportedDistroException, constants
 from lisa.util.logger import Logger
 
 from lisa_container.masking import Plain
@@ -110,8 +110,9 @@ class MicroVmPlatform(Platform):
             node = environment.create_node_from_requirement(requirement)
             self._connect(node, vm, requirement)
             if fields.disk_img_resize_gib:
-                # Some images do not do this by themselves, as LISA found for its own platform.
-                node.tools[ResizePartition].expand_os_partition()
+                # On distributions that LISA does not know, cloud-init has done this.
+                with suppress(UnsupportedDistroException):
+                    node.tools[ResizePartition].expand_os_partition()
 
     def _delete_environment(self, environment: Environment, log: Logger) -> None:
         context = environment.get_context(EnvironmentVms)
