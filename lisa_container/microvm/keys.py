@@ -29,6 +29,11 @@ class KeyPair:
     private: str = field(repr=False)
     public: str
 
+    @property
+    def private_body(self) -> str:
+        """Private key without its first and last line, in one line."""
+        return "".join(self.private.split("\n")[1:-2])
+
     @classmethod
     def make(cls) -> Self:
         """Generate a key pair."""

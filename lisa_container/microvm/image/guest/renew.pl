@@ -1,6 +1,6 @@
-# Make a clone of a template another machine: clock, random numbers, MAC address and SSH host key.
-# usage: renew KEY. Input: a line `TIME UPTIME SEED MAC`, the lines of the private key, a line with a dot.
-# The time was that when the uptime was that; seed and MAC address are hexadecimal. It prints `done`.
+# Make a clone of a template another machine: names, clock, random numbers, MAC address, SSH host key.
+# usage: renew KEY. Input: one line, NAME ID TIME SEED MAC TYPE PUBLIC PRIVATE UPTIME. The time was that
+# when the uptime was that; seed and MAC address are hexadecimal, the keys base64. It prints `done`.
 #
 # A template has this program waiting for its input, so that a clone need not start it. No module is
 # used, because loading one takes a tenth of a second without KVM. Numbers of calls are those of
@@ -8,11 +8,14 @@
 use strict;
 use warnings;
 my ($key) = @ARGV;
-my ($time, $uptime, $seed, $mac) = split(' ', readline(STDIN));
-my $private = '';
-while (defined(my $line = readline(STDIN))) {
-	last if $line eq ".\n";
-	$private .= $line;
+my ($name, $id, $time, $seed, $mac, $type, $public, $private, $uptime) = split(' ', readline(STDIN));
+$private = "-----BEGIN OPENSSH PRIVATE KEY-----\n$private\n-----END OPENSSH PRIVATE KEY-----\n";
+
+sub put {
+	my ($path, $content) = @_;
+	open(my $file, '>', $path) or die "$path: $!\n";
+	syswrite($file, $content);
+	close($file) or die "$path: $!\n";
 }
 
 open(my $clock, '<', '/proc/uptime') or die "/proc/uptime: $!\n";
@@ -34,15 +37,19 @@ socket(my $network, $AF_INET, $SOCK_DGRAM, 0) or die "socket: $!\n";
 my $request = pack('a16 S a6 x16', 'eth0', $ARPHRD_ETHER, pack('H*', $mac));
 ioctl($network, $SIOCSIFHWADDR, $request) or die "MAC address: $!\n";
 
+put('/proc/sys/kernel/hostname', "$name\n");
+put('/etc/hostname', "$name\n");
+put('/etc/hosts', "127.0.0.1 localhost\n::1 localhost\n127.0.1.1 $name\n");
+put('/etc/machine-id', "$id\n");
+put("$key.pub", "$type $public\n");
+
 # In a template the key is a named pipe, and sshd waits there for its key.
 my $waiting;
 if (-p $key) {
 	open($waiting, '>', $key) or die "$key: $!\n";
 }
 umask 077;
-open(my $file, '>', "$key.new") or die "$key.new: $!\n";
-print $file $private;
-close($file) or die "$key.new: $!\n";
+put("$key.new", $private);
 rename("$key.new", $key) or die "$key: $!\n";
 if ($waiting) {
 	print $waiting $private;
