@@ -25,7 +25,7 @@ def cache(image: Image, vm: MicroVm, tmp_path: Path) -> Path:
     places = Places(tmp_path)
     places.images.symlink_to(image.folder.parent)
     places.templates.mkdir()
-    name = vm._shape().key
+    name = vm._shape(image).key
     source = Places.of("").templates / name
     (places.templates / name).mkdir()
     for file in source.iterdir():
@@ -52,8 +52,8 @@ def test_damage_is_found(cache: Path, damage: str) -> None:
     assert not _is_whole(folder)
 
 
-def test_hardware_is_a_part_of_the_key(vm: MicroVm, tmp_path: Path) -> None:
-    shape = vm._shape()
+def test_hardware_is_a_part_of_the_key(vm: MicroVm, image: Image, tmp_path: Path) -> None:
+    shape = vm._shape(image)
     other_kernel = tmp_path / "kernel"
     other_kernel.write_bytes(b"other")
     changes = [
@@ -61,9 +61,11 @@ def test_hardware_is_a_part_of_the_key(vm: MicroVm, tmp_path: Path) -> None:
         {"memory_mib": shape.memory_mib + 1},
         {"options": "quiet"},
         {"kernel": other_kernel},
+        {"data_disks_gib": (1,)},
+        {"nic_count": 1},
     ]
     keys = {dataclasses.replace(shape, **change).key for change in changes}
-    assert len({shape.key, *keys}) == 5
+    assert len({shape.key, *keys}) == 7
 
 
 def test_damaged_template_is_made_anew_once(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
