@@ -8,11 +8,12 @@ BIN := $(VENV)/bin
 RUN := runtime/log
 
 # Packages that the tests need in addition to the sandbox's, if this machine lacks the programs: an
-# engine, a second kind of shell, and virtual machines.
+# engine, a second kind of shell, virtual machines, and a C compiler.
 missing = $(if $(shell command -v $(1) 2>/dev/null || ls /usr/sbin/$(1) 2>/dev/null),,$(2))
 TEST_PACKAGES := $(call missing,dockerd,docker.io) $(call missing,busybox,busybox-static) \
 	$(call missing,qemu-system-x86_64,qemu-system-x86) $(call missing,qemu-img,qemu-utils) \
-	$(if $(wildcard /usr/share/qemu/firmware/*x86_64*),,ovmf)
+	$(if $(wildcard /usr/share/qemu/firmware/*x86_64*),,ovmf) \
+	$(call missing,cc,gcc libc6-dev)
 
 .PHONY: help setup packages test-packages demo test run-tests soak lint types docs unit bench clean
 

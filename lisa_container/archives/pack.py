@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from lisa_container.archives.destination import local_error
+from lisa_container.archives.tar import XATTR
 from lisa_container.errors import CopyError
 
 # A multiple of what one SSH packet carries leaves hardly any small packets behind.
@@ -38,11 +39,14 @@ class Packing:
         gid: group of every entry.
         format: `tarfile.PAX_FORMAT` keeps fractions of a second. Small programs such as busybox's
             tar understand only `tarfile.GNU_FORMAT`.
+        keeps_attributes: every entry has its own owner, group and extended attributes instead, as
+            `tarfile.PAX_FORMAT` can hold them.
     """
 
     uid: int = 0
     gid: int = 0
     format: Literal[0, 1, 2] = tarfile.PAX_FORMAT
+    keeps_attributes: bool = False
     _links: dict[tuple[int, int], str] = field(default_factory=dict, init=False, repr=False)
 
     def pack(
@@ -104,6 +108,9 @@ class Packing:
 
     def _info(self, path: Path, name: str, status: os.stat_result) -> tarfile.TarInfo | None:
         info = self._named(name)
+        if self.keeps_attributes:
+            info.uid, info.gid = status.st_uid, status.st_gid
+            info.pax_headers = _attributes(path)
         info.mode = stat.S_IMODE(status.st_mode)
         info.mtime = status.st_mtime if self.format == tarfile.PAX_FORMAT else int(status.st_mtime)
         kind = _KINDS.get(stat.S_IFMT(status.st_mode))
@@ -121,6 +128,14 @@ class Packing:
             elif kind != tarfile.FIFOTYPE:
                 info.devmajor, info.devminor = os.major(status.st_rdev), os.minor(status.st_rdev)
         return info
+
+
+def _attributes(path: Path) -> dict[str, str]:
+    """Return the extended attributes of a file, as headers of its entry."""
+    return {
+        f"{XATTR}{name}": os.fsdecode(os.getxattr(path, name, follow_symlinks=False))
+        for name in sorted(os.listxattr(path, follow_symlinks=False))
+    }
 
 
 def _content(local: Path, size: int) -> Iterator[bytes]:

@@ -12,8 +12,10 @@ import os
 import secrets
 import socket
 import subprocess
+import threading
 import time
 from dataclasses import dataclass
+from typing import IO
 
 import paramiko
 from lisa.node import Node
@@ -34,6 +36,8 @@ from lisa_container.naming import node_name
 # Bytes to read at once.
 _CHUNK = 256 * 1024
 
+_NO_STDIN = "</dev/null"
+
 # The script is a word of a shell of its own, so that it is run as by `sh -c`, whatever is in it.
 # Standard error is collected in a variable and printed at the end, since what the user's start
 # files print there, or a terminal, would mix with it.
@@ -42,7 +46,7 @@ _WRAPPED = """lisa_container_s=$(cat <<'{token}'
 {token}
 )
 exec 3>&1
-lisa_container_e=$(sh -c "$lisa_container_s" 2>&1 >&3 3>&- </dev/null)
+lisa_container_e=$(sh -c "$lisa_container_s" 2>&1 >&3 3>&- {stdin})
 printf '\\n{token} %s\\n%s' "$?" "$lisa_container_e" """
 
 
@@ -72,15 +76,20 @@ class ScriptResult:
 
 
 def run_script(
-    node: Node, script: str, sudo: bool = False, timeout: float = CHANNEL_TIMEOUT
+    node: Node,
+    script: str,
+    sudo: bool = False,
+    timeout: float = CHANNEL_TIMEOUT,
+    stdin: IO[bytes] | None = None,
 ) -> ScriptResult:
-    """Run a script with the node's `sh`; its stdin is empty. Neither script nor output is logged.
+    """Run a script with the node's `sh`. Neither script nor output is logged.
 
     Args:
         node: a local node, or a remote one that is reached over SSH.
         script: any shell script.
         sudo: run it as root, unless the node's user is root.
         timeout: seconds that it may take.
+        stdin: file of this machine that the script reads; None: its stdin is empty.
 
     Raises:
         ConfigError: the node is a container.
@@ -90,11 +99,12 @@ def run_script(
     """
     node.initialize()
     token = secrets.token_hex(8)
-    wrapped = _WRAPPED.format(script=script, token=token)
+    redirection = _NO_STDIN if stdin is None else ""
+    wrapped = _WRAPPED.format(script=script, token=token, stdin=redirection)
     if node.shell.is_remote:
-        output = _run_remote(ssh_shell_of(node), wrapped, sudo, timeout)
+        output = _run_remote(ssh_shell_of(node), wrapped, sudo, timeout, stdin)
     else:
-        output = _run_local(wrapped, sudo, timeout)
+        output = _run_local(wrapped, sudo, timeout, stdin)
     if output is None:
         raise EngineError(
             f"a script on node '{node_name(node)}' did not end in {timeout:g} seconds. It may "
@@ -110,13 +120,20 @@ def run_script(
     return ScriptResult(int(code), stdout, stderr.decode(errors="replace").strip())
 
 
-def _run_remote(shell: SshShell, script: str, sudo: bool, timeout: float) -> bytes | None:
+def _run_remote(
+    shell: SshShell, script: str, sudo: bool, timeout: float, stdin: IO[bytes] | None
+) -> bytes | None:
     """Return the output; None after the time limit."""
     password = shell.connection_info.password or None
     try:
         transport = transport_of(shell)
         sudo = sudo and read_command(transport, "id -u") != "0"
-        with open_command(transport, script, sudo, password, b"") as channel:
+        data = b"" if stdin is None else None
+        with open_command(transport, script, sudo, password, data) as channel:
+            if stdin is not None:
+                # In a thread, since the script may print before it has read all of its stdin.
+                feeder = threading.Thread(target=_feed, args=(channel, stdin), daemon=True)
+                feeder.start()
             output = _read(channel, time.monotonic() + timeout)
         if not transport.is_active():
             raise EOFError("the connection ended before the script did")
@@ -140,13 +157,22 @@ def _read(channel: paramiko.Channel, deadline: float) -> bytes | None:
     return None
 
 
-def _run_local(script: str, sudo: bool, timeout: float) -> bytes | None:
+def _feed(channel: paramiko.Channel, stdin: IO[bytes]) -> None:
+    with contextlib.suppress(OSError):  # the script ended early; its output has the reason
+        while piece := stdin.read(_CHUNK):
+            channel.sendall(piece)
+        channel.shutdown_write()
+
+
+def _run_local(script: str, sudo: bool, timeout: float, stdin: IO[bytes] | None) -> bytes | None:
     # -n: never prompt on the terminal that LISA was started from.
     words = ["sudo", "-n", "--"] if sudo and os.geteuid() != 0 else []
     try:
+        encoded = script.encode("utf-8", "surrogateescape")
         done = subprocess.run(
-            [*words, "sh"],
-            input=script.encode("utf-8", "surrogateescape"),
+            [*words, "sh", *(() if stdin is None else ("-c", encoded))],
+            stdin=stdin,
+            input=encoded if stdin is None else None,
             capture_output=True,
             timeout=timeout,
             check=False,

@@ -89,6 +89,34 @@ def open_shipment(image: Image, source: Node | None, platform: str) -> Iterator[
 
 
 @contextlib.contextmanager
+def archive_of(image: Image, source: Node | None) -> Iterator[Path]:
+    """Give the archive of an image within a `with` block; one that is made ends with the block.
+
+    Args:
+        image: an image, as for `ship`.
+        source: the node that has the image, if it is given by its name.
+
+    Raises:
+        ConfigError: the image is none, or the arguments do not fit together.
+        ImageNotFoundError: the source lacks the image and cannot pull it.
+        ImageArchiveError: the archive does not exist, or cannot be written.
+        EngineError: the source's engine refused.
+    """
+    check_image(image, source)
+    if isinstance(image, Path):
+        yield image
+        return
+    with temporary_folder("lisa-container-") as folder:
+        archive = Path(folder) / "image.tar"
+        if isinstance(image, LayeredImage):
+            image.save(archive)
+        else:
+            assert source is not None
+            _save(Engine.of(source), image, archive)
+        yield archive
+
+
+@contextlib.contextmanager
 def _open_archive(archive: Path, what: str, platform: str) -> Iterator[Shipment]:
     budget = Budget(MAX_BYTES, MAX_ENTRIES)
     with contextlib.ExitStack() as stack:
