@@ -36,6 +36,6 @@ def test_page_is_complete() -> None:
         if hasattr(getattr(fixtures, name), "_pytestfixturefunction")
     }
     public = {name for name in names if not name.startswith("_")}
-    assert len(public) == 9
+    assert len(public) == 12
     marks = {re.split(r"[(:]", line)[0] for line in markers.LINES}
     assert public | marks | {"keep-failed", *_WITH_INI} <= found

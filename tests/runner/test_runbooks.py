@@ -40,7 +40,7 @@ def check(run: Run, cases: set[str], may_skip: dict[str, str]) -> None:
 def test_each_has_a_test() -> None:
     """Every runbook has a test here, in test_cli_tools.py, or in tests/vm."""
     tested = {"quickstart.yml", "local.yml", "remote.yml", "guest.yml", "cli_tools.yml"}
-    tested.add("microvm.yml")
+    tested |= {"microvm.yml", "runtime.yml"}
     assert {path.name for path in RUNBOOKS.glob("*.yml")} == tested
 
 
