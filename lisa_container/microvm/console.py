@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 from lisa_container.escaping import plain_lines, printable
 
 _TAIL_LINES = 20
-_PANIC = re.compile(r"Kernel panic - not syncing: ([^\n]*)")
+_PANIC = re.compile(r"Kernel panic - not syncing: ([^\n]*)\n")
 # The last line; traces stand before it.
 _PANIC_END = "end Kernel panic"
 
@@ -44,8 +45,12 @@ _WORDS = {
 }
 
 
+# Characters of an unfinished line that are looked at again when more of it has come.
+_LONGEST_LINE = 1 << 16
+
+
 class Console:
-    """Console of one boot.
+    """Console of one boot. Each part of the output is searched once, for a guest may print much.
 
     Args:
         file: file that QEMU appends the output to. What it has already is of earlier boots.
@@ -54,11 +59,14 @@ class Console:
     def __init__(self, file: Path) -> None:
         """Begin with this boot."""
         self._file = file
+        self._lock = threading.Lock()
         self.begin()
 
     def begin(self) -> None:
         """Forget what was before: the guest boots now."""
-        self._begin = self._file.stat().st_size if self._file.exists() else 0
+        self._begin = self._seen = self._file.stat().st_size if self._file.exists() else 0
+        self._line = self._panic = ""
+        self._shows_end_of_panic = False
         self._started = time.monotonic()
         self._reached: dict[Milestone, float] = {}
         self.reach(Milestone.FIRMWARE)
@@ -71,10 +79,7 @@ class Console:
     @property
     def text(self) -> str:
         """Output of this boot."""
-        with suppress(FileNotFoundError), self._file.open("rb") as file:
-            file.seek(self._begin)
-            return file.read().decode("utf-8", "replace")
-        return ""
+        return self._read(self._begin).decode("utf-8", "replace")
 
     @property
     def tail(self) -> str:
@@ -95,17 +100,32 @@ class Console:
         self._reached.setdefault(milestone, time.monotonic() - self._started)
 
     def look(self) -> None:
-        """Note the milestones that the output shows."""
-        text = self.text
-        for milestone, words in _WORDS.items():
-            if milestone not in self._reached and words.search(text):
-                self.reach(milestone)
+        """Note the milestones that the output shows, and a kernel panic."""
+        with self._lock:
+            data = self._read(self._seen)
+            self._seen += len(data)
+            text = self._line + data.decode("utf-8", "replace")
+            self._line = text.rpartition("\n")[2][-_LONGEST_LINE:]
+            for milestone, words in _WORDS.items():
+                if milestone not in self._reached and words.search(text):
+                    self.reach(milestone)
+            panic = _PANIC.search(text)
+            if panic and not self._panic:
+                self._panic = printable(panic[1].strip())
+            self._shows_end_of_panic |= _PANIC_END in text
 
     def find_panic(self) -> str:
         """Return the reason of a kernel panic, or an empty string."""
-        match = _PANIC.search(self.text)
-        return printable(match[1].strip()) if match else ""
+        self.look()
+        return self._panic
 
     def shows_end_of_panic(self) -> bool:
         """Return whether all of a kernel panic's messages have come."""
-        return _PANIC_END in self.text
+        self.look()
+        return self._shows_end_of_panic
+
+    def _read(self, begin: int) -> bytes:
+        with suppress(FileNotFoundError), self._file.open("rb") as file:
+            file.seek(begin)
+            return file.read()
+        return b""

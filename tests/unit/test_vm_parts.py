@@ -30,11 +30,20 @@ def test_milestones_of_a_boot(tmp_path: Path) -> None:
         console.progress
     )
     assert console.find_panic() == ""
+    for part in (b"[    1.0] Kernel panic - not", b" syncing: VFS: no"):
+        with file.open("ab") as output:
+            output.write(part)
+        assert console.find_panic() == ""
     with file.open("ab") as output:
-        output.write(b"[    1.0] Kernel panic - not syncing: VFS: no root \xff\r\nmore\r\n")
+        output.write(b" root \xff\r\nmore\r\n")
     assert console.find_panic() == "VFS: no root \ufffd"
+    assert not console.shows_end_of_panic()
     assert console.tail.splitlines()[-1] == "more"
     assert "\x1b" not in console.tail
+    with file.open("ab") as output:
+        output.write(b"---[ end Kernel panic - not syncing: VFS: no root ]---\r\n")
+    assert console.shows_end_of_panic()
+    assert console.find_panic() == "VFS: no root \ufffd"
 
 
 def test_folder_of_a_dead_vm_is_removed(tmp_path: Path) -> None:
