@@ -22,7 +22,8 @@ class OciBundle:
         machine: the machine.
         name: name of the bundle, which is also the default name of its container.
         path: folder of the bundle.
-        lower: root file system of the image, which bundles share. `rootfs` is an overlay on it.
+        lower: root file system of the image, which bundles share. `rootfs` is an overlay on it, or
+            a copy where the machine cannot make one.
         config: text of `config.json`.
     """
 
@@ -73,9 +74,12 @@ class OciBundle:
         """Return the script that makes the bundle; its stdin is `config`."""
         path, lower = shlex.quote(self.path), shlex.quote(self.lower)
         layers = f"lowerdir={lower},upperdir={path}/upper,workdir={path}/work"
+        # overlayfs refuses a folder that is on an overlay itself, as in a sandbox node.
         return f"""\
 mkdir -p {path}/rootfs {path}/upper {path}/work && chmod 755 {path}/upper &&
-    cat >{path}/{CONFIG} && mount -t overlay -o {layers} overlay {path}/rootfs"""
+    cat >{path}/{CONFIG} || exit
+mount -t overlay -o {layers} overlay {path}/rootfs 2>/dev/null ||
+    cp -a {lower}/. {path}/rootfs/"""
 
     def remove_script(self) -> str:
         """Return the script that removes the bundle."""

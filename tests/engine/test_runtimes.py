@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from lisa.node import Node
 
+from lisa_container.config import ContainerTestConfig
+from lisa_container.engine.client import Engine
+from lisa_container.images import ensure_image
 from lisa_container.runtimes import Expect, NodeMachine, OciRuntime, Workspace, no_leaks
+
+IMAGE = "lisa_container/busybox"
 
 
 def test_image_of_the_engine(node: Node) -> None:
+    ensure_image(Engine.of(node), ContainerTestConfig(image=IMAGE))  # connects to the engine
     with no_leaks(node, folders=["/var/lib/lisa_container_runtimes"]):
         with Workspace(node) as workspace:
             command = ["sh", "-c", "echo hello; exit 4"]
-            bundle = workspace.oci_bundle("lisa_container/busybox", source=node, command=command)
+            bundle = workspace.oci_bundle(IMAGE, source=node, command=command)
             result = OciRuntime(workspace).run(bundle)
             assert (result.stdout, result.exit_code) == ("hello", 4), result
         Expect(node).empty("/var/lib/lisa_container_runtimes")
