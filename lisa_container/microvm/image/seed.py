@@ -95,7 +95,8 @@ def network_config(identity: Identity) -> dict[str, Any]:
     interfaces: dict[str, Any] = {"eth0": first}
     for number, (mac, address) in enumerate(identity.nics, start=1):
         name = f"eth{number}"
-        interfaces[name] = {"match": {"macaddress": mac}, "set-name": name}
+        # A boot need not wait for it.
+        interfaces[name] = {"match": {"macaddress": mac}, "set-name": name, "optional": True}
         if address:
             interfaces[name]["addresses"] = [address]
     return {"version": 2, "ethernets": interfaces}

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lisa_container.microvm.machine.accelerator import Accelerator
-from lisa_container.microvm.machine.boot import Boot
+from lisa_container.microvm.machine.boot import Boot, KernelBoot
 from lisa_container.microvm.machine.quoting import quote
 
 MACHINE = "q35"
@@ -96,7 +96,7 @@ class Hardware:
             *("-m", str(self.memory.mib)),
             *("-object", self.memory.backend),
             *self.boot.arguments(),
-            *_disk("disk", self.disk, "qcow2"),
+            *_disk("disk", self.disk, "qcow2", is_first=not isinstance(self.boot, KernelBoot)),
             *("-netdev", f"user,id=net,ipv6=off,hostfwd={forward}"),
             *("-device", f"virtio-net-pci,netdev=net,mac={self.mac},romfile="),
             *("-device", "virtio-rng-pci"),
@@ -118,9 +118,13 @@ class Hardware:
         ]
 
 
-def _disk(name: str, file: Path, kind: str) -> list[str]:
-    """Return the arguments for a disk; a raw one is only read."""
+def _disk(name: str, file: Path, kind: str, is_first: bool = False) -> list[str]:
+    """Return the arguments for a disk; a raw one is only read, and firmware begins with `is_first`.
+
+    Without that, UEFI may try the networks for minutes before it boots the disk again.
+    """
     # Nothing outlives the VM, so nothing need be flushed to the machine's disk.
+    order = ",bootindex=0" if is_first else ""
     readonly = ",readonly=on" if kind == "raw" else ""
     drive = f"id={name},if=none,file={quote(file)},format={kind},cache=unsafe{readonly}"
-    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}"]
+    return ["-drive", drive, "-device", f"virtio-blk-pci,drive={name}{order}"]
