@@ -22,6 +22,8 @@ def test_commands_hardware_and_power(tmp_path: Path) -> None:
         image=DiskImageConfig(disk=str(provide_cloud_image())),
         data_disks_gib=(3,),
         nics=(Nic(network, "10.91.0.1/24"),),
+        # Without KVM, switching on again takes minutes: the firmware is slow after a power-off.
+        ready_seconds=60,
     )
     with VmSession(MicroVm(config)) as vm:
         # By OpenSSH's client, which knows only the host key that the VM was given.
