@@ -10,6 +10,7 @@ from lisa.node import Node
 from lisa_container.runtimes.looks import Looks
 from lisa_container.runtimes.machine import Machine, machine_of
 from lisa_container.runtimes.snapshot import NodeSnapshot, take_snapshot
+from lisa_container.runtimes.workspace import FOLDER
 
 _USER = r"(sshd|\(sd-pam\)|(/usr)?/lib/systemd/systemd --user)"
 OF_RUNNER = (
@@ -21,6 +22,9 @@ OF_RUNNER = (
     # Resident shells, which start the runner's commands, and the watcher of its lease.
     r'^process \d+: \S*sh -c .*eval "\$lisa_container_',
     r"^process \d+: sh \./node\.sh ",
+    r"^process \d+: sleep \S+ \(parent \d+: sh \./node\.sh ",
+    # The rests of a workspace's watcher between two looks.
+    rf"^process \d+: sleep \S+ \(parent \d+: sh {FOLDER}/",
 )
 """Regular expressions of what the runner itself makes on a machine, and leaves for a while."""
 

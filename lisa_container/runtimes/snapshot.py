@@ -166,7 +166,9 @@ def _processes(sections: dict[str, str]) -> list[Thing]:
         command = (commands.get(pid, "").strip() or f"[{match[2]}]")[:_MOST_TEXT]
         group = groups.get(pid, "").strip().rpartition(":")[2]
         names[pid] = f"{pid}{state}: {command}"
-        text = f"{names[pid]} (parent {match[4]}, cgroup {group or 'unknown'})"
+        parent = commands.get(int(match[4]), "").strip()[:_MOST_TEXT]
+        parent = f"{match[4]}: {parent}" if parent else match[4]
+        text = f"{names[pid]} (parent {parent}, cgroup {group or 'unknown'})"
         found.append(Thing(Kind.PROCESS, f"{pid} {match[6]} {state}", text))
     return [*found, *_namespaces(sections["namespaces"], names)]
 

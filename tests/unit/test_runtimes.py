@@ -216,8 +216,8 @@ def test_processes_in_a_snapshot() -> None:
     )
     assert [str(x) for x in things if x.kind is Kind.PROCESS] == [
         "process 1: /sbin/init (parent 0, cgroup unknown)",
-        "process 20: evil\nname (parent 1, cgroup /x)",
-        "process 21 (zombie): [gone] (parent 20, cgroup unknown)",
+        "process 20: evil\nname (parent 1: /sbin/init, cgroup /x)",
+        "process 21 (zombie): [gone] (parent 20: evil\nname, cgroup unknown)",
     ]
     assert [x.key for x in things if x.kind is Kind.NAMESPACE] == ["net:[1]", "net:[2]", "uts:[3]"]
 
