@@ -18,6 +18,8 @@ from lisa import Environment, Node, TestSuite
 from lisa.testsuite import TestResult
 
 _START = TestSuite.start.__code__
+# Method of LISA's results that reports a new status, with the result as `self`.
+_REPORT = TestResult.set_status.__code__
 # Function of func_timeout whose frame is at the bottom of a case's own thread, and its argument.
 _IN_THREAD, _ARGUMENTS = "funcwrap", "kwargs2"
 # Method of LISA's runner that runs a case and then closes the case's nodes, and its variable.
@@ -41,6 +43,19 @@ class CurrentCase:
     suite: str
     folder: Path
     nodes: tuple[Node, ...]
+
+    @classmethod
+    def of(cls, result: TestResult, environment: Environment) -> CurrentCase:
+        """Return the case of a result.
+
+        Args:
+            result: LISA's result of the case.
+            environment: Environment of the case.
+        """
+        metadata = result.runtime_data.metadata
+        folder = result.get_case_log_path()
+        nodes = tuple(environment.nodes.list())
+        return cls(result.id_, metadata.name, metadata.suite.name, folder, nodes)
 
 
 _used: list[CurrentCase] = []
@@ -74,11 +89,45 @@ def case_of(node: Node) -> CurrentCase | None:
     for case in running:
         if result is not None and case.id == result.id_:
             return case
-    hosts = set(_hosts_of(node))
+    hosts = set(hosts_of(node))
     for case in running:
-        if any(hosts.intersection(_hosts_of(each)) for each in case.nodes):
+        if any(hosts.intersection(hosts_of(each)) for each in case.nodes):
             return case
     return running[0] if len(running) == 1 else None
+
+
+def case_with_id(case_id: str) -> CurrentCase | None:
+    """Return the case that runs and has this id; None if there is none.
+
+    Args:
+        case_id: LISA's id of the case.
+    """
+    return next((case for case in [*_used, *_running()] if case.id == case_id), None)
+
+
+def reported_result() -> TestResult | None:
+    """Return LISA's result whose new status LISA reports now in this thread, or None.
+
+    LISA then asks the platform for information about the environment: the first call of a platform
+    after a case has failed, before LISA does anything else.
+    """
+    for frame in _frames_from(sys._getframe()):
+        if frame.f_code is _REPORT:
+            result = frame.f_locals.get("self")
+            return result if isinstance(result, TestResult) else None
+    return None
+
+
+def hosts_of(node: Node) -> Iterator[Node]:
+    """Yield a node and those that it runs on; an environment may have any of them.
+
+    Args:
+        node: Node of a case.
+    """
+    each: Node | None = node
+    while each is not None:
+        yield each
+        each = each.parent
 
 
 def result_to_close() -> TestResult | None:
@@ -88,14 +137,6 @@ def result_to_close() -> TestResult | None:
             result = frame.f_locals.get(_RESULT)
             return result if isinstance(result, TestResult) else None
     return None
-
-
-def _hosts_of(node: Node) -> Iterator[Node]:
-    """Yield a node and those that it runs on; an environment may have any of them."""
-    each: Node | None = node
-    while each is not None:
-        yield each
-        each = each.parent
 
 
 def _frames_from(frame: FrameType | None) -> Iterator[FrameType]:
@@ -123,8 +164,4 @@ def _running() -> Iterator[CurrentCase]:
         variables = starts[0].f_locals
         result, environment = variables.get("case_result"), variables.get("environment")
         if isinstance(result, TestResult) and isinstance(environment, Environment):
-            metadata = result.runtime_data.metadata
-            folder = result.get_case_log_path()
-            nodes = tuple(environment.nodes.list())
-            suite = metadata.suite.name
-            yield CurrentCase(result.id_, metadata.name, suite, folder, nodes)
+            yield CurrentCase.of(result, environment)

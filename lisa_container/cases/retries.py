@@ -19,7 +19,7 @@ from lisa.util import constants
 
 from lisa_container.cases.current import result_to_close
 from lisa_container.cases.recorder import FAILED
-from lisa_container.container.keeping import keep_environment_of
+from lisa_container.container.keeping import lisa_keeps
 
 
 def count_as_running(result: TestResult, node: Node) -> bool:
@@ -33,7 +33,7 @@ def count_as_running(result: TestResult, node: Node) -> bool:
         Whether the status was changed.
     """
     # LISA keeps the environment of a case with the status FAILED, if asked to.
-    is_kept = keep_environment_of(node) == constants.ENVIRONMENT_KEEP_FAILED
+    is_kept = lisa_keeps(node) == constants.ENVIRONMENT_KEEP_FAILED
     is_repeated = result.retried_times < result.runtime_data.retry
     is_changed = result.status in FAILED and is_repeated and not is_kept
     if is_changed:

@@ -159,7 +159,7 @@ def _declare_plan(commands: Any) -> None:
 
 
 def _declare_vm(commands: Any) -> None:
-    words = "make, list or remove images of virtual machines on this machine"
+    words = "images of virtual machines on this machine, and virtual machines of failed cases"
     parser = commands.add_parser("vm", help=words, description=words)
     actions = parser.add_subparsers(dest="action", required=True)
     words = "make an image of Debian packages or a root file system, and print its name"
@@ -178,6 +178,62 @@ def _declare_vm(commands: Any) -> None:
         action.add_argument(
             "--cache", default="", metavar="FOLDER", help="folder for images; default: the user's"
         )
+    _declare_frozen(actions)
+
+
+def _declare_frozen(actions: Any) -> None:
+    """Declare the actions for frozen virtual machines."""
+    words = "list the virtual machines that were frozen when a case failed"
+    frozen = actions.add_parser("frozen", help=words, description=words)
+    frozen.add_argument("--json", action="store_true", help=_JSON)
+    frozen.set_defaults(run=_job("frozen", "list_"))
+    words = (
+        "open a shell in a copy of a frozen virtual machine, which goes on from the moment when "
+        "its case failed; the copy is removed at the end"
+    )
+    thaw = actions.add_parser("thaw", help=words, description=words)
+    _add_case_arguments(thaw)
+    thaw.add_argument(
+        "-c",
+        "--command",
+        default="",
+        dest="script",
+        metavar="COMMAND",
+        help="command of root's shell in the virtual machine, to be run instead",
+    )
+    thaw.set_defaults(run=_job("frozen", "thaw"))
+    words = "write the memory of a frozen virtual machine as an ELF core for drgn and crash"
+    core = actions.add_parser("core", help=words, description=words)
+    _add_case_arguments(core)
+    core.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="file to write, which must not exist; default: CASE.core in the present folder",
+    )
+    core.set_defaults(run=_job("frozen", "core"))
+    words = "remove the frozen virtual machines of a case"
+    discard = actions.add_parser("discard", help=words, description=words)
+    _add_case_arguments(discard)
+    discard.set_defaults(run=_job("frozen", "discard"))
+    for action in (frozen, thaw, core, discard):
+        _add_log_argument(action, Path(_LOG))
+
+
+def _add_case_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that name a frozen virtual machine."""
+    parser.add_argument("case", metavar="CASE", help="name of the failed case, or of its folder")
+    parser.add_argument(
+        "--run",
+        default="",
+        dest="run_id",
+        metavar="RUN",
+        help="id of the run, or its beginning; default: the last one with such a case",
+    )
+    parser.add_argument(
+        "--vm", default="", metavar="NAME", help="name of the machine, if the case has several"
+    )
 
 
 def _add_image_arguments(parser: argparse.ArgumentParser) -> None:

@@ -28,7 +28,22 @@ def keep_containers_of(config: ContainerTestConfig, node: Node) -> KeepContainer
 
 
 def keep_environment_of(node: Node) -> str:
-    """Return the setting `keep_environment` of a node's platform: `no`, `failed` or `always`."""
+    """Return the setting `keep_environment` that the runbook has for a node's platform.
+
+    Args:
+        node: The node.
+
+    Returns:
+        `no`, `failed` or `always`.
+    """
+    features = getattr(node, "features", None)
+    # Our platforms remember it if they do themselves what it asks for.
+    asked = getattr(features._platform, "keep_environment", "") if features is not None else ""
+    return asked or lisa_keeps(node)
+
+
+def lisa_keeps(node: Node) -> str:
+    """Return the setting `keep_environment` as LISA's runner sees it; see `keep_environment_of`."""
     features = getattr(node, "features", None)
     runbook = features._platform.runbook if features is not None else None
     return str(getattr(runbook, "keep_environment", constants.ENVIRONMENT_KEEP_NO))

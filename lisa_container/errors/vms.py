@@ -73,3 +73,11 @@ class VmDiedError(VmBootError):
 
 class VmTemplateError(VmError):
     """A template could not be restored: its files are damaged or belong to another QEMU."""
+
+
+class VmFrozenError(VmError):
+    """A frozen virtual machine is not there, is damaged, or cannot go on on this machine."""
+
+
+class VmSpaceError(VmError):
+    """A virtual machine was not frozen, because there is no room for its memory and disk."""

@@ -11,6 +11,8 @@ driven directly; neither root nor a daemon is needed.
                    and a command that runs (`command`)
     image/         its image: Debian packages, kernel, initial RAM disk; or a given disk
     template       memory and disk of a VM that has booted, and clones of it
+    state, disks   files with the memory and devices of a VM; layers of its disk
+    freezing       freezing VMs when a case fails; frozen/ has the frozen VMs and their copies
     guest          a guest in its QEMU: boot, readiness, errors
     console        milestones and panics on the console
     disk_vm        hardware of a VM with a given disk; `login` is the way into it

@@ -20,7 +20,7 @@ from lisa_container.errors import (
 from lisa_container.escaping import quote_output, says_disk_is_full
 from lisa_container.microvm.console import Console, Milestone
 from lisa_container.microvm.login import Login
-from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Hardware
+from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Startable
 from lisa_container.microvm.process.agent import AgentLostError
 from lisa_container.microvm.process.folders import VmFolder
 from lisa_container.microvm.process.network import PrivateNetwork
@@ -69,7 +69,7 @@ class Guest:
         self,
         name: str,
         folder: VmFolder,
-        hardware: Hardware,
+        hardware: Startable,
         networks: Sequence[PrivateNetwork] = (),
         login: Login | None = None,
     ) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shlex
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -30,6 +29,7 @@ from lisa_container.microvm.machine.qemu import find_qemu
 from lisa_container.microvm.places import Places
 from lisa_container.microvm.process.folders import create_folder
 from lisa_container.microvm.process.network import PrivateNetwork
+from lisa_container.microvm.state import load_state, save_state
 
 # Increase this when the way to make a template changes.
 _VERSION = 2
@@ -37,8 +37,6 @@ _MEMORY, _STATE, _DISK, _OVERLAY = "memory", "state", "disk.qcow2", "overlay.qco
 _RECORD = "template.json"
 _FILES = (_MEMORY, _STATE, _DISK, _OVERLAY)
 _SAVE_SECONDS = 60.0
-_POLL_SECONDS = 0.02
-_CAPABILITY = [{"capability": "x-ignore-shared", "state": True}]
 # Programs of each login, so that clones find them in memory; then time for the programs that wait.
 _WARM_UP = """\
 cat /usr/sbin/sshd /usr/bin/sudo /bin/bash /usr/bin/docker >/dev/null 2>&1 || true
@@ -155,10 +153,7 @@ class Template:
             VmTemplateError: QEMU does not take the state, or the guest does not run the script.
         """
         try:
-            guest.monitor("migrate-set-capabilities", capabilities=_CAPABILITY)
-            state = shlex.quote(str(self.folder / _STATE))
-            guest.monitor("migrate-incoming", uri=f"exec:cat {state}")
-            _wait_migrated(guest, seconds)
+            load_state(guest, self.folder / _STATE, with_memory=False, seconds=seconds)
             guest.monitor("cont")
             guest.run(script, "take its identity", time.monotonic() + seconds)
         except VmError as error:
@@ -217,9 +212,7 @@ def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: floa
         guest.run(PREPARE_TEMPLATE + _WARM_UP, "get ready to be saved", deadline)
         guest.monitor("stop")
         # The memory is in its file already.
-        guest.monitor("migrate-set-capabilities", capabilities=_CAPABILITY)
-        guest.monitor("migrate", uri=f"exec:cat >{shlex.quote(str(folder / _STATE))}")
-        _wait_migrated(guest, _SAVE_SECONDS)
+        save_state(guest, folder / _STATE, with_memory=False, seconds=_SAVE_SECONDS)
         # Writes what QEMU still holds of the disk.
         guest.monitor("quit")
         if not guest.process.has_ended(_SAVE_SECONDS):
@@ -229,20 +222,6 @@ def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: floa
     # On the disk's later name, which does not exist yet.
     create_disk(folder / _OVERLAY, final / _DISK, "qcow2", shape.image.disk.stat().st_size)
     replace_file(folder / _RECORD, [json.dumps(_fingerprints(folder)).encode()])
-
-
-def _wait_migrated(guest: Guest, seconds: float) -> None:
-    """Wait until a QEMU has written or read its state."""
-    deadline = time.monotonic() + seconds
-    while True:
-        state = guest.monitor("query-migrate")
-        if state.get("status") == "completed":
-            return
-        if state.get("status") == "failed":
-            raise VmError(f"QEMU did not save or load its state: {state.get('error-desc', '')}")
-        if time.monotonic() > deadline:
-            raise VmError(f"QEMU did not save or load its state in {seconds:g} s")
-        time.sleep(_POLL_SECONDS)
 
 
 def _is_whole(folder: Path) -> bool:

@@ -21,6 +21,8 @@ from lisa_container.microvm.config import VmConfig
 from lisa_container.microvm.console import Milestone
 from lisa_container.microvm.disk_vm import disk_hardware
 from lisa_container.microvm.disks import create_disk
+from lisa_container.microvm.frozen.record import FrozenVm, Origin
+from lisa_container.microvm.frozen.save import save
 from lisa_container.microvm.guest import Guest
 from lisa_container.microvm.identity import Identity, make_mac
 from lisa_container.microvm.image.disk import DiskImage, DiskImageConfig
@@ -32,6 +34,7 @@ from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Hardware, 
 from lisa_container.microvm.places import Places
 from lisa_container.microvm.process.folders import create_folder
 from lisa_container.microvm.template import Shape, Template, provide_template
+from lisa_container.recording.files import now
 
 _log = logging.getLogger(__name__)
 
@@ -74,6 +77,7 @@ class MicroVm:
         self._places = Places.of(self._config.image.cache_dir)
         self._image: Image | DiskImage | None = None
         self._guest: Guest | None = None
+        self._made: Hardware | None = None
         self._console_text = ""
         self._port = 0
 
@@ -238,6 +242,40 @@ class MicroVm:
         """
         self._require_guest().monitor("cont")
 
+    def freeze(self, folder: Path, case: str, limit: int) -> FrozenVm:
+        """Write memory and disk of the paused VM into a folder; `resume` lets the VM go on.
+
+        Args:
+            folder: folder to create.
+            case: name of the case that failed.
+            limit: most bytes to write.
+
+        Raises:
+            VmDiedError: its QEMU has ended.
+            VmSpaceError: there is less room; nothing stays behind.
+            VmError: QEMU did not write the VM.
+            OSError: a file cannot be written.
+        """
+        with self._lock:
+            guest = self._require_guest()
+            assert self._made is not None, "the hardware of the guest"
+            panic = guest.console.find_panic()
+            status = str(guest.monitor("query-status")["status"])
+            stopped = f"its kernel had panicked: {panic}" if panic else ""
+            if not stopped and status != "paused":
+                stopped = f"its state was '{status}'"
+            origin = Origin(
+                case=case,
+                vm=self.name,
+                time=now(),
+                kernel=self.kernel_version if not self._config.kernel else "",
+                user=self.login_user,
+                private_key=str(self.private_key),
+                cache_dir=str(self._places.root),
+                stopped=stopped,
+            )
+            return save(guest, self._made, origin, folder, limit)
+
     def power_off(self, seconds: float = 60) -> None:
         """Switch the VM off; its disk stays. A guest that does not end in time is stopped.
 
@@ -361,7 +399,7 @@ class MicroVm:
             folder.remove()
             raise
         networks = [nic.network for nic in self._config.nics]
-        self._guest = Guest(self.name, folder, made, networks, login)
+        self._guest, self._made = Guest(self.name, folder, made, networks, login), made
         return self._guest
 
     def _template(self, image: Image) -> Template:

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 from lisa.messages import TestStatus
+from lisa.util.logger import get_logger
 
 from lisa_container.cases.keep import keep_if_asked
 from lisa_container.cases.recorded import RecordedCase
+from lisa_container.microvm.freezing import DEFAULT_GIB, freeze_failed
+from lisa_container.microvm.frozen.record import FrozenVm
 from lisa_container.microvm.session import VmSession
-from lisa_container.pytest_plugin.sections import sections_of, vm_sections
+from lisa_container.pytest_plugin.sections import frozen_sections, sections_of, vm_sections
 from lisa_container.recording.files import describe_error
 from lisa_container.recording.records import CONTAINERS_FOLDER
 from lisa_container.snapshots import snapshots_beside
@@ -23,10 +26,12 @@ class Case:
     Args:
         item: The test.
         run: Folder of the run's records.
+        freeze: Whether the virtual machines are frozen if the test fails.
     """
 
-    def __init__(self, item: pytest.Item, run: Path) -> None:
+    def __init__(self, item: pytest.Item, run: Path, freeze: bool) -> None:
         """Begin the case."""
+        self._freeze = freeze
         self.item = item
         suite = item.parent.nodeid if item.parent is not None else ""
         self._recorded = RecordedCase(run, suite, item.name)
@@ -63,12 +68,19 @@ class Case:
         if not report.failed or self._status is TestStatus.FAILED:
             return
         self.fail(describe_error(error) if error is not None else "failed")
-        self.recorder.take(self._message)
         started = [each for each in self.recorder.containers if each.is_started]
         self.recorder.kept += [each for each in started if keep_if_asked(each)]
+        frozen = self._freeze_vms() if self._freeze else []
+        self.recorder.take(self._message)
         report.sections += sections_of(self.recorder, self._recorded.folder)
         for name, vm in self._vms.items():
             report.sections += vm_sections(name, vm, self._vm_folder(name))
+        report.sections += frozen_sections(frozen)
+
+    def _freeze_vms(self) -> list[FrozenVm]:
+        machines = [vm.machine for vm in self._vms.values()]
+        folder, log = self._recorded.folder, get_logger("vm")
+        return freeze_failed(machines, self.item.name, folder, DEFAULT_GIB, log)
 
     def fail(self, message: str) -> None:
         """Note that the test has failed.

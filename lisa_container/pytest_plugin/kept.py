@@ -1,4 +1,4 @@
-"""Kept containers of failed tests, in the tests' reports and at the end of pytest's output."""
+"""What is kept of failed tests, in the tests' reports and at the end of pytest's output."""
 
 from __future__ import annotations
 
@@ -11,21 +11,26 @@ KEPT = "kept containers"
 """Title of the section in a report, with one line for each container."""
 
 
+FROZEN = "frozen virtual machines"
+"""Title of the section in a report, with one line for each virtual machine."""
+
+
 def show(reporter: TerminalReporter) -> None:
-    """List the kept containers of all tests, which may have run in other processes.
+    """List the kept containers and frozen VMs of all tests, which may have run in other processes.
 
     Args:
         reporter: Reporter of pytest, with the reports of all tests.
     """
-    lines = [
-        line
-        for outcome in ("failed", "error")
-        for report in reporter.stats.get(outcome, ())
-        for title, text in getattr(report, "sections", ())
-        if title == KEPT
-        for line in text.splitlines()
-    ]
-    if lines:
-        reporter.section(KEPT)
-        for line in dict.fromkeys(lines):
-            reporter.line(line)
+    for title in (KEPT, FROZEN):
+        lines = [
+            line
+            for outcome in ("failed", "error")
+            for report in reporter.stats.get(outcome, ())
+            for found, text in getattr(report, "sections", ())
+            if found == title
+            for line in text.splitlines()
+        ]
+        if lines:
+            reporter.section(title)
+            for line in dict.fromkeys(lines):
+                reporter.line(line)

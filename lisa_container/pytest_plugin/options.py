@@ -26,7 +26,7 @@ class Options:
     log: Path | None
     """Folder for the records of runs; None for pytest's temporary folder."""
     keep_failed: bool
-    """Whether the containers of failed tests stay on their node."""
+    """Whether the containers of failed tests stay on their node, and their VMs are frozen."""
 
     def require_source(self) -> NodeSource:
         """Return the source of the node.
@@ -66,8 +66,8 @@ def add_options(parser: pytest.Parser) -> None:
     group.addoption(
         "--keep-failed",
         action="store_true",
-        help="keep the containers of failed tests, and print the commands that enter them; virtual "
-        "machines always end with pytest",
+        help="keep the containers of failed tests, freeze their virtual machines, and print the "
+        "commands that enter them",
     )
 
 

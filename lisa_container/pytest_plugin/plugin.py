@@ -36,5 +36,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: TerminalReporter) -> None:
-    """List the kept containers."""
+    """List the kept containers and frozen virtual machines."""
     kept.show(terminalreporter)

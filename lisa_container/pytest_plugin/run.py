@@ -35,14 +35,16 @@ class Run:
     Args:
         folder: Folder of the run's records.
         hooks: Hooks of the process, which know its tests.
+        keep_failed: Whether the virtual machines of failed tests are frozen.
     """
 
-    def __init__(self, folder: Path, hooks: TestHooks) -> None:
+    def __init__(self, folder: Path, hooks: TestHooks, keep_failed: bool) -> None:
         """Begin without a case."""
         self.node: Node | None = None
         """Node that `--lisa-node` names, once it is connected."""
         self._folder = folder
         self._hooks = hooks
+        self._keep_failed = keep_failed
         self._case: Case | None = None
         self._shared: list[ContainerExecutor] = []
 
@@ -56,7 +58,7 @@ class Run:
             self._case.end()
             self._case = None
         if self._case is None:
-            self._case = Case(item, self._folder)
+            self._case = Case(item, self._folder, self._keep_failed)
 
     def note_vm(self, vm: VmSession) -> None:
         """Note that the present test uses a virtual machine, and record its commands.
@@ -184,10 +186,11 @@ def open_run(hooks: TestHooks, name: str, log: Path, keep_failed: bool) -> Itera
         hooks: Hooks of the process.
         name: Name of the run in the history.
         log: Folder that gets a folder for the run.
-        keep_failed: Whether the containers of failed tests stay on their node.
+        keep_failed: Whether the containers of failed tests stay on their node, and their virtual
+            machines are frozen.
     """
     with warnings_to_pytest(), _kept_containers(keep_failed), recorded_run(log, name) as folder:
-        hooks.run = run = Run(folder, hooks)
+        hooks.run = run = Run(folder, hooks, keep_failed)
         try:
             if hooks.item is not None:
                 run.begin(hooks.item)

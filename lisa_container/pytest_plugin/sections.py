@@ -5,7 +5,7 @@ They are made from the records of the test's case, which have no secrets; consol
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,10 @@ from lisa_container.cases.recorder import CaseRecorder
 from lisa_container.container.follower import Followed
 from lisa_container.escaping import plain_lines, printable
 from lisa_container.history.read import RecordError, open_record, read_lines
+from lisa_container.microvm.freezing import thaw_command
+from lisa_container.microvm.frozen.record import FrozenVm
 from lisa_container.microvm.session import VmSession
-from lisa_container.pytest_plugin.kept import KEPT
+from lisa_container.pytest_plugin.kept import FROZEN, KEPT
 from lisa_container.recording.records import COMMANDS_FILE, LOG_FILE
 
 # Most commands of a container, lines of a stream or log, and characters of a line.
@@ -61,6 +63,17 @@ def vm_sections(name: str, vm: VmSession, records: Path) -> list[tuple[str, str]
     parts = (("commands in", _commands(records / COMMANDS_FILE)), ("console of", _tail(vm.console)))
     texts = ((title, "\n".join(lines)) for title, lines in parts)
     return [(f"{title} VM '{name}'", text) for title, text in texts if text]
+
+
+def frozen_sections(vms: Iterable[FrozenVm]) -> list[tuple[str, str]]:
+    """Return the title and text of the section about frozen virtual machines, if there are any.
+
+    Args:
+        vms: Frozen virtual machines of the failed test.
+    """
+    origins = (vm.origin for vm in vms)
+    lines = [f"VM '{each.vm}'; thaw: {thaw_command(each.case)}" for each in origins]
+    return [(FROZEN, printable("\n".join(lines), "\n"))] if lines else []
 
 
 def _kept(executor: Followed) -> str:

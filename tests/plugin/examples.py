@@ -275,7 +275,7 @@ class TestClass:
 
     def test_class_second(self, vm):
         vm.run("test -e /first", expected_exit_code=0)
-        vm.run("echo 'said by the guest' >/dev/ttyS0")
+        vm.run("echo 'said by the guest' >/dev/ttyS0; echo kept >/dev/shm/of_class")
         assert vm.run("hostname").stdout == "vm0", "the marker has a name"
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import logging
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from lisa_container.errors import VmBootError
 from lisa_container.microvm import DiskImageConfig, MicroVm, Nic, PrivateNetwork, VmConfig
+from lisa_container.microvm.freezing import freeze_failed
+from lisa_container.microvm.frozen.thaw import ThawedVm
 from lisa_container.microvm.session import VmSession
 from tests.support.cloud_image import provide_cloud_image
 from tests.support.vms import run_in
@@ -36,6 +40,13 @@ def test_commands_hardware_and_power(tmp_path: Path) -> None:
         assert vm.run("ip -4 route get 10.0.2.2").stdout.count("dev eth0") == 1
         vm.machine.run_script("echo by script >/root/other")
         assert vm.read_file("/root/other") == "by script\n"
+        case = tmp_path / "run" / "tests" / "case"
+        (frozen,) = freeze_failed([vm.machine], "cloud", case, 4, logging.getLogger())
+        with ThawedVm(frozen) as copy:
+            copy.go_on()
+            command = [*copy.ssh_command(), "sudo cat /root/other; lsblk -bdno SIZE /dev/vdb"]
+            done = subprocess.run(command, capture_output=True, text=True)
+            assert done.stdout == f"by script\n{3 << 30}\n", done
         vm.close()
         vm.machine.power_off()
         assert not vm.machine.is_on

@@ -34,4 +34,4 @@ def test_runbooks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             node = schema.load_by_type(schema.NodeSpace, raw.get("requirement", {}))
             images.append(vm_config(platform, node_schema(node), "node0", 2, 512).image)
     assert isinstance(images[1], DiskImageConfig)
-    assert len(images) == 2
+    assert len(images) == 3

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from lisa_container.microvm.machine.accelerator import Accelerator
 from lisa_container.microvm.machine.boot import Boot, KernelBoot
@@ -46,6 +47,21 @@ class Memory:
         share = "on" if self.is_shared else "off"
         path = quote(self.file)
         return f"memory-backend-file,id=memory,size={self.mib}M,mem-path={path},share={share}"
+
+
+class Startable(Protocol):
+    """Hardware of a VM, as far as the start of its QEMU needs it."""
+
+    @property
+    def accelerator(self) -> Accelerator:
+        """How instructions run."""
+
+    @property
+    def console(self) -> Path:
+        """File that gets the console's output, appended."""
+
+    def arguments(self) -> Sequence[str]:
+        """Return the arguments of QEMU; they refer to the channel `agent`."""
 
 
 @dataclass(frozen=True)

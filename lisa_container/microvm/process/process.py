@@ -36,6 +36,7 @@ class QemuProcess:
         folder: folder of the VM, which the keeper removes.
         arguments: arguments of QEMU, without the channels `qmp` and `agent`, and without the
             network backends `cable0`…, to which they may refer by these ids.
+            Relative paths in them begin in the folder.
         networks: networks of these backends.
 
     Attributes:
@@ -84,7 +85,7 @@ class QemuProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 pass_fds=[*channels, folder.lock],
-                cwd="/",
+                cwd=folder.path,
                 # Ctrl-C must reach only this process, which then ends the VM.
                 start_new_session=True,
             )

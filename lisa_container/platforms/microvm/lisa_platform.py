@@ -15,6 +15,9 @@ from lisa.tools import ResizePartition
 from lisa.util import UnsupportedDistroException, constants
 from lisa.util.logger import Logger
 
+from lisa_container.cases.current import reported_result
+from lisa_container.cases.failures import call_at_failure, call_no_more
+from lisa_container.config.checks import illegal
 from lisa_container.masking import Plain
 from lisa_container.microvm import MicroVm
 from lisa_container.microvm.config import MOST_DATA_DISKS, MOST_NICS
@@ -31,6 +34,7 @@ from lisa_container.platforms.microvm.features import (
     SerialConsole,
     StartStop,
 )
+from lisa_container.platforms.microvm.freezer import Freezer
 from lisa_container.platforms.microvm.networks import EnvironmentNetworks, data_disks_of
 from lisa_container.platforms.throw_away import Running, capability_of, connect, meet_requirements
 from lisa_container.system import memory_of_machine
@@ -48,13 +52,17 @@ class EnvironmentVms:
 class MicroVmPlatform(Platform):
     """Platform with throw-away virtual machines on this machine, reached over SSH.
 
-    The VMs end with the runner, even if it is killed. `keep_environment` keeps them until then.
+    The VMs end with the runner, even if it is killed. `keep_environment` freezes those of failed
+    cases: copies of their memory and disks stay in the folders of the cases.
     """
 
     def __init__(self, runbook: schema.Platform) -> None:
         """Begin without VMs."""
         super().__init__(runbook)
         self._running: Running[MicroVm] = Running()
+        self._freezer: Freezer | None = None
+        self.keep_environment = str(runbook.keep_environment)
+        """What the runbook asks for."""
 
     @classmethod
     def type_name(cls) -> str:
@@ -72,11 +80,18 @@ class MicroVmPlatform(Platform):
         requirement = schema.load_by_type(schema.NodeSpace, self.runbook.requirement or {})
         node = node_schema(requirement)
         vm_config(self.runbook, node, "node0", platform.cores, platform.memory_mib)
-        if self.runbook.keep_environment != constants.ENVIRONMENT_KEEP_NO:
+        if platform.frozen_gib < 0:
+            raise illegal(f"{MICROVM}, frozen_gib", platform.frozen_gib, "0 or more GiB")
+        self._freezer = Freezer(self.keep_environment, platform.frozen_gib, self._log)
+        call_at_failure(self._freezer.freeze)
+        if self.keep_environment == constants.ENVIRONMENT_KEEP_FAILED:
+            # The VM of a failed case is frozen. LISA would also skip all later cases on it.
+            self.runbook.keep_environment = constants.ENVIRONMENT_KEEP_NO
+        elif self.keep_environment == constants.ENVIRONMENT_KEEP_ALWAYS:
             self._log.warning(
                 Plain(
-                    f"keep_environment is '{self.runbook.keep_environment}', but VMs of the"
-                    " platform 'microvm' always end with this run"
+                    "keep_environment is 'always', but VMs of the platform 'microvm' end with this"
+                    " run; those of failed cases are frozen as well"
                 )
             )
 
@@ -84,6 +99,13 @@ class MicroVmPlatform(Platform):
         return meet_requirements(
             environment, self._capability(), self.supported_features(), "a microvm"
         )
+
+    def _get_environment_information(self, environment: Environment) -> dict[str, str]:
+        # LISA asks for this whenever it reports a case, first of all if the case has failed.
+        result = reported_result()
+        if result is not None and self._freezer is not None:
+            self._freezer.follow(result, environment)
+        return {}
 
     def _deploy_environment(self, environment: Environment, log: Logger) -> None:
         requirements = environment.runbook.nodes_requirement or []
@@ -125,6 +147,8 @@ class MicroVmPlatform(Platform):
             self._running.stop(vm)
 
     def _cleanup(self) -> None:
+        if self._freezer is not None:
+            call_no_more(self._freezer.freeze)
         self._running.stop_all(
             lambda: self._log.info("the run ends: stopping the VMs that keep_environment kept")
         )

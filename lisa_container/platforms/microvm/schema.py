@@ -8,6 +8,8 @@ from typing import Optional, Union
 
 from dataclasses_json import dataclass_json
 
+from lisa_container.microvm.freezing import DEFAULT_GIB
+
 
 @dataclass_json()
 @dataclass
@@ -25,6 +27,7 @@ class MicroVmPlatformSchema:
         docker: whether Docker Engine is in the image and started; None means that an image of
             Debian packages has it, and no other.
         network_boot_timeout: LISA's name for `ready_seconds`, which counts if both are given.
+        frozen_gib: most GiB that the frozen VMs of a run take (`keep_environment: failed`).
     """
 
     cores: int = 2
@@ -44,6 +47,7 @@ class MicroVmPlatformSchema:
     cache_dir: str = ""
     ready_seconds: Optional[float] = None
     network_boot_timeout: Optional[float] = None
+    frozen_gib: float = DEFAULT_GIB
 
 
 @dataclass_json()

@@ -1,0 +1,1 @@
+"""Suites that tests of virtual machines run by `lisa -r`."""
