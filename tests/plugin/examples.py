@@ -89,10 +89,10 @@ def test_testinfra(container):
     assert passwd.is_file and passwd.mode == 0o644 and passwd.contains("^root:")
     assert not host(container).file("/missing 'x'").exists
     waiting = container.run_async("exec sleep 77")
-    process = host(container).process.get(comm="sleep", user="root")
-    assert (process.args, process.pid) == ("sleep 77", waiting.pid) and process.ppid
+    process = host(container).process.get(args="sleep 77", user="root")
+    assert (process.comm, process.pid) == ("sleep", waiting.pid) and process.ppid
     waiting.kill()
-    assert not host(container).process.filter(comm="sleep")
+    assert not host(container).process.filter(args="sleep 77")
     assert host(container).check_output("echo %s", "\\u00e4 'x'") == "\\u00e4 'x'"
 
 
