@@ -12,6 +12,7 @@ from lisa.platform_ import load_platform
 from lisa.util import constants
 
 from lisa_container.errors import ConfigError
+from lisa_container.platforms.microvm.configs import node_schema, vm_config
 from lisa_container.platforms.microvm.lisa_platform import MicroVmPlatform
 from tests.support.runs import ROOT, run_lisa
 
@@ -55,7 +56,8 @@ def test_wrong_value_stops_the_run_at_once(
 
 def test_values_reach_the_vm() -> None:
     values = {"packages": ["git"], "name": "host", "docker": False, "options": "quiet"}
-    config = platform(admin_username="admin", microvm=values)._config("host1", 3, 700)
+    runbook = platform(admin_username="admin", microvm=values).runbook
+    config = vm_config(runbook, node_schema(schema.NodeSpace()), "host1", 3, 700)
     assert (config.name, config.cores, config.memory_mib) == ("host1", 3, 700)
     assert (config.image.user, config.image.packages) == ("admin", ("git",))
     assert not config.image.docker
