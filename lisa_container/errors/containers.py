@@ -208,22 +208,22 @@ class WaitTimeoutError(ContainerError, TimeoutError):
 
 
 class KillError(ContainerError):
-    """A signal did not reach a command in a container, which may still run.
+    """A signal did not reach a command in a container or virtual machine, which may still run.
 
     Args:
-        container: Name of the container.
+        place: Name of the container or virtual machine.
         number: Signal number, signal(7).
         reason: Cause.
         survivors: Processes that SIGKILL did not end, if this is the cause.
     """
 
-    def __init__(self, container: str, number: int, reason: str, survivors: str = "") -> None:
+    def __init__(self, place: str, number: int, reason: str, survivors: str = "") -> None:
         """Build the message and keep the survivors."""
         self.survivors = survivors
         cause = f"{reason}: {survivors}" if survivors else reason
         super().__init__(
-            f"signal {number} did not reach a command in container '{container}': {cause}. It may "
-            "still run; 'docker kill' of the container ends it."
+            f"signal {number} did not reach a command in '{place}': {cause}. It may still run; "
+            "'docker kill' of the container, or a reset of the virtual machine, ends it."
         )
 
 
