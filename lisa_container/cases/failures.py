@@ -33,7 +33,7 @@ def call_no_more(function: AtFailure) -> None:
         _functions.remove(function)
 
 
-def has_failed(case: CurrentCase | None) -> None:
+def report_failure(case: CurrentCase | None) -> None:
     """Call the functions for a case that has failed just now.
 
     Args:

@@ -14,7 +14,7 @@ from lisa.util import PassedException, SkippedException
 from lisa_container.cases import upcoming
 from lisa_container.cases.containers import NodeContainers
 from lisa_container.cases.current import case_with_id
-from lisa_container.cases.failures import has_failed
+from lisa_container.cases.failures import report_failure
 from lisa_container.cases.keep import keep_if_asked
 from lisa_container.cases.recorder import CaseRecorder
 from lisa_container.cases.retries import counted_as_running
@@ -109,7 +109,7 @@ def case_code(case: CaseRecorder, suite: TestSuite, variables: Mapping[str, Any]
         if not is_no_failure(error):
             started = [each for each in case.containers if each.is_started]
             case.kept += [each for each in started if keep_if_asked(each)]
-            has_failed(case_with_id(case.id))
+            report_failure(case_with_id(case.id))
         raise
 
 

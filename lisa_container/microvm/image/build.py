@@ -55,7 +55,7 @@ _KERNEL_PACKAGES = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-
 # The distribution's RAM disk, which takes longer to make than everything else together.
 _NO_INITRD = "/etc/kernel/postinst.d/initramfs-tools"
 # Without UseDNS, every login would wait for DNS. The key exchanges that resist quantum computers
-# cost a fifth of a login without KVM, and PAM's modules as much. Only keys log in.
+# cost a fifth of a login without KVM, and PAM's modules cost, too. Only keys log in.
 _SSHD_CONFIG = """\
 UseDNS no
 KexAlgorithms curve25519-sha256,ecdh-sha2-nistp256,diffie-hellman-group14-sha256
@@ -69,8 +69,8 @@ PrintLastLog no
 LogLevel ERROR
 MaxSessions 100
 """
-# Without KVM it takes 0.4 s that sshd starts itself anew for each connection. Versions since 9.8 do
-# so in any case.
+# sshd does not start itself anew for each connection, which takes some tenths of a second without
+# KVM. Versions since 9.8 do so in any case.
 _SSHD_DEFAULTS = "SSHD_OPTS=-r\n"
 # The host gives the first key after the first boot.
 _SSH_SERVICE = """\

@@ -62,7 +62,7 @@ class MicroVmPlatform(Platform):
         self._running: Running[MicroVm] = Running()
         self._freezer: Freezer | None = None
         self.keep_environment = str(runbook.keep_environment)
-        """What the runbook asks for."""
+        """Value of `keep_environment` in the runbook."""
 
     @classmethod
     def type_name(cls) -> str:
