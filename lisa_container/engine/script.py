@@ -160,7 +160,10 @@ def _read(channel: paramiko.Channel, deadline: float) -> bytes | None:
 def _feed(channel: paramiko.Channel, stdin: IO[bytes]) -> None:
     with contextlib.suppress(OSError):  # the script ended early; its output has the reason
         while piece := stdin.read(_CHUNK):
-            channel.sendall(piece)
+            while piece:
+                # The reader's time limit holds for the whole channel, and a full one only waits.
+                with contextlib.suppress(socket.timeout):
+                    piece = piece[channel.send(piece) :]
         channel.shutdown_write()
 
 

@@ -23,6 +23,8 @@ from lisa_container.errors import ContainerError, SshLostError, VmError
 from lisa_container.microvm.vm import MicroVm
 
 _CHUNK = 1 << 16
+# Seconds between two looks at a channel whose descriptor is silent, or tells of nothing.
+_SLICE_SECONDS, _PAUSE_SECONDS = 0.1, 0.001
 # Seconds between two looks whether the VM is still there.
 _LOOK_SECONDS = 0.5
 # Seconds after the loss of a connection in which QEMU may still be ending.
@@ -64,7 +66,7 @@ class ChannelStream:
         channel = self._channel
         if self._is_closed:  # the descriptor may be another file's by now
             raise SessionEndedError("the resident shell was ended.")
-        if not self._poll.poll(timeout * 1000):
+        if not self._wait(timeout):
             self._look()
             raise socket.timeout
         # Read this before the output: no output follows the end.
@@ -83,11 +85,36 @@ class ChannelStream:
             raise SessionEndedError("the resident shell ended.")
         return pieces
 
+    def _wait(self, timeout: float) -> bool:
+        """Return whether something came within a time limit.
+
+        The descriptor only wakes this thread. paramiko has one for both streams and sets it without
+        a lock, so it may not tell of a piece that comes while another one is read.
+        """
+        deadline = time.monotonic() + timeout
+        while not self._has_news():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            if self._poll.poll(min(left, _SLICE_SECONDS) * 1000) and not self._has_news():
+                time.sleep(_PAUSE_SECONDS)
+        return True
+
+    def _has_news(self) -> bool:
+        """Return whether there is output to read, or the end of the stream."""
+        channel = self._channel
+        return bool(
+            channel.recv_ready()
+            or channel.recv_stderr_ready()
+            or channel.eof_received
+            or channel.closed
+        )
+
     def is_idle(self) -> bool:
         """Return whether the stream is open with nothing to read."""
         return (
             not self._is_closed
-            and not self._poll.poll(0)
+            and not self._has_news()
             and self._channel.get_transport().is_active()
         )
 

@@ -291,7 +291,8 @@ def _contained_child(root: Path, work: Callable[[], Any], has_rights: bool, writ
         except BaseException as error:
             outcome = "raised", type(error).__name__, str(error), traceback.format_exc()
         if outcome[0] == "returned" or outcome[1] != "KeyboardInterrupt":
-            assert _open_descriptors() == before, "something stayed open"
+            # Fewer may be open: what the test process had may be collected here.
+            assert set(_open_descriptors()) <= set(before), "something stayed open"
     except BaseException as error:
         outcome = "raised", "AssertionError", f"containment: {error!r}", traceback.format_exc()
     try:
