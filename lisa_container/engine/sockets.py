@@ -54,7 +54,7 @@ class EngineSocket:
             SshLostError: the SSH connection below the stream broke.
             EngineNotFoundError: the command that carries the stream failed with an error message.
         """
-        data: bytes = self._sliced(self._endpoint.recv, size)
+        data: bytes = self._sliced(self._endpoint.recv, size, self._timeout)
         if self._is_channel and not data:
             self._check_end()
         self._started = True
@@ -63,15 +63,18 @@ class EngineSocket:
     def recv_into(self, buffer: Any) -> int:
         """Receive like `socket.recv_into`."""
         if not self._is_channel:
-            return int(self._sliced(self._endpoint.recv_into, buffer))
+            return int(self._sliced(self._endpoint.recv_into, buffer, self._timeout))
         data = self.recv(len(buffer))
         buffer[: len(data)] = data
         return len(data)
 
     def send(self, data: Any) -> int:
         """Send like `socket.send`."""
+        return self._send(data, self._timeout)
+
+    def _send(self, data: Any, timeout: float | None) -> int:
         try:
-            return int(self._sliced(self._endpoint.send, data))
+            return int(self._sliced(self._endpoint.send, data, timeout))
         except socket.timeout:
             raise
         except OSError:
@@ -82,8 +85,9 @@ class EngineSocket:
     def sendall(self, data: Any) -> None:
         """Send like `socket.sendall`."""
         view = memoryview(data).cast("B")
+        timeout = self._timeout  # a thread that reads may set another one meanwhile
         while view:
-            view = view[self.send(view[:CHUNK]) :]
+            view = view[self._send(view[:CHUNK], timeout) :]
 
     def shutdown(self, how: int) -> None:
         """Shut down like `socket.shutdown`; a channel sends SSH's end-of-file message."""
@@ -142,8 +146,8 @@ class EngineSocket:
         with contextlib.suppress(EOFError):  # the connection below a channel has ended
             self._endpoint.close()
 
-    def _sliced(self, work: Any, argument: Any) -> Any:
-        deadline = None if self._timeout is None else time.monotonic() + self._timeout
+    def _sliced(self, work: Any, argument: Any, timeout: float | None) -> Any:
+        deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             left = _SLICE if deadline is None else deadline - time.monotonic()
             self._endpoint.settimeout(max(0.001, min(_SLICE, left)))
