@@ -1,4 +1,4 @@
-"""What is kept of failed tests, in the tests' reports and at the end of pytest's output."""
+"""Kept containers and frozen VMs of failed tests, listed at the end of pytest's output."""
 
 from __future__ import annotations
 

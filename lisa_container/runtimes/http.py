@@ -65,7 +65,7 @@ class HttpResponse:
         return self.body.decode("utf-8", "replace")
 
     def __str__(self) -> str:
-        """Return it for messages."""
+        """Return status and body, or the failure, for messages."""
         if not self.status:
             return f"no answer ({self.error or 'curl says nothing'})"
         return f"status {self.status}, body {self.text[:200]!r}"

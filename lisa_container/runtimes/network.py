@@ -24,7 +24,7 @@ class IpAddress:
     label: str
 
     def __str__(self) -> str:
-        """Return it for messages."""
+        """Return the address and its place, for messages."""
         return f"{self.address}/{self.prefix} on {self.device}, label '{self.label}'"
 
 
@@ -37,7 +37,7 @@ class Link:
     is_up: bool
 
     def __str__(self) -> str:
-        """Return it for messages."""
+        """Return the name, kind and state, for messages."""
         return f"{self.name} ({self.kind or 'no kind'}, {'up' if self.is_up else 'down'})"
 
 
@@ -50,7 +50,7 @@ class Route:
     device: str
 
     def __str__(self) -> str:
-        """Return it for messages."""
+        """Return the way to the destination, for messages."""
         return f"{self.destination}{f' via {self.via}' if self.via else ''} on {self.device}"
 
 
@@ -63,7 +63,7 @@ class Listener:
     port: int
 
     def __str__(self) -> str:
-        """Return it for messages."""
+        """Return protocol, address and port, for messages."""
         return f"{self.protocol} {self.address}:{self.port}"
 
 
