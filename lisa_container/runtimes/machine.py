@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
 from typing import Protocol
@@ -80,14 +81,12 @@ class NodeMachine:
         """
         started = time.monotonic()
         seconds = _LONG if timeout is None else timeout
-        if stdin is None:
-            done = run_script(self._node, command, sudo=True, timeout=seconds)
-        elif isinstance(stdin, (bytes, str)):
-            with tempfile.TemporaryFile() as file:
+        with contextlib.ExitStack() as stack:
+            if isinstance(stdin, (bytes, str)):
+                file = stack.enter_context(tempfile.TemporaryFile())
                 file.write(stdin.encode() if isinstance(stdin, str) else stdin)
                 file.seek(0)
-                done = run_script(self._node, command, sudo=True, timeout=seconds, stdin=file)
-        else:
+                stdin = file
             done = run_script(self._node, command, sudo=True, timeout=seconds, stdin=stdin)
         result = CommandResult(
             done.stdout,

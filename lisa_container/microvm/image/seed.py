@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pycdlib
 import yaml
 
 from lisa_container.microvm.identity import Identity
@@ -32,6 +31,9 @@ def write_seed(
         public_key: public key of the user.
         more: further user data, which is merged into ours.
     """
+    # Imported here, since each run of LISA imports this module.
+    import pycdlib
+
     data = yaml.safe_dump(user_data(identity, user, public_key, more))
     contents = {
         "user-data": f"#cloud-config\n{data}",
