@@ -171,10 +171,35 @@ class Guest:
             with self._login.start(self.find_port(), script) as command:
                 self._wait(command.is_done, deadline, what)
             return
-        try:
-            self.process.agent.send(script)
-        except AgentLostError as error:
-            raise self._died() from error
+        self._send(f"{script.rstrip()}\n.")
+        self._wait(self.process.agent.is_done, deadline, what)
+
+    def begin(self, script: str, what: str, deadline: float) -> None:
+        """Start a script that says that it is ready, and then reads a line.
+
+        Args:
+            script: script of the guest's sh, of a guest with the agent.
+            what: the job, for errors.
+            deadline: time limit, by `time.monotonic`.
+
+        Raises:
+            VmBootError: the script did not get ready; the subclass tells the cause.
+        """
+        self._send(f"{script.rstrip()}\n.")
+        self._wait(self.process.agent.is_ready, deadline, what)
+
+    def answer(self, line: str, what: str, deadline: float) -> None:
+        """Send a line to the script that runs in the guest, and wait for the script's end.
+
+        Args:
+            line: the line.
+            what: the job, for errors.
+            deadline: time limit, by `time.monotonic`.
+
+        Raises:
+            VmBootError: the script failed or did not end; the subclass tells the cause.
+        """
+        self._send(line)
         self._wait(self.process.agent.is_done, deadline, what)
 
     def find_port(self) -> int:
@@ -249,6 +274,12 @@ class Guest:
     def kill(self) -> None:
         """Kill QEMU and remove the VM's folder."""
         self.process.kill()
+
+    def _send(self, text: str) -> None:
+        try:
+            self.process.agent.send(text)
+        except AgentLostError as error:
+            raise self._died() from error
 
     def _wait(self, is_done: Callable[[float], bool], deadline: float, what: str) -> None:
         """Wait for a condition, which gets the seconds to wait at most."""

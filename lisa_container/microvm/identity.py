@@ -14,23 +14,23 @@ HOST_KEY = "/etc/ssh/ssh_host_ed25519_key"
 """Private key of the guest's sshd. In a template it is a named pipe."""
 
 _RENEW = f"perl /usr/lib/lisa-vm/renew {HOST_KEY}"
-_INPUT, _OUTPUT = "/run/lisa-vm/renew", "/run/lisa-vm/renewed"
+_IPV6 = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6"
 
 PREPARE_TEMPLATE = f"""\
 set -e
 echo 1 >/proc/sys/net/ipv4/conf/eth0/arp_notify
-ipv6=/proc/sys/net/ipv6/conf/eth0/disable_ipv6
-[ ! -e $ipv6 ] || echo 1 >$ipv6
+[ ! -e {_IPV6} ] || echo 1 >{_IPV6}
 systemctl stop ssh
 rm -f {HOST_KEY} {HOST_KEY}.pub /run/sshd.pid
 mkfifo -m 600 {HOST_KEY}
 systemctl start --no-block ssh
-mkdir -p -m 700 /run/lisa-vm
-mkfifo -m 600 {_INPUT} {_OUTPUT}
-{_RENEW} 0<>{_INPUT} 1<>{_OUTPUT} 2>/dev/console &
 """
-"""Script for a guest that becomes a template: sshd and another program wait for the identity of the
-clone. QEMU's network knows the template's address until the clone announces its own."""
+"""Script for a guest that becomes a template: sshd waits for the key of the clone. QEMU's network
+knows the template's address until the clone announces its own."""
+
+AWAIT_IDENTITY = f"{_RENEW} </dev/ttyS1 >/dev/ttyS1"
+"""Last script of a template: a program waits for the identity of the clone, on the port on which
+scripts come, and says that it is ready."""
 
 # Locally administered, as QEMU's own.
 _MAC_PREFIX = "52:54:00"
@@ -60,31 +60,26 @@ class Identity:
     mac: str = field(default_factory=make_mac)
     nics: tuple[tuple[str, str], ...] = ()
 
-    def script(self) -> str:
-        """Return a script that gives a running guest this identity and the present time."""
-        # Without KVM the first run of each program costs up to 0.3 s, most of it to translate its
-        # code. So the program that a template has started does all that a shell cannot do. The
-        # kernel makes the link's IPv6 address of the MAC address when IPv6 is switched on.
+    def line(self) -> str:
+        """Return the input of a waiting template that gives a clone this identity and the time."""
         # Each character takes the serial port's driver 50 microseconds.
-        ipv6 = "/proc/sys/net/ipv6/conf/eth0/disable_ipv6"
         words = (
             *(self.name, self.machine_id, f"{time.time():.3f}", secrets.token_hex(32)),
             *(self.mac.replace(":", ""), self.host_key.public, self.host_key.private_body),
         )
+        return " ".join(words)
+
+    def script(self) -> str:
+        """Return a script that gives a booted guest this identity and the present time."""
         return f"""\
 set -e
 read -r uptime _ </proc/uptime
-identity="{" ".join(words)} $uptime"
-if [ -p {_INPUT} ]; then
-	echo $identity >{_INPUT}
-	read -r _ <{_OUTPUT}
-else
-	echo $identity | {_RENEW} >/dev/null
-fi
-[ ! -e {ipv6} ] || echo 0 >{ipv6}
-{self._nics_script()}"""
+{_RENEW} <<END >/dev/null
+{self.line()} $uptime
+END
+{self.nics_script()}"""
 
-    def _nics_script(self) -> str:
+    def nics_script(self) -> str:
         """Return the part of the script for further network interfaces, also of later boots."""
         links = [
             line

@@ -20,7 +20,7 @@ from lisa_container.atomic import create_once, replace_file
 from lisa_container.errors import VmError, VmTemplateError
 from lisa_container.microvm.disks import create_data_disks, create_disk
 from lisa_container.microvm.guest import Guest
-from lisa_container.microvm.identity import PREPARE_TEMPLATE, Identity, make_mac
+from lisa_container.microvm.identity import AWAIT_IDENTITY, PREPARE_TEMPLATE, Identity, make_mac
 from lisa_container.microvm.image.store import Image
 from lisa_container.microvm.machine.accelerator import Accelerator
 from lisa_container.microvm.machine.boot import KernelBoot
@@ -32,12 +32,12 @@ from lisa_container.microvm.process.network import PrivateNetwork
 from lisa_container.microvm.state import load_state, save_state
 
 # Increase this when the way to make a template changes.
-_VERSION = 2
+_VERSION = 3
 _MEMORY, _STATE, _DISK, _OVERLAY = "memory", "state", "disk.qcow2", "overlay.qcow2"
 _RECORD = "template.json"
 _FILES = (_MEMORY, _STATE, _DISK, _OVERLAY)
 _SAVE_SECONDS = 60.0
-# Programs of each login, so that clones find them in memory; then time for the programs that wait.
+# Programs of each login, so that clones find them in memory; then time for sshd, which waits.
 _WARM_UP = """\
 cat /usr/sbin/sshd /usr/bin/sudo /bin/bash /usr/bin/docker >/dev/null 2>&1 || true
 sleep 3
@@ -141,21 +141,24 @@ class Template:
         """
         shutil.copyfile(self.folder / _OVERLAY, disk)
 
-    def restore(self, guest: Guest, script: str, seconds: float) -> None:
+    def restore(self, guest: Guest, identity: Identity, seconds: float) -> None:
         """Load the template's state into a QEMU that waits for it, and run a script in the guest.
 
         Args:
             guest: guest whose hardware has `is_incoming`.
-            script: script that makes the guest another than the template.
+            identity: identity of the clone.
             seconds: time limit.
 
         Raises:
-            VmTemplateError: QEMU does not take the state, or the guest does not run the script.
+            VmTemplateError: QEMU does not take the state, or the guest does not take its identity.
         """
         try:
             load_state(guest, self.folder / _STATE, with_memory=False, seconds=seconds)
             guest.monitor("cont")
-            guest.run(script, "take its identity", time.monotonic() + seconds)
+            deadline = time.monotonic() + seconds
+            guest.answer(identity.line(), "take its identity", deadline)
+            if nics := identity.nics_script():
+                guest.run(nics, "configure its network interfaces", deadline)
         except VmError as error:
             name = self.folder.name
             raise VmTemplateError(f"template '{name}' cannot be restored: {error}") from error
@@ -210,6 +213,7 @@ def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: floa
         guest.boot(identity.script(), shape.image.has_docker, seconds)
         deadline = time.monotonic() + _SAVE_SECONDS * shape.accelerator.patience
         guest.run(PREPARE_TEMPLATE + _WARM_UP, "get ready to be saved", deadline)
+        guest.begin(AWAIT_IDENTITY, "wait for an identity", deadline)
         guest.monitor("stop")
         # The memory is in its file already.
         save_state(guest, folder / _STATE, with_memory=False, seconds=_SAVE_SECONDS)

@@ -388,7 +388,7 @@ class MicroVm:
 
         guest = self._launch(hardware)
         seconds = _CLONE_SECONDS * template.shape.accelerator.patience
-        template.restore(guest, self._identity.script(), seconds)
+        template.restore(guest, self._identity, seconds)
         self._port = self._port or guest.find_port()
 
     def _launch(self, hardware: Callable[[Path], Hardware], login: Login | None = None) -> Guest:

@@ -53,7 +53,7 @@ class Agent:
         """
         self._socket.settimeout(None)
         try:
-            self._socket.sendall(f"{script.rstrip()}\n{_END}\n".encode())
+            self._socket.sendall(f"{script}\n".encode())
         except OSError as error:
             raise AgentLostError(str(error)) from error
 
