@@ -6,7 +6,8 @@ import select
 import shlex
 import socket
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Callable
 
 import paramiko
@@ -15,7 +16,7 @@ from lisa.util.logger import Logger
 from lisa_container.container.limited_output import LimitedOutput
 from lisa_container.container.session.errors import NoSessionError, SessionEndedError
 from lisa_container.container.session.host import ShellStream, Surroundings
-from lisa_container.container.session.script import SHELL, SHELL_ENVIRONMENT
+from lisa_container.container.session.script import SHELL, SHELL_ENVIRONMENT, SHELL_VARIABLE
 from lisa_container.container.signals import Run, Target
 from lisa_container.engine.http.frames import STDERR, STDOUT
 from lisa_container.engine.ssh import CHANNEL_TIMEOUT
@@ -184,7 +185,12 @@ class VmHost:
 
     def open(self, user: str, terminal: bool) -> ChannelStream:
         """Start a resident shell of root."""
-        return ChannelStream(self._machine, self._start(_start_of_shell(self._machine.become_root)))
+        if self._machine.become_root:
+            channel = self._start(_start_of_shell(self._machine.become_root))
+        else:
+            # The login shell is the resident shell. The list of processes shows its command line.
+            channel = self._start(f'eval "${SHELL_VARIABLE}"', SHELL_ENVIRONMENT)
+        return ChannelStream(self._machine, channel)
 
     def miss_shell(self, error: ContainerError) -> None:
         """Raise why the VM is gone, or else the error: all commands need a resident shell."""
@@ -245,11 +251,14 @@ class VmHost:
             "or paused, or it hangs. Its console may say why; reset() brings it back"
         )
 
-    def _start(self, command: str) -> paramiko.Channel:
-        """Start a command of the login shell."""
+    def _start(
+        self, command: str, environment: Mapping[str, str] = MappingProxyType({})
+    ) -> paramiko.Channel:
+        """Start a command of the login shell; sshd must accept the variables of the environment."""
         transport = self._connect()
         try:
             channel = transport.open_session(timeout=CHANNEL_TIMEOUT)
+            channel.update_environment(environment)
             channel.exec_command(command)
         except paramiko.ChannelException as error:
             raise VmError(
@@ -264,15 +273,9 @@ class VmHost:
 def _start_of_shell(become_root: list[str]) -> str:
     """Return the command that has a login shell become a resident shell of root.
 
-    sshd passes on no variables, and the list of processes shows a command line. So the login shell
-    sets the variable that has the resident shell's script.
+    The sshd of a given disk passes on no variables, and the list of processes shows a command line.
+    So the login shell sets the variable that has the resident shell's script.
     """
-    names = ",".join(SHELL_ENVIRONMENT)
-    words = [*become_root, f"--preserve-env={names}"] if become_root else []
-    return " ".join(
-        [
-            *(f"{name}={shlex.quote(text)}" for name, text in SHELL_ENVIRONMENT.items()),
-            "exec",
-            shlex.join([*words, *SHELL]),
-        ]
-    )
+    assignment = f"{SHELL_VARIABLE}={shlex.quote(SHELL_ENVIRONMENT[SHELL_VARIABLE])}"
+    words = [*become_root, f"--preserve-env={SHELL_VARIABLE}", *SHELL]
+    return f"{assignment} exec {shlex.join(words)}"

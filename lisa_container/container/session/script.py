@@ -213,4 +213,5 @@ SHELL = [
     "-c",
     '[ -z "${KSH_VERSION-}${ZSH_VERSION-}" ] || exit 97; eval "$lisa_container_shell"',
 ]
-SHELL_ENVIRONMENT = {"lisa_container_shell": _SHELL}
+SHELL_VARIABLE = "lisa_container_shell"
+SHELL_ENVIRONMENT = {SHELL_VARIABLE: _SHELL}

@@ -55,7 +55,8 @@ _KERNEL_PACKAGES = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-
 # The distribution's RAM disk, which takes longer to make than everything else together.
 _NO_INITRD = "/etc/kernel/postinst.d/initramfs-tools"
 # Without UseDNS, every login would wait for DNS. The key exchanges that resist quantum computers
-# cost a fifth of a login without KVM, and PAM's modules cost, too. Only keys log in.
+# cost a fifth of a login without KVM, and PAM's modules cost, too. Only keys log in. A resident shell
+# comes as a variable.
 _SSHD_CONFIG = """\
 UseDNS no
 KexAlgorithms curve25519-sha256,ecdh-sha2-nistp256,diffie-hellman-group14-sha256
@@ -68,6 +69,7 @@ PrintMotd no
 PrintLastLog no
 LogLevel ERROR
 MaxSessions 100
+AcceptEnv lisa_container_*
 """
 # sshd does not start itself anew for each connection, which takes some tenths of a second without
 # KVM. Versions since 9.8 do so in any case.
