@@ -21,7 +21,7 @@ from lisa_container.escaping import quote_output, says_disk_is_full
 from lisa_container.microvm.console import Console, Milestone
 from lisa_container.microvm.login import Login
 from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Startable
-from lisa_container.microvm.process.agent import AgentLostError
+from lisa_container.microvm.process.agent import SCRIPT_END, AgentLostError
 from lisa_container.microvm.process.folders import VmFolder
 from lisa_container.microvm.process.network import PrivateNetwork
 from lisa_container.microvm.process.process import QemuProcess
@@ -171,25 +171,25 @@ class Guest:
             with self._login.start(self.find_port(), script) as command:
                 self._wait(command.is_done, deadline, what)
             return
-        self._send(f"{script.rstrip()}\n.")
+        self._send(f"{script.rstrip()}\n{SCRIPT_END}")
         self._wait(self.process.agent.is_done, deadline, what)
 
     def begin(self, script: str, what: str, deadline: float) -> None:
-        """Start a script that says that it is ready, and then reads a line.
+        """Start a script that says on the agent's port that it is ready, and then reads a line.
 
         Args:
-            script: script of the guest's sh, of a guest with the agent.
+            script: script of the guest's sh; no line of it may be a single dot.
             what: the job, for errors.
             deadline: time limit, by `time.monotonic`.
 
         Raises:
             VmBootError: the script did not get ready; the subclass tells the cause.
         """
-        self._send(f"{script.rstrip()}\n.")
+        self._send(f"{script.rstrip()}\n{SCRIPT_END}")
         self._wait(self.process.agent.is_ready, deadline, what)
 
     def answer(self, line: str, what: str, deadline: float) -> None:
-        """Send a line to the script that runs in the guest, and wait for the script's end.
+        """Send a line to the script that `begin` started, and wait for the script's end.
 
         Args:
             line: the line.

@@ -66,7 +66,7 @@ def test_answers_of_the_channel() -> None:
     assert not agent.is_ready(0.01)
     there.sendall(b"dy\r\n")
     assert agent.is_ready(1)
-    agent.send("true\n")
+    agent.send("true\n.")
     assert there.recv(100) == b"true\n.\n"
     assert not agent.is_done(0.01)
     there.sendall(b"ready\ndone 0\ndone 3\n")
@@ -89,4 +89,5 @@ def test_identities_differ_and_are_legal_scripts() -> None:
     assert one.host_key.private not in repr(one)
     for identity in (one, other):
         assert "\n.\n" not in identity.script()
+        assert "\n" not in identity.line()
         subprocess.run(["sh", "-n"], input=identity.script(), text=True, check=True)

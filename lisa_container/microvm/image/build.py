@@ -54,36 +54,6 @@ _PACKAGES = (
 _KERNEL_PACKAGES = {"debian": "linux-image-cloud-amd64", "ubuntu": "linux-image-virtual"}
 # The distribution's RAM disk, which takes longer to make than everything else together.
 _NO_INITRD = "/etc/kernel/postinst.d/initramfs-tools"
-# Without UseDNS, every login would wait for DNS. The key exchanges that resist quantum computers
-# cost a fifth of a login without KVM, and PAM's modules cost, too. Only keys log in. A resident shell
-# comes as a variable.
-_SSHD_CONFIG = """\
-UseDNS no
-KexAlgorithms curve25519-sha256,ecdh-sha2-nistp256,diffie-hellman-group14-sha256
-HostKey /etc/ssh/ssh_host_ed25519_key
-PermitRootLogin prohibit-password
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-UsePAM no
-PrintMotd no
-PrintLastLog no
-LogLevel ERROR
-MaxSessions 100
-AcceptEnv lisa_container_*
-"""
-# sshd does not start itself anew for each connection, which takes some tenths of a second without
-# KVM. Versions since 9.8 do so in any case.
-_SSHD_DEFAULTS = "SSHD_OPTS=-r\n"
-# The host gives the first key after the first boot.
-_SSH_SERVICE = """\
-[Unit]
-ConditionPathExists=/etc/ssh/ssh_host_ed25519_key
-
-[Service]
-# A check of the config would read the key, which a template waits for.
-ExecStartPre=
-"""
-_JOURNAL = "[Journal]\nStorage=volatile\n"
 _MODULES = "modules.tar"
 _LIBRARY = "usr/lib/lisa-vm"
 _UNITS = "etc/systemd/system"
@@ -257,12 +227,12 @@ def _entries(config: MadeImageConfig, public_key: str) -> Iterator[tuple[tarfile
         (f"{_LIBRARY}/renew", guest["renew.pl"], 0o644),
         (f"{_LIBRARY}/prepare", guest["prepare.sh"], 0o755),
         (f"{_LIBRARY}/authorized_keys", keys.encode(), 0o600),
-        (f"{_LIBRARY}/sshd_config", _SSHD_CONFIG.encode(), 0o644),
+        (f"{_LIBRARY}/sshd_config", guest["sshd_config"], 0o644),
         (f"{_UNITS}/lisa-vm-agent.service", guest["agent.service"], 0o644),
         (f"{_UNITS}/lisa-vm-network.service", guest["network.service"], 0o644),
-        (f"{_UNITS}/ssh.service.d/lisa-vm.conf", _SSH_SERVICE.encode(), 0o644),
-        ("etc/default/ssh", _SSHD_DEFAULTS.encode(), 0o644),
-        ("etc/systemd/journald.conf.d/lisa-vm.conf", _JOURNAL.encode(), 0o644),
+        (f"{_UNITS}/ssh.service.d/lisa-vm.conf", guest["ssh.conf"], 0o644),
+        ("etc/default/ssh", guest["ssh.default"], 0o644),
+        ("etc/systemd/journald.conf.d/lisa-vm.conf", guest["journald.conf"], 0o644),
     ):
         yield _entry(name, mode), content
     for target, source in config.files.items():

@@ -33,7 +33,7 @@ from lisa_container.microvm.image.kernel import kernel_version, require_options
 from lisa_container.microvm.places import Places
 
 # Increase this when the way to make an image changes.
-_VERSION = 2
+_VERSION = 3
 _RECORD = "image.json"
 _BLOCK = 512
 

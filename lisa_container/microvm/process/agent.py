@@ -9,7 +9,9 @@ from lisa_container.errors import VmError
 
 _READY = b"ready"
 _DONE = b"done "
-_END = "."
+SCRIPT_END = "."
+"""Line that ends a script for the guest's side."""
+
 _CHUNK = 4096
 
 
@@ -32,7 +34,7 @@ class Agent:
         self._rest = b""
 
     def is_ready(self, seconds: float) -> bool:
-        """Return whether the guest's side has started, after waiting for that.
+        """Return whether the guest's side, or a script there, says that it is ready; wait for that.
 
         Args:
             seconds: time limit.
@@ -42,18 +44,19 @@ class Agent:
         """
         return self._read_line(seconds) == _READY
 
-    def send(self, script: str) -> None:
-        """Start a script of the guest's sh as root; its output goes to the console.
+    def send(self, text: str) -> None:
+        """Send text to the guest's side, or to a script there that reads the port itself.
 
         Args:
-            script: the script; no line of it may be a single dot.
+            text: one or more lines. The lines of a script end with `SCRIPT_END`; it runs in the
+                guest's sh as root, and its output goes to the console.
 
         Raises:
             AgentLostError: QEMU has ended.
         """
         self._socket.settimeout(None)
         try:
-            self._socket.sendall(f"{script}\n".encode())
+            self._socket.sendall(f"{text}\n".encode())
         except OSError as error:
             raise AgentLostError(str(error)) from error
 
