@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -192,6 +193,35 @@ def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
     assert running.process.stdin is not None
     running.process.stdin.close()
     running.process.wait(5)  # it ends at the end of its stdin
+
+
+def test_nothing_stays_after_a_signal_to_all_without_a_runner(shell: Shell) -> None:
+    shell.run("true")
+    deadline = time.monotonic() + 5
+    while len(processes := _descendants(shell.process.pid)) < 2:
+        assert time.monotonic() < deadline
+    for pid in processes:
+        os.kill(pid, signal.SIGTERM)
+    shell.process.wait(5)
+    for pipe in (shell.process.stdin, shell.process.stdout, shell.process.stderr):
+        assert pipe is not None
+        pipe.close()
+    deadline = time.monotonic() + 5
+    while any(_runs(pid) for pid in processes):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def _descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in _descendants(int(child)))]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ its first request, which tells it the token. Its child reads later ones, and ret
 the worker must run by SIGURG, which nothing else sends. At the end of stdin, when the runner is
 gone, the reader ends the shell and the worker. So it does at a line that is no request: that is
 what an interactive command has not read of its input. The number in the token shows the difference.
+The reader does so without a message, also if the shell has ended already: where nobody is left to
+read the message, it would end the reader alone, and the worker would start readers for ever.
 
 Processes that a command left. Each descendant inherits a mark, whatever it does to groups, sessions
 and parents: the soft limit RLIMIT_LOCKS, which Linux ignores since 2.4.25 (setrlimit(2)). Its value
@@ -131,11 +133,11 @@ while [ ! "$__m" ]; do
 read -r __b __b __b __b __b </proc/loadavg
 (exec 2>&5 5>&-
 while [ "$__k" ]; do
-read -r __l || kill -9 $PPID $$
+read -r __l || kill -9 $PPID $$ 2>/dev/null
 case $__l in "$__t?") echo "$__l" ;; "$__t+") break ;; *) kill -URG $$; exit ;; esac
 done
 __s=
-while IFS= read -r __l || { kill -9 $PPID $$; exit; }; do
+while IFS= read -r __l || { kill -9 $PPID $$ 2>/dev/null; exit; }; do
 [ "$__l" != "$__t" ] || break
 __s=$__s$__l"
 "
