@@ -29,6 +29,7 @@ from lisa_container.microvm.image.store import Image, list_images, provide_image
 from lisa_container.microvm.machine.accelerator import Accelerator, find_accelerator
 from lisa_container.microvm.machine.qemu import REQUIRED_PACKAGES
 from lisa_container.microvm.process.network import PrivateNetwork
+from lisa_container.microvm.process.shares import Share
 from lisa_container.microvm.vm import MicroVm
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "Nic",
     "PrivateNetwork",
     "RootImageConfig",
+    "Share",
     "VmConfig",
     "find_accelerator",
     "image_config",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,15 @@ from lisa_container.config.checks import check_names, illegal, positive_seconds
 from lisa_container.microvm.image.config import ImageConfig, RootImageConfig
 from lisa_container.microvm.image.disk import DiskImageConfig
 from lisa_container.microvm.process.network import PrivateNetwork
+from lisa_container.microvm.process.shares import Share
 
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LEAST_MIB, _MOST_MIB = 256, 1 << 20
 _MOST_CORES = 64
 _MOST_GIB = 1 << 16
 # Each takes a slot of the PCI bus, of which there are 32.
-MOST_DATA_DISKS, MOST_NICS = 12, 7
-"""Largest numbers of further disks and network interfaces of a VM."""
+MOST_DATA_DISKS, MOST_NICS, MOST_SHARES = 12, 7, 5
+"""Largest numbers of further disks, of further network interfaces and of shares of a VM."""
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,12 @@ class VmConfig:
             a given disk.
         data_disks_gib: sizes of further disks in GiB; they are empty.
         nics: further network interfaces, on networks between VMs.
+        shares: folders of this machine that the VM mounts, each a `Share` or its fields.
         kernel: path of a bzImage to boot instead of the image's kernel. The drivers of disk,
             network and root file system must be built in.
         options: further options of the kernel's command line.
         is_cloned: whether the VM starts as the clone of one that has booted; otherwise it boots.
-            A VM whose image is a given disk always boots.
+            A VM whose image is a given disk, or that has shares, always boots.
         console: file that gets the console's output, appended; empty means one that is removed
             with the VM.
         ready_seconds: time limit for a boot at full speed, in seconds. Without KVM it is eight
@@ -96,6 +98,7 @@ class VmConfig:
     image: ImageConfig | RootImageConfig | DiskImageConfig = field(default_factory=ImageConfig)
     data_disks_gib: tuple[int, ...] = ()
     nics: tuple[Nic, ...] = ()
+    shares: tuple[Share, ...] = ()
     kernel: str = ""
     options: str = ""
     is_cloned: bool = True
@@ -111,13 +114,15 @@ class VmConfig:
             _check("kernel", self.kernel, Path(self.kernel).is_file(), "path of a bzImage")
         object.__setattr__(self, "data_disks_gib", tuple(self.data_disks_gib))
         object.__setattr__(self, "nics", tuple(self.nics))
+        shares = (_share(share) for share in self.shares)
+        object.__setattr__(self, "shares", tuple(shares))
         for size in self.data_disks_gib:
             _check_range("data_disks_gib", size, 1, _MOST_GIB)
-        count = len(self.data_disks_gib)
-        _check(
-            "data_disks_gib", count, count <= MOST_DATA_DISKS, f"at most {MOST_DATA_DISKS} disks"
-        )
+        _check_length("data_disks_gib", self.data_disks_gib, MOST_DATA_DISKS)
         _check("nics", len(self.nics), len(self.nics) <= MOST_NICS, f"at most {MOST_NICS}")
+        _check(
+            "shares", len(self.shares), len(self.shares) <= MOST_SHARES, f"at most {MOST_SHARES}"
+        )
         _check("options", self.options, "\n" not in self.options, "one line")
         if self.console:
             folder = Path(self.console).absolute().parent
@@ -125,9 +130,23 @@ class VmConfig:
         positive_seconds("vm, ready_seconds", self.ready_seconds)
 
 
+def _share(given: Share | Mapping[str, Any]) -> Share:
+    if isinstance(given, Share):
+        return given
+    check_names(given, [each.name for each in fields(Share)], "vm, shares, unknown field")
+    try:
+        return Share(**given)
+    except TypeError as error:
+        raise illegal("vm, shares", dict(given), "source and target") from error
+
+
 def _check_range(name: str, value: int, least: int, most: int) -> None:
     fits = isinstance(value, int) and least <= value <= most
     _check(name, value, fits, f"a whole number from {least} to {most}")
+
+
+def _check_length(name: str, values: Sized, most: int) -> None:
+    _check(name, len(values), len(values) <= most, f"at most {most}")
 
 
 def _check(name: str, value: object, is_legal: bool, legal: str) -> None:

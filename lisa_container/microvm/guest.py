@@ -26,6 +26,7 @@ from lisa_container.microvm.process.folders import VmFolder
 from lisa_container.microvm.process.network import PrivateNetwork
 from lisa_container.microvm.process.process import QemuProcess
 from lisa_container.microvm.process.qmp import QmpLostError
+from lisa_container.microvm.process.shares import Share
 
 _POLL_SECONDS = 0.05
 _PANIC_SECONDS = 0.5
@@ -54,6 +55,7 @@ class Guest:
         folder: folder of the VM, which is removed at the end.
         hardware: hardware of the VM.
         networks: networks of its further interfaces.
+        shares: folders of this machine, which it does not mount yet.
         login: login over SSH, for a guest without the agent; None means that it has the agent.
 
     Attributes:
@@ -71,6 +73,7 @@ class Guest:
         folder: VmFolder,
         hardware: Startable,
         networks: Sequence[PrivateNetwork] = (),
+        shares: Sequence[Share] = (),
         login: Login | None = None,
     ) -> None:
         """Start QEMU."""
@@ -78,7 +81,7 @@ class Guest:
         self._login = login
         self._patience = hardware.accelerator.patience
         self.console = Console(hardware.console)
-        self.process = QemuProcess(name, folder, hardware.arguments(), networks)
+        self.process = QemuProcess(name, folder, hardware.arguments(), networks, shares)
         try:
             self.process.qmp.connect(_GREETING_SECONDS * self._patience)
         except QmpLostError as error:

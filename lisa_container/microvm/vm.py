@@ -33,6 +33,7 @@ from lisa_container.microvm.machine.accelerator import Accelerator, find_acceler
 from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Hardware, Memory
 from lisa_container.microvm.places import Places
 from lisa_container.microvm.process.folders import create_folder
+from lisa_container.microvm.process.shares import find_server, mount_script
 from lisa_container.microvm.template import Shape, Template, provide_template
 from lisa_container.recording.files import now
 
@@ -48,6 +49,8 @@ _DISK, _CONSOLE = "disk.qcow2", "console.log"
 # Seconds at full speed for a clone to load its state and take its identity. A clone that needs
 # longer has a damaged template.
 _CLONE_SECONDS = 15.0
+# Seconds at full speed for the guest to mount its shares.
+_MOUNT_SECONDS = 15.0
 
 
 class MicroVm:
@@ -188,6 +191,8 @@ class MicroVm:
         with self._lock:
             if self._guest is None:
                 image = self._config.image
+                if self._config.shares:
+                    find_server()
                 self._image = (
                     DiskImage.open(image)
                     if isinstance(image, DiskImageConfig)
@@ -256,6 +261,8 @@ class MicroVm:
             VmError: QEMU did not write the VM.
             OSError: a file cannot be written.
         """
+        if self._config.shares:
+            raise VmError(f"VM '{self.name}' has shares; QEMU cannot save such a VM")
         with self._lock:
             guest = self._require_guest()
             assert self._made is not None, "the hardware of the guest"
@@ -293,7 +300,9 @@ class MicroVm:
         Raises:
             VmBootError: the VM did not become ready; it still is there.
         """
-        self._require_guest().power_on(self._has_docker, self._config.ready_seconds)
+        guest = self._require_guest()
+        guest.power_on(self._has_docker, self._config.ready_seconds)
+        self._mount_shares(guest)
 
     def check(self) -> None:
         """Raise an error if the VM cannot go on; the error has the end of the console.
@@ -332,7 +341,7 @@ class MicroVm:
         try:
             if isinstance(image, DiskImage):
                 self._boot_disk(image)
-            elif self._config.is_cloned:
+            elif self._config.is_cloned and not self._config.shares:
                 self._clone(image)
             else:
                 self._boot(image)
@@ -344,11 +353,14 @@ class MicroVm:
     def _boot(self, image: Image) -> None:
         def hardware(folder: Path) -> Hardware:
             create_disk(folder / _DISK, image.disk, "raw")
-            memory = Memory(self._config.memory_mib)
-            return self._hardware(self._shape(image), memory, folder)
+            shares = self._config.shares
+            memory = Memory(self._config.memory_mib, is_shared=bool(shares))
+            made = self._hardware(self._shape(image), memory, folder)
+            return replace(made, share_count=len(shares))
 
         guest = self._launch(hardware)
         guest.boot(self._identity.script(), image.has_docker, self._config.ready_seconds)
+        self._mount_shares(guest)
         self._port = guest.find_port()
 
     def _boot_disk(self, image: DiskImage) -> None:
@@ -368,7 +380,14 @@ class MicroVm:
 
         guest = self._launch(hardware, Login(image.user, image.private_key))
         guest.boot("", has_engine=False, seconds=self._config.ready_seconds)
+        self._mount_shares(guest)
         self._port = guest.find_port()
+
+    def _mount_shares(self, guest: Guest) -> None:
+        if self._config.shares:
+            script = mount_script(self._config.shares)
+            seconds = _MOUNT_SECONDS * find_accelerator().patience
+            guest.run(script, "mount its shares", time.monotonic() + seconds)
 
     def _clone(self, image: Image) -> None:
         template = self._template(image)
@@ -399,7 +418,8 @@ class MicroVm:
             folder.remove()
             raise
         networks = [nic.network for nic in self._config.nics]
-        self._guest, self._made = Guest(self.name, folder, made, networks, login), made
+        guest = Guest(self.name, folder, made, networks, self._config.shares, login)
+        self._guest, self._made = guest, made
         return self._guest
 
     def _template(self, image: Image) -> Template:

@@ -135,6 +135,14 @@ def test_kind_of_an_image(disk: Path) -> None:
     [
         ({"data_disks_gib": [0]}, "from 1 to"),
         ({"data_disks_gib": [1] * 13}, "data_disks_gib: given 13; legal: at most 12"),
+        ({"shares": [{"source": "/"}]}, "shares: given {'source': '/'}; legal: source and target"),
+        ({"shares": [{"source": "/", "to": "/x"}]}, "vm, shares, unknown field: given 'to'; legal: source, target"),
+        ({"shares": [{"source": "/no", "target": "/x"}]}, "a folder on this machine"),
+        (
+            {"shares": [{"source": "/", "target": "x"}]},
+            "target: given 'x'; legal: an absolute path",
+        ),
+        ({"shares": [{"source": "/", "target": "/x"}] * 6}, "shares: given 6; legal: at most 5"),
         ({"nics": [Nic(PrivateNetwork())] * 8}, "nics: given 8; legal: at most 7"),
     ],
 )

@@ -31,8 +31,8 @@ class Memory:
     Attributes:
         mib: size in MiB.
         file: file that holds it; None means anonymous memory.
-        is_shared: whether the guest's writes change the file. Otherwise the VM keeps its own copy
-            of each page that it changes.
+        is_shared: whether the guest's writes change the file, and other processes can have the
+            memory. Otherwise the VM keeps its own copy of each page that it changes.
     """
 
     mib: int
@@ -42,6 +42,8 @@ class Memory:
     @property
     def backend(self) -> str:
         """Value of QEMU's `-object`."""
+        if self.file is None and self.is_shared:
+            return f"memory-backend-memfd,id=memory,size={self.mib}M,share=on"
         if self.file is None:
             return f"memory-backend-ram,id=memory,size={self.mib}M"
         share = "on" if self.is_shared else "off"
@@ -79,6 +81,7 @@ class Hardware:
         port: port of this machine's loopback address that leads to the VM's sshd; 0: a free one.
         data_disks: further disks, in QEMU's own format.
         nics: MAC addresses of further network interfaces.
+        share_count: number of folders of this machine.
         seed: read-only disk with the data of the first boot; None means none.
         uuid: id of the machine, which some guests take as theirs; empty means none.
         is_incoming: whether to wait for a saved state instead of booting.
@@ -94,12 +97,13 @@ class Hardware:
     port: int = 0
     data_disks: tuple[Path, ...] = ()
     nics: tuple[str, ...] = ()
+    share_count: int = 0
     seed: Path | None = None
     uuid: str = ""
     is_incoming: bool = False
 
     def arguments(self) -> Sequence[str]:
-        """Return the arguments of QEMU; they refer to `agent`, `cable0`, `cable1` and so on."""
+        """Return the arguments of QEMU; they refer to `agent`, `cable0`… and `share0`…."""
         forward = f"tcp:{HOST_ADDRESS}:{self.port}-:{_SSH_PORT}"
         return [
             *("-nodefaults", "-no-user-config", "-display", "none"),
@@ -125,6 +129,14 @@ class Hardware:
                 word
                 for number, mac in enumerate(self.nics)
                 for word in ("-device", f"virtio-net-pci,netdev=cable{number},mac={mac},romfile=")
+            ),
+            *(
+                word
+                for number in range(self.share_count)
+                for word in (
+                    "-device",
+                    f"vhost-user-fs-pci,chardev=share{number},tag=share{number}",
+                )
             ),
             *(_disk("seed", self.seed, "raw") if self.seed else ()),
             *("-chardev", f"file,id=console,path={quote(self.console)},append=on"),

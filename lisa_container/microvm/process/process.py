@@ -18,6 +18,7 @@ from lisa_container.microvm.process.agent import Agent
 from lisa_container.microvm.process.folders import VmFolder
 from lisa_container.microvm.process.network import PrivateNetwork
 from lisa_container.microvm.process.qmp import Qmp
+from lisa_container.microvm.process.shares import Share, listening
 
 _KEEPER = Path(__file__).with_name("keeper.sh")
 _LOG = "qemu.log"
@@ -38,6 +39,7 @@ class QemuProcess:
             network backends `cable0`…, to which they may refer by these ids.
             Relative paths in them begin in the folder.
         networks: networks of these backends.
+        shares: folders of this machine, with channels `share0`… for QEMU.
 
     Attributes:
         qmp: control of QEMU; not connected yet.
@@ -46,6 +48,7 @@ class QemuProcess:
         folder: the folder.
 
     Raises:
+        VmMachineError: this machine cannot serve the shares.
         VmError: the keeper could not be started.
     """
 
@@ -55,6 +58,7 @@ class QemuProcess:
         folder: VmFolder,
         arguments: Sequence[str],
         networks: Sequence[PrivateNetwork] = (),
+        shares: Sequence[Share] = (),
     ) -> None:
         """Start QEMU."""
         self._name = name
@@ -66,11 +70,15 @@ class QemuProcess:
         self._cables = [network.plug() for network in networks]
         cables = [cable.far.fileno() for cable in self._cables]
         channels = [far_qmp.fileno(), far_agent.fileno(), *cables]
+        sockets = contextlib.ExitStack()
         try:
+            servers = sockets.enter_context(listening(shares, folder.path))
             self._keeper = subprocess.Popen(
                 [
                     *("/bin/bash", str(_KEEPER), str(folder.path)),
                     " ".join(map(str, channels)),
+                    " ".join(map(str, servers.listeners)),
+                    "\n".join(servers.commands),
                     find_qemu().path,
                     *arguments,
                     *("-chardev", f"socket,id=qmp,fd={channels[0]}"),
@@ -81,15 +89,21 @@ class QemuProcess:
                         for number, fd in enumerate(cables)
                         for word in ("-netdev", f"socket,id=cable{number},fd={fd}")
                     ),
+                    *(
+                        word
+                        for number in range(len(shares))
+                        for word in ("-chardev", f"socket,id=share{number},path=share{number}")
+                    ),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=[*channels, folder.lock],
+                pass_fds=[*channels, *servers.listeners, folder.lock],
                 cwd=folder.path,
                 # Ctrl-C must reach only this process, which then ends the VM.
                 start_new_session=True,
             )
         finally:
+            sockets.close()
             far_qmp.close()
             far_agent.close()
             for cable in self._cables:

@@ -88,6 +88,7 @@ def vm_config(
         target: str(Path(constants.RUNBOOK_PATH, source))
         for target, source in values["files"].items()
     }
+    shares = [_relative_share(share) for share in values["shares"]]
     seconds = platform.ready_seconds or platform.network_boot_timeout or _READY_SECONDS
     image: ImageConfig | RootImageConfig | DiskImageConfig
     if node.qcow2 or node.disk_img:
@@ -103,10 +104,16 @@ def vm_config(
         image=image,
         data_disks_gib=tuple(data_disks_gib),
         nics=tuple(nics),
+        shares=tuple(shares),
         kernel="" if has_kernel else values["kernel"],
         options=values["options"],
         ready_seconds=seconds,
     )
+
+
+def _relative_share(share: dict[str, Any]) -> dict[str, Any]:
+    source = share.get("source")
+    return {**share, "source": str(Path(constants.RUNBOOK_PATH, source))} if source else share
 
 
 def _made_image(

@@ -4,7 +4,7 @@ This module has no postponed annotations, because dataclasses-json needs the typ
 """
 
 from dataclasses import dataclass, field
-from typing import Optional, Union
+from typing import Any, Optional, Union
 
 from dataclasses_json import dataclass_json
 
@@ -24,6 +24,7 @@ class MicroVmPlatformSchema:
         cores: number of processors, unless a case asks for more.
         memory_mib: memory in MiB, unless a case asks for more.
         name: prefix of the host names; a number follows.
+        shares: folders of this machine that each VM mounts: mappings of the fields of `Share`.
         docker: whether Docker Engine is in the image and started; None means that an image of
             Debian packages has it, and no other.
         network_boot_timeout: LISA's name for `ready_seconds`, which counts if both are given.
@@ -40,6 +41,7 @@ class MicroVmPlatformSchema:
     mirror: str = ""
     packages: list[str] = field(default_factory=list)
     files: dict[str, str] = field(default_factory=dict)
+    shares: list[dict[str, Any]] = field(default_factory=list)
     docker: Optional[bool] = None
     root: str = ""
     archive: str = ""

@@ -10,7 +10,8 @@ use strict;
 use warnings;
 my ($key) = @ARGV;
 syswrite(STDOUT, "ready\n");
-my ($name, $id, $time, $seed, $mac, $type, $public, $private, $uptime) = split(' ', readline(STDIN));
+my @words = split(" ", readline(STDIN));
+my ($name, $id, $time, $seed, $mac, $type, $public, $private, $uptime) = @words;
 $private = "-----BEGIN OPENSSH PRIVATE KEY-----\n$private\n-----END OPENSSH PRIVATE KEY-----\n";
 
 sub put {
