@@ -13,7 +13,7 @@ from lisa_container.config.checks import check_names, illegal, positive_seconds
 from lisa_container.microvm.image.config import ImageConfig, RootImageConfig
 from lisa_container.microvm.image.disk import DiskImageConfig
 from lisa_container.microvm.process.network import PrivateNetwork
-from lisa_container.microvm.process.shares import Share
+from lisa_container.microvm.process.shares import Share, share_of
 
 _HOST_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _LEAST_MIB, _MOST_MIB = 256, 1 << 20
@@ -114,7 +114,7 @@ class VmConfig:
             _check("kernel", self.kernel, Path(self.kernel).is_file(), "path of a bzImage")
         object.__setattr__(self, "data_disks_gib", tuple(self.data_disks_gib))
         object.__setattr__(self, "nics", tuple(self.nics))
-        shares = (_share(share) for share in self.shares)
+        shares = (share_of(share) for share in self.shares)
         object.__setattr__(self, "shares", tuple(shares))
         for size in self.data_disks_gib:
             _check_range("data_disks_gib", size, 1, _MOST_GIB)
@@ -128,16 +128,6 @@ class VmConfig:
             folder = Path(self.console).absolute().parent
             _check("console", self.console, folder.is_dir(), "a file in an existing folder")
         positive_seconds("vm, ready_seconds", self.ready_seconds)
-
-
-def _share(given: Share | Mapping[str, Any]) -> Share:
-    if isinstance(given, Share):
-        return given
-    check_names(given, [each.name for each in fields(Share)], "vm, shares, unknown field")
-    try:
-        return Share(**given)
-    except TypeError as error:
-        raise illegal("vm, shares", dict(given), "source and target") from error
 
 
 def _check_range(name: str, value: int, least: int, most: int) -> None:

@@ -136,7 +136,10 @@ def test_kind_of_an_image(disk: Path) -> None:
         ({"data_disks_gib": [0]}, "from 1 to"),
         ({"data_disks_gib": [1] * 13}, "data_disks_gib: given 13; legal: at most 12"),
         ({"shares": [{"source": "/"}]}, "shares: given {'source': '/'}; legal: source and target"),
-        ({"shares": [{"source": "/", "to": "/x"}]}, "vm, shares, unknown field: given 'to'; legal: source, target"),
+        (
+            {"shares": [{"source": "/", "to": "/x"}]},
+            "vm, shares, unknown field: given 'to'; legal: source, target",
+        ),
         ({"shares": [{"source": "/no", "target": "/x"}]}, "a folder on this machine"),
         (
             {"shares": [{"source": "/", "target": "x"}]},

@@ -12,6 +12,7 @@ from lisa.platform_ import load_platform
 from lisa.util import constants
 
 from lisa_container.errors import ConfigError
+from lisa_container.microvm import Share
 from lisa_container.platforms.microvm.configs import node_schema, vm_config
 from lisa_container.platforms.microvm.lisa_platform import MicroVmPlatform
 from tests.support.runs import ROOT, run_lisa
@@ -54,12 +55,21 @@ def test_wrong_value_stops_the_run_at_once(
     assert told in str(caught.value)
 
 
-def test_values_reach_the_vm() -> None:
-    values = {"packages": ["git"], "name": "host", "docker": False, "options": "quiet"}
+def test_values_reach_the_vm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(constants, "RUNBOOK_PATH", tmp_path, raising=False)
+    (tmp_path / "shared").mkdir()
+    values: dict[str, Any] = {
+        "packages": ["git"],
+        "name": "host",
+        "docker": False,
+        "options": "quiet",
+    }
+    values["shares"] = [{"source": "shared", "target": "/srv"}]
     runbook = platform(admin_username="admin", microvm=values).runbook
     config = vm_config(runbook, node_schema(schema.NodeSpace()), "host1", 3, 700)
     assert (config.name, config.cores, config.memory_mib) == ("host1", 3, 700)
     assert (config.image.user, config.image.packages) == ("admin", ("git",))
     assert not config.image.docker
     assert config.options == "quiet"
+    assert config.shares == (Share(str(tmp_path / "shared"), "/srv"),)
     assert StartStop.name() in {x.name() for x in MicroVmPlatform.supported_features()}

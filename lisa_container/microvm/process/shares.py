@@ -9,12 +9,13 @@ import os
 import shlex
 import shutil
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from lisa_container.config.checks import illegal
+from lisa_container.config.checks import check_names, illegal
 from lisa_container.errors import VmMachineError
 from lisa_container.system import environment
 
@@ -47,6 +48,24 @@ class Share:
         path = PurePosixPath(self.target)
         if not path.is_absolute() or path == path.parent or "\n" in self.target:
             raise illegal("vm, shares, target", self.target, "an absolute path other than /")
+
+
+def share_of(given: Share | Mapping[str, Any]) -> Share:
+    """Return a share.
+
+    Args:
+        given: the share, or a mapping of its fields.
+
+    Raises:
+        ConfigError: a field is unknown, missing or illegal.
+    """
+    if isinstance(given, Share):
+        return given
+    check_names(given, [each.name for each in fields(Share)], "vm, shares, unknown field")
+    try:
+        return Share(**given)
+    except TypeError as error:
+        raise illegal("vm, shares", dict(given), "source and target") from error
 
 
 def mount_script(shares: Sequence[Share]) -> str:

@@ -13,6 +13,7 @@ from lisa.util import constants
 from lisa_container.errors import ConfigError
 from lisa_container.microvm import DiskImageConfig, ImageConfig, Nic, RootImageConfig, VmConfig
 from lisa_container.microvm.image.config import MadeImageConfig
+from lisa_container.microvm.process.shares import Share, share_of
 from lisa_container.platforms.microvm.qemu_fields import take_node_fields, take_platform_fields
 from lisa_container.platforms.microvm.schema import MicroVmNodeSchema, MicroVmPlatformSchema
 from lisa_container.platforms.throw_away import read_schema
@@ -80,15 +81,12 @@ def vm_config(
     """
     platform = platform_schema(runbook)
     values = asdict(platform)
-    # Relative paths start at the runbook's folder, as everywhere in LISA.
     for path in _PATHS:
         if values[path]:
-            values[path] = str(Path(constants.RUNBOOK_PATH, values[path]))
-    values["files"] = {
-        target: str(Path(constants.RUNBOOK_PATH, source))
-        for target, source in values["files"].items()
-    }
-    shares = [_relative_share(share) for share in values["shares"]]
+            values[path] = _beside_runbook(values[path])
+    files = values["files"]
+    values["files"] = {target: _beside_runbook(source) for target, source in files.items()}
+    shares = [_share(share) for share in values["shares"]]
     seconds = platform.ready_seconds or platform.network_boot_timeout or _READY_SECONDS
     image: ImageConfig | RootImageConfig | DiskImageConfig
     if node.qcow2 or node.disk_img:
@@ -111,9 +109,9 @@ def vm_config(
     )
 
 
-def _relative_share(share: dict[str, Any]) -> dict[str, Any]:
-    source = share.get("source")
-    return {**share, "source": str(Path(constants.RUNBOOK_PATH, source))} if source else share
+def _share(given: dict[str, Any]) -> Share:
+    source = given.get("source")
+    return share_of({**given, "source": _beside_runbook(source)} if source else given)
 
 
 def _made_image(
@@ -154,7 +152,7 @@ def _disk_image(
         firmware=node.firmware_type or DiskImageConfig.firmware,
         user=runbook.admin_username,
         private_key=runbook.admin_private_key_file,
-        user_data=tuple(str(Path(constants.RUNBOOK_PATH, file)) for file in files if file),
+        user_data=tuple(_beside_runbook(file) for file in files if file),
         size_gib=node.disk_img_resize_gib or 0,
         cache_dir=values["cache_dir"],
     )
@@ -169,6 +167,11 @@ def _refuse(values: dict[str, Any], names: Sequence[str], image: str) -> None:
                 f"{MICROVM}, {name}: the node's image is {image}; leave '{name}' out, which is for"
                 " images of another kind"
             )
+
+
+def _beside_runbook(path: str) -> str:
+    """Return a path; relative ones start at the runbook's folder, as everywhere in LISA."""
+    return str(Path(constants.RUNBOOK_PATH, path))
 
 
 def _find(disk: str) -> str:
