@@ -27,7 +27,6 @@ from bench.stage import Stage
 from bench.timing import Stopwatch, Way, interleave, repeated
 from lisa_container.engine.ssh import open_streamlocal
 from lisa_container.microvm import MicroVm, VmConfig
-from lisa_container.microvm.connection import log_in
 from lisa_container.microvm.console import Milestone
 from lisa_container.microvm.session import VmSession
 
@@ -173,5 +172,5 @@ def _ping(machine: MicroVm) -> None:
 
 @contextlib.contextmanager
 def _login(machine: MicroVm) -> Iterator[paramiko.Transport]:
-    with contextlib.closing(log_in(machine)) as transport:
+    with contextlib.closing(machine.log_in()) as transport:
         yield transport

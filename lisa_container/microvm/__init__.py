@@ -7,15 +7,15 @@ A VM is a copy-on-write clone of a template, a VM that was booted once and kept 
 driven directly; neither root nor a daemon is needed.
 
     config, vm     one virtual machine
-    session        commands and files in it, over SSH: `connection`, resident shells (`shell`),
+    session        commands and files in it, over SSH, by resident shells (`shell`),
                    and a command that runs (`command`)
     image/         its image: Debian packages, kernel, initial RAM disk; or a given disk
     template       memory and disk of a VM that has booted, and clones of it
     state, disks   files with the memory and devices of a VM; layers of its disk
     freezing       freezing VMs when a case fails; frozen/ has the frozen VMs and their copies
-    guest          a guest in its QEMU: boot, readiness, errors
+    guest, login   a guest in its QEMU: boot, readiness, errors
     console        milestones and panics on the console
-    disk_vm        hardware of a VM with a given disk; `login` is the way into it
+    disk_vm        hardware of a VM with a given disk
     identity       what makes a VM different from all others
     machine/       QEMU of this machine, accelerator, command line
     process/       one QEMU process, its keeper and the connections to it

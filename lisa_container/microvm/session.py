@@ -25,7 +25,6 @@ from lisa_container.engine.client import Engine
 from lisa_container.engine.reach import remote_node
 from lisa_container.errors import CopyError, CopyNotFoundError, VmError
 from lisa_container.microvm.command import VmCommand, VmPlace
-from lisa_container.microvm.connection import log_in
 from lisa_container.microvm.shell import VmHost
 from lisa_container.microvm.vm import MicroVm
 from lisa_container.recording.container import ContainerCapture
@@ -255,7 +254,7 @@ class VmSession:
         self.machine.check()
         with self._lock:
             if self._transport is None or not self._transport.is_active():
-                self._transport = log_in(self.machine)
+                self._transport = self.machine.log_in()
             return self._transport
 
     def _run(self, command: str, stdin: bytes | IO[bytes] | None = None) -> CommandResult:

@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Callable
 
+import paramiko
+
 from lisa_container.addresses import Address, throw_away_ssh
 from lisa_container.errors import VmError, VmTemplateError
 from lisa_container.forks import Belongings
@@ -126,6 +128,14 @@ class MicroVm:
     def login_user(self) -> str:
         """User who logs in for commands: root, except where the image is a given disk."""
         return self.user if isinstance(self._config.image, DiskImageConfig) else "root"
+
+    def log_in(self) -> paramiko.Transport:
+        """Log in over SSH as `login_user`, and check that the VM has the key that it was given.
+
+        Raises:
+            SshLostError: sshd does not answer, has another key or refuses the login.
+        """
+        return self._login.open(self.port)
 
     @property
     def become_root(self) -> list[str]:
@@ -378,7 +388,7 @@ class MicroVm:
             )
             return replace(made, port=self._port)
 
-        guest = self._launch(hardware, Login(image.user, image.private_key))
+        guest = self._launch(hardware, self._login)
         guest.boot("", has_engine=False, seconds=self._config.ready_seconds)
         self._mount_shares(guest)
         self._port = guest.find_port()
@@ -453,6 +463,10 @@ class MicroVm:
     def _console_file(self, folder: Path) -> Path:
         given = self._config.console
         return Path(given).absolute() if given else folder / _CONSOLE
+
+    @property
+    def _login(self) -> Login:
+        return Login(self.name, self.login_user, self.private_key, self.host_key)
 
     @property
     def _has_docker(self) -> bool:

@@ -20,7 +20,6 @@ from lisa_container.errors import (
     VmPanicError,
 )
 from lisa_container.microvm import MicroVm, VmConfig
-from lisa_container.microvm.connection import log_in
 from lisa_container.microvm.keys import KeyPair
 from lisa_container.microvm.session import VmSession
 from tests.support.waiting import eventually
@@ -108,7 +107,7 @@ def test_host_key_is_checked(vm: VmSession, monkeypatch: pytest.MonkeyPatch) -> 
     other = dataclasses.replace(vm.machine._identity, host_key=KeyPair.make())
     monkeypatch.setattr(vm.machine, "_identity", other)
     with pytest.raises(SshLostError, match="Bad host key"):
-        log_in(vm.machine)
+        vm.machine.log_in()
 
 
 def test_paused(vm: VmSession) -> None:
