@@ -118,7 +118,7 @@ class Guest:
         """Wait until a guest without the agent can be used."""
         port = self.find_port()
         self.wait_sshd(port, deadline)
-        with login.start(port, _WAIT_FOR_CLOUD_INIT) as command:
+        with login.start(port, _WAIT_FOR_CLOUD_INIT, is_repeated=True) as command:
             self._wait(command.is_done, deadline, "finish its first boot (cloud-init)")
 
     def power_off(self, seconds: float) -> None:

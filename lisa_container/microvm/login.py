@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 import socket
 import time
 from contextlib import suppress
@@ -25,6 +26,10 @@ _REST_SECONDS = 1.0
 _POLL_SECONDS = 0.05
 _CHUNK = 1 << 16
 _LOG_BYTES = 1000
+# Logger of paramiko's messages about a login, which go nowhere.
+_ATTEMPTS = "lisa_container.login_attempts"
+logging.getLogger(_ATTEMPTS).propagate = False
+logging.getLogger(_ATTEMPTS).addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ class Login:
             transport.banner_timeout = transport.auth_timeout = _STEP_SECONDS
             transport.handshake_timeout = _STEP_SECONDS
             tune_tcp(transport)
+            # An attempt that fails raises an error; paramiko's traceback would be one too many.
+            transport.set_log_channel(_ATTEMPTS)
             kind, encoded = self.host_key.split()
             host_key = paramiko.Ed25519Key(data=base64.b64decode(encoded))
             key = paramiko.PKey.from_path(self.private_key)
@@ -67,35 +74,38 @@ class Login:
             except BaseException:
                 transport.close()
                 raise
+            transport.set_log_channel("paramiko.transport")
         except (paramiko.SSHException, EOFError, OSError) as error:
             raise SshLostError(f"VM '{self.vm}'", error) from error
         return transport
 
-    def start(self, port: int, script: str) -> LoginCommand:
+    def start(self, port: int, script: str, is_repeated: bool = False) -> LoginCommand:
         """Start a script of the guest's sh as root; the user must have sudo without a password.
 
         Args:
             port: port of this machine that leads to the guest's sshd.
             script: the script.
+            is_repeated: whether to start it again where the connection breaks.
         """
-        return LoginCommand(self, port, script)
+        return LoginCommand(self, port, script, is_repeated)
 
 
 class LoginCommand:
     """Script that runs in a guest, for a `with` block; at its end the connection is closed.
 
-    Where the login fails or the connection breaks, the script is started again: the guest may still
-    be booting.
+    Where the login fails, it is tried again: the guest may still be booting.
 
     Args:
         login: login to the guest.
         port: port of this machine that leads to its sshd.
         script: script of the guest's sh.
+        is_repeated: whether to start it again where the connection breaks.
     """
 
-    def __init__(self, login: Login, port: int, script: str) -> None:
+    def __init__(self, login: Login, port: int, script: str, is_repeated: bool) -> None:
         """Connect to nothing yet; `is_done` does."""
         self._login, self._port, self._script = login, port, script
+        self._is_repeated = is_repeated
         self._channel: paramiko.Channel | None = None
         self._errors = LimitedOutput(_LOG_BYTES)
 
@@ -119,12 +129,16 @@ class LoginCommand:
             seconds: time limit of the wait; a login may take longer.
 
         Raises:
-            VmError: the script failed; its error output is in the message.
+            VmError: the script failed, with its error output in the message; or the connection
+                broke while it ran.
         """
+        channel = self._channel
         try:
-            channel = self._channel or self._connect()
+            channel = channel or self._connect()
             code = self._wait(channel, seconds)
-        except (paramiko.SSHException, EOFError, OSError):  # SshLostError is an OSError, too
+        except (paramiko.SSHException, EOFError, OSError) as error:  # such as SshLostError
+            if channel is not None and not self._is_repeated:
+                raise VmError(f"the connection broke while a script ran: {error}") from error
             self._disconnect()
             time.sleep(_REST_SECONDS)
             return False
