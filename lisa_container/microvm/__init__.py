@@ -6,7 +6,7 @@
 A VM is a copy-on-write clone of a template, a VM that was booted once and kept as files. QEMU is
 driven directly; neither root nor a daemon is needed.
 
-    config, vm     one virtual machine
+    config, vm     one virtual machine; `starting` has its ways to start
     session        commands and files in it, over SSH, by resident shells (`shell`),
                    and a command that runs (`command`)
     image/         its image: Debian packages, kernel, initial RAM disk; or a given disk

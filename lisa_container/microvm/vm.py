@@ -8,10 +8,9 @@ import string
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Callable
+from typing import Any
 
 import paramiko
 
@@ -21,8 +20,6 @@ from lisa_container.forks import Belongings
 from lisa_container.masking import Plain
 from lisa_container.microvm.config import VmConfig
 from lisa_container.microvm.console import Milestone
-from lisa_container.microvm.disk_vm import disk_hardware
-from lisa_container.microvm.disks import create_disk
 from lisa_container.microvm.frozen.record import FrozenVm, Origin
 from lisa_container.microvm.frozen.save import save
 from lisa_container.microvm.guest import Guest
@@ -31,28 +28,13 @@ from lisa_container.microvm.image.disk import DiskImage, DiskImageConfig
 from lisa_container.microvm.image.kernel import require_options
 from lisa_container.microvm.image.store import Image, provide_image
 from lisa_container.microvm.login import Login
-from lisa_container.microvm.machine.accelerator import Accelerator, find_accelerator
-from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Hardware, Memory
+from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Hardware
 from lisa_container.microvm.places import Places
-from lisa_container.microvm.process.folders import create_folder
-from lisa_container.microvm.process.shares import find_server, mount_script
-from lisa_container.microvm.template import Shape, Template, provide_template
+from lisa_container.microvm.process.shares import find_server
+from lisa_container.microvm.starting import Start
 from lisa_container.recording.files import now
 
 _log = logging.getLogger(__name__)
-
-# `psi` for pressure files, which Debian's kernel has switched off; no apparmor, whose rules for the
-# engine the image lacks; traditional names of network interfaces.
-_OPTIONS = (
-    "console=ttyS0 earlyprintk=ttyS0 root=/dev/vda rw net.ifnames=0 apparmor=0 psi=1"
-    " systemd.show_status=error systemd.log_color=no TERM=dumb"
-)
-_DISK, _CONSOLE = "disk.qcow2", "console.log"
-# Seconds at full speed for a clone to load its state and take its identity. A clone that needs
-# longer has a damaged template.
-_CLONE_SECONDS = 15.0
-# Seconds at full speed for the guest to mount its shares.
-_MOUNT_SECONDS = 15.0
 
 
 class MicroVm:
@@ -312,7 +294,7 @@ class MicroVm:
         """
         guest = self._require_guest()
         guest.power_on(self._has_docker, self._config.ready_seconds)
-        self._mount_shares(guest)
+        self._start().mount_shares(guest)
 
     def check(self) -> None:
         """Raise an error if the VM cannot go on; the error has the end of the console.
@@ -347,122 +329,35 @@ class MicroVm:
         return throw_away_ssh(address, self.private_key)
 
     def _start_guest(self) -> None:
-        image = self._require_image()
+        image, start = self._require_image(), self._start()
         try:
             if isinstance(image, DiskImage):
-                self._boot_disk(image)
+                start.boot_disk(image, self._login)
             elif self._config.is_cloned and not self._config.shares:
-                self._clone(image)
+                self._clone(start, image)
             else:
-                self._boot(image)
+                start.boot(image)
+            self._port = self._port or self._require_guest().find_port()
         except BaseException:
             # LISA may raise an exception in this thread at any place. Nothing may be left then.
             self.stop()
             raise
 
-    def _boot(self, image: Image) -> None:
-        def hardware(folder: Path) -> Hardware:
-            create_disk(folder / _DISK, image.disk, "raw")
-            shares = self._config.shares
-            memory = Memory(self._config.memory_mib, is_shared=bool(shares))
-            made = self._hardware(self._shape(image), memory, folder)
-            return replace(made, share_count=len(shares))
-
-        guest = self._launch(hardware)
-        guest.boot(self._identity.script(), image.has_docker, self._config.ready_seconds)
-        self._mount_shares(guest)
-        self._port = guest.find_port()
-
-    def _boot_disk(self, image: DiskImage) -> None:
-        accelerator = find_accelerator()
-
-        def hardware(folder: Path) -> Hardware:
-            made = disk_hardware(
-                image,
-                self._config,
-                self._identity,
-                accelerator,
-                self._options(accelerator),
-                folder,
-                self._console_file(folder),
-            )
-            return replace(made, port=self._port)
-
-        guest = self._launch(hardware, self._login)
-        guest.boot("", has_engine=False, seconds=self._config.ready_seconds)
-        self._mount_shares(guest)
-        self._port = guest.find_port()
-
-    def _mount_shares(self, guest: Guest) -> None:
-        if self._config.shares:
-            script = mount_script(self._config.shares)
-            seconds = _MOUNT_SECONDS * find_accelerator().patience
-            guest.run(script, "mount its shares", time.monotonic() + seconds)
-
-    def _clone(self, image: Image) -> None:
-        template = self._template(image)
+    def _clone(self, start: Start, image: Image) -> None:
+        template = start.template(image, self._log.info)
         try:
-            self._clone_of(template)
+            start.clone(template)
         except VmTemplateError as error:
             self._log.warning(Plain(f"{error}; its template is made anew"))
             self.stop()
             template.discard()
-            self._clone_of(self._template(image))
+            start.clone(start.template(image, self._log.info))
 
-    def _clone_of(self, template: Template) -> None:
-        def hardware(folder: Path) -> Hardware:
-            template.make_disk(folder / _DISK)
-            made = self._hardware(template.shape, template.memory, folder)
-            return replace(made, is_incoming=True)
+    def _start(self) -> Start:
+        return Start(self._config, self._identity, self._places, self._port, self._take)
 
-        guest = self._launch(hardware)
-        seconds = _CLONE_SECONDS * template.shape.accelerator.patience
-        template.restore(guest, self._identity, seconds)
-        self._port = self._port or guest.find_port()
-
-    def _launch(self, hardware: Callable[[Path], Hardware], login: Login | None = None) -> Guest:
-        folder = create_folder(self._places.running)
-        try:
-            made = hardware(folder.path)
-        except BaseException:
-            folder.remove()
-            raise
-        networks = [nic.network for nic in self._config.nics]
-        guest = Guest(self.name, folder, made, networks, self._config.shares, login)
+    def _take(self, guest: Guest, made: Hardware) -> None:
         self._guest, self._made = guest, made
-        return self._guest
-
-    def _template(self, image: Image) -> Template:
-        seconds = self._config.ready_seconds
-        return provide_template(self._shape(image), self._places, seconds, self._log.info)
-
-    def _shape(self, image: Image) -> Shape:
-        config, accelerator = self._config, find_accelerator()
-        return Shape(
-            image=image,
-            accelerator=accelerator,
-            cores=config.cores,
-            memory_mib=config.memory_mib,
-            kernel=Path(config.kernel) if config.kernel else image.kernel,
-            initrd=None if config.kernel else image.initrd,
-            options=self._options(accelerator),
-            data_disks_gib=config.data_disks_gib,
-            nic_count=len(config.nics),
-        )
-
-    def _options(self, accelerator: Accelerator) -> str:
-        """Return the kernel's command line, in which the last value of an option wins."""
-        options = (_OPTIONS, accelerator.kernel_options, self._config.options)
-        return " ".join(filter(None, options))
-
-    def _hardware(self, shape: Shape, memory: Memory, folder: Path) -> Hardware:
-        macs = [self._identity.mac, *(mac for mac, _ in self._identity.nics)]
-        made = shape.hardware(macs, memory, folder / _DISK, self._console_file(folder))
-        return replace(made, port=self._port)
-
-    def _console_file(self, folder: Path) -> Path:
-        given = self._config.console
-        return Path(given).absolute() if given else folder / _CONSOLE
 
     @property
     def _login(self) -> Login:

@@ -14,8 +14,10 @@ from lisa_container.pytest_plugin.quiet import import_lisa
 if TYPE_CHECKING:
     from lisa.node import Node
 
+    from lisa_container.config import ContainerTestConfig
     from lisa_container.engine.client import Engine
     from lisa_container.executor import ContainerExecutor
+    from lisa_container.microvm import VmConfig
     from lisa_container.microvm.session import VmSession
     from lisa_container.pytest_plugin.factory import ContainerFactory
     from lisa_container.pytest_plugin.run import Run
@@ -45,7 +47,7 @@ def _node(request: pytest.FixtureRequest, _lisa_container_run: Run) -> Iterator[
 
 
 @pytest.fixture(name=names.WANTED)
-def _wanted(request: pytest.FixtureRequest) -> markers.Wanted:
+def _wanted(request: pytest.FixtureRequest) -> markers.Wanted[ContainerTestConfig]:
     """Read the markers of the test."""
     return markers.read_marker(request.node)
 
@@ -69,7 +71,7 @@ def container(
     request: pytest.FixtureRequest,
     node: Node,
     _lisa_container_run: Run,
-    _lisa_container_wanted: markers.Wanted,
+    _lisa_container_wanted: markers.Wanted[ContainerTestConfig],
 ) -> Iterator[ContainerExecutor]:
     """Start the container that `@pytest.mark.container(…)` describes."""
     _lisa_container_run.begin(request.node)
@@ -113,7 +115,7 @@ def _vms(_lisa_container_run: Run) -> Iterator[Vms]:
 
 
 @pytest.fixture(name=names.WANTED_VM)
-def _wanted_vm(request: pytest.FixtureRequest) -> markers.WantedVm:
+def _wanted_vm(request: pytest.FixtureRequest) -> markers.Wanted[VmConfig]:
     """Read the markers of the test."""
     return markers.read_vm_marker(request.node)
 
@@ -123,7 +125,7 @@ def vm(
     request: pytest.FixtureRequest,
     _lisa_container_run: Run,
     _lisa_container_vms: Vms,
-    _lisa_container_wanted_vm: markers.WantedVm,
+    _lisa_container_wanted_vm: markers.Wanted[VmConfig],
 ) -> Iterator[VmSession]:
     """Start the virtual machine that `@pytest.mark.vmtest(…)` describes."""
     _lisa_container_run.begin(request.node)

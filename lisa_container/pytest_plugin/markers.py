@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from lisa_container.config import ContainerTestConfig
     from lisa_container.microvm import VmConfig
+
+Config = TypeVar("Config")
 
 CONTAINER = "container"
 VMTEST = "vmtest"
@@ -32,28 +34,21 @@ _SCOPES = (_FUNCTION, _CLASS, _MODULE, _SESSION)
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Container that a test wants from the fixture `container`."""
+class Wanted(Generic[Config]):
+    """Container or virtual machine that a test wants from its fixture.
 
-    config: ContainerTestConfig
+    Attributes:
+        config: Its config.
+        owner: Test, class, module or session with which it ends.
+        is_own: Whether it ends with the test.
+    """
+
+    config: Config
     owner: pytest.Item | pytest.Collector
-    """Test, class, module or session with which the container ends."""
     is_own: bool
-    """Whether the container ends with the test."""
 
 
-@dataclass(frozen=True)
-class WantedVm:
-    """Virtual machine that a test wants from the fixture `vm`."""
-
-    config: VmConfig
-    owner: pytest.Item | pytest.Collector
-    """Test, class, module or session with which the VM ends."""
-    is_own: bool
-    """Whether the VM ends with the test."""
-
-
-def read_marker(item: pytest.Item) -> Wanted:
+def read_marker(item: pytest.Item) -> Wanted[ContainerTestConfig]:
     """Return the container that a test wants.
 
     Markers of a test, its classes and its module are merged: the one closest to the test counts.
@@ -87,7 +82,7 @@ def read_marker(item: pytest.Item) -> Wanted:
     return Wanted(config, owner, owner is item)
 
 
-def read_vm_marker(item: pytest.Item) -> WantedVm:
+def read_vm_marker(item: pytest.Item) -> Wanted[VmConfig]:
     """Return the virtual machine that a test wants.
 
     Markers of a test, its classes and its module are merged: the one closest to the test counts.
@@ -112,7 +107,7 @@ def read_vm_marker(item: pytest.Item) -> WantedVm:
     except ConfigError as error:
         raise pytest.UsageError(f"{item.nodeid}: @pytest.mark.{VMTEST}: {error}") from error
     owner = _owner(item, scope)
-    return WantedVm(config, owner, owner is item)
+    return Wanted(config, owner, owner is item)
 
 
 def vm_config(config: VmConfig | None, given: Mapping[str, Any]) -> VmConfig:

@@ -14,7 +14,7 @@ from lisa.node import Node
 from lisa_container.cases.containers import NodeContainers
 from lisa_container.cases.life import CaseLife
 from lisa_container.cases.recorded import recorded_run
-from lisa_container.config import KeepContainers
+from lisa_container.config import ContainerTestConfig, KeepContainers
 from lisa_container.config.current import current_settings, use_settings
 from lisa_container.container import interrupt
 from lisa_container.container.ends import end_for_sure
@@ -102,7 +102,9 @@ class Run:
             case.end()
 
     @contextlib.contextmanager
-    def container(self, node: Node, wanted: Wanted) -> Iterator[ContainerExecutor]:
+    def container(
+        self, node: Node, wanted: Wanted[ContainerTestConfig]
+    ) -> Iterator[ContainerExecutor]:
         """Give the present test its container in this block.
 
         Args:
@@ -168,7 +170,7 @@ class Run:
         self._shared.remove(executor)
         end_for_sure(node, partial(NodeContainers.of(node).retire, executor))
 
-    def _is_needed(self, node: Node, wanted: Wanted) -> bool:
+    def _is_needed(self, node: Node, wanted: Wanted[ContainerTestConfig]) -> bool:
         """Return whether the next test can use a container that is made ready now."""
         following = self._hooks.next_item
         # Nothing tells when a user's own node ends.

@@ -13,7 +13,7 @@ from lisa_container.errors import VmError
 from lisa_container.escaping import printable
 from lisa_container.microvm import MicroVm, VmConfig
 from lisa_container.microvm.session import VmSession
-from lisa_container.pytest_plugin.markers import WantedVm, vm_config
+from lisa_container.pytest_plugin.markers import Wanted, vm_config
 
 
 class VmFactory:
@@ -66,10 +66,10 @@ class Vms:
         """Begin without VMs."""
         self._prepare = prepare
         self._idle: tuple[VmConfig, VmSession] | None = None
-        self._shared: list[tuple[WantedVm, VmSession]] = []
+        self._shared: list[tuple[Wanted[VmConfig], VmSession]] = []
 
     @contextlib.contextmanager
-    def vm(self, wanted: WantedVm, item: pytest.Item) -> Iterator[VmSession]:
+    def vm(self, wanted: Wanted[VmConfig], item: pytest.Item) -> Iterator[VmSession]:
         """Give a test its VM in this block.
 
         Args:
@@ -118,7 +118,7 @@ class Vms:
         else:
             self._idle = (config, vm)
 
-    def _share(self, wanted: WantedVm) -> VmSession:
+    def _share(self, wanted: Wanted[VmConfig]) -> VmSession:
         for other, vm in self._shared:
             if other == wanted:
                 if _death_of(vm) is not None:
@@ -134,7 +134,7 @@ class Vms:
         self._prepare(vm)
         return vm.__enter__()
 
-    def _retire(self, wanted: WantedVm, vm: VmSession) -> None:
+    def _retire(self, wanted: Wanted[VmConfig], vm: VmSession) -> None:
         self._shared = [each for each in self._shared if each[1] is not vm]
         vm.stop()
 

@@ -90,7 +90,13 @@ def cut_connections(machine: SandboxNode, user: str) -> None:
 
 def dockerds(machine: SandboxNode) -> list[str]:
     """Return the pids of the Docker Engines of a node."""
-    return _pids(machine, r"^(/usr/(s)?bin/)?dockerd")
+    found = _pids(machine, r"^(/usr/(s)?bin/)?dockerd")
+    # A program that an engine starts has the engine's name for a moment.
+    return [pid for pid in found if _parent(machine, pid) not in found]
+
+
+def _parent(machine: SandboxNode, pid: str) -> str:
+    return machine.run(["ps", "-o", "ppid=", "-p", pid], check=False).stdout.strip()
 
 
 def _pids(machine: SandboxNode, pattern: str, *options: str) -> list[str]:
