@@ -76,7 +76,7 @@ class Start:
             create_disk(folder / _DISK, image.disk, "raw")
             shares = self._config.shares
             memory = Memory(self._config.memory_mib, is_shared=bool(shares))
-            made = self._hardware(self._shape(image), memory, folder)
+            made = self._hardware(self.shape(image), memory, folder)
             return replace(made, share_count=len(shares))
 
         guest = self._launch(hardware)
@@ -135,7 +135,7 @@ class Start:
             VmError: the template could not be made.
         """
         seconds = self._config.ready_seconds
-        return provide_template(self._shape(image), self._places, seconds, report)
+        return provide_template(self.shape(image), self._places, seconds, report)
 
     def mount_shares(self, guest: Guest) -> None:
         """Mount the VM's shares in a guest that has booted.
@@ -163,7 +163,12 @@ class Start:
         self._launched(guest, made)
         return guest
 
-    def _shape(self, image: Image) -> Shape:
+    def shape(self, image: Image) -> Shape:
+        """Return what the VM shares with its template.
+
+        Args:
+            image: image of the VM.
+        """
         config = self._config
         return Shape(
             image=image,

@@ -25,7 +25,7 @@ def cache(image: Image, vm: MicroVm, tmp_path: Path) -> Path:
     places = Places(tmp_path)
     places.images.symlink_to(image.folder.parent)
     places.templates.mkdir()
-    name = vm._shape(image).key
+    name = vm._start().shape(image).key
     source = Places.of("").templates / name
     (places.templates / name).mkdir()
     for file in source.iterdir():
@@ -53,7 +53,7 @@ def test_damage_is_found(cache: Path, damage: str) -> None:
 
 
 def test_hardware_is_a_part_of_the_key(vm: MicroVm, image: Image, tmp_path: Path) -> None:
-    shape = vm._shape(image)
+    shape = vm._start().shape(image)
     other_kernel = tmp_path / "kernel"
     other_kernel.write_bytes(b"other")
     changes = [
