@@ -61,12 +61,12 @@ def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
         with engine.errors(container):
             state = engine.api.inspect_container(container)["State"]
     except EngineError as error:
-        if is_missing(error):
-            reason = Lease.of(engine).why_gone() or "it is not there"
-            return ContainerDiedError(container, engine.name, reason, is_there=False)
-        return None
+        return _gone(engine, container) if is_missing(error) else None
     if state.get("Running"):
         return None
+    # Between its death and its end, a container that is removed looks like one that died by itself.
+    if state.get("Status") == "removing":
+        return _gone(engine, container)
     if state.get("Status") == "created":
         return ContainerDiedError(container, engine.name, "it was created but not started")
     reason = f"it ended with exit code {state.get('ExitCode')}"
@@ -75,6 +75,11 @@ def death_of(engine: Engine, container: str) -> ContainerDiedError | None:
     if state.get("Error"):
         reason += f", {state['Error']}"
     return ContainerDiedError(container, engine.name, reason)
+
+
+def _gone(engine: Engine, container: str) -> ContainerDiedError:
+    reason = Lease.of(engine).why_gone() or "it is not there"
+    return ContainerDiedError(container, engine.name, reason, is_there=False)
 
 
 def late_start(engine: Engine, container: str, seconds: float) -> EngineTimeoutError:

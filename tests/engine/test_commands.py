@@ -441,7 +441,7 @@ def test_container_dies_of_memory(fresh: Fresh, way: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("words", "says"),
-    [("kill", "exit code 137"), ("stop -t 0", "exit code"), ("rm -f", "not there|exit code 137")],
+    [("kill", "exit code 137"), ("stop -t 0", "exit code"), ("rm -f", "not there")],
 )
 def test_container_dies_under_a_command(
     fresh: Fresh, machine: SandboxNode, words: str, says: str, way: dict[str, Any]
