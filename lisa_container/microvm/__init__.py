@@ -13,7 +13,7 @@ driven directly; neither root nor a daemon is needed.
     template       memory and disk of a VM that has booted, and clones of it
     state, disks   files with the memory and devices of a VM; layers of its disk
     freezing       freezing VMs when a case fails; frozen/ has the frozen VMs and their copies
-    guest, login   a guest in its QEMU: boot, readiness, errors
+    guest, login   a guest in its QEMU: boot, readiness, errors; the SSH login to it
     console        milestones and panics on the console
     disk_vm        hardware of a VM with a given disk
     identity       what makes a VM different from all others

@@ -119,10 +119,8 @@ class VmConfig:
         for size in self.data_disks_gib:
             _check_range("data_disks_gib", size, 1, _MOST_GIB)
         _check_length("data_disks_gib", self.data_disks_gib, MOST_DATA_DISKS)
-        _check("nics", len(self.nics), len(self.nics) <= MOST_NICS, f"at most {MOST_NICS}")
-        _check(
-            "shares", len(self.shares), len(self.shares) <= MOST_SHARES, f"at most {MOST_SHARES}"
-        )
+        _check_length("nics", self.nics, MOST_NICS)
+        _check_length("shares", self.shares, MOST_SHARES)
         _check("options", self.options, "\n" not in self.options, "one line")
         if self.console:
             folder = Path(self.console).absolute().parent

@@ -61,7 +61,6 @@ def disk_hardware(
         mac=identity.mac,
         nics=tuple(mac for mac, _ in identity.nics),
         data_disks=create_data_disks(folder, config.data_disks_gib),
-        share_count=len(config.shares),
         seed=folder / _SEED,
         uuid=str(uuid.UUID(identity.machine_id)),
         console=console,

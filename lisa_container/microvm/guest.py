@@ -174,7 +174,7 @@ class Guest:
             with self._login.start(self.find_port(), script) as command:
                 self._wait(command.is_done, deadline, what)
             return
-        self._send(f"{script.rstrip()}\n{SCRIPT_END}")
+        self._start(script)
         self._wait(self.process.agent.is_done, deadline, what)
 
     def begin(self, script: str, what: str, deadline: float) -> None:
@@ -188,7 +188,7 @@ class Guest:
         Raises:
             VmBootError: the script did not get ready; the subclass tells the cause.
         """
-        self._send(f"{script.rstrip()}\n{SCRIPT_END}")
+        self._start(script)
         self._wait(self.process.agent.is_ready, deadline, what)
 
     def answer(self, line: str, what: str, deadline: float) -> None:
@@ -277,6 +277,9 @@ class Guest:
     def kill(self) -> None:
         """Kill QEMU and remove the VM's folder."""
         self.process.kill()
+
+    def _start(self, script: str) -> None:
+        self._send(f"{script.rstrip()}\n{SCRIPT_END}")
 
     def _send(self, text: str) -> None:
         try:

@@ -63,7 +63,7 @@ class Login:
             transport.banner_timeout = transport.auth_timeout = _STEP_SECONDS
             transport.handshake_timeout = _STEP_SECONDS
             tune_tcp(transport)
-            # An attempt that fails raises an error; paramiko's traceback would be one too many.
+            # A failed attempt raises an error, so paramiko need not log it as well.
             transport.set_log_channel(_ATTEMPTS)
             kind, encoded = self.host_key.split()
             host_key = paramiko.Ed25519Key(data=base64.b64decode(encoded))

@@ -16,7 +16,7 @@ from lisa.util.logger import Logger
 from lisa_container.container.limited_output import LimitedOutput
 from lisa_container.container.session.errors import NoSessionError, SessionEndedError
 from lisa_container.container.session.host import ShellStream, Surroundings
-from lisa_container.container.session.script import SHELL, SHELL_ENVIRONMENT, SHELL_VARIABLE
+from lisa_container.container.session.script import SHELL, SHELL_ENVIRONMENT, SHELL_TEXT
 from lisa_container.container.signals import Run, Target
 from lisa_container.engine.http.frames import STDERR, STDOUT
 from lisa_container.engine.ssh import CHANNEL_TIMEOUT
@@ -189,7 +189,7 @@ class VmHost:
             channel = self._start(_start_of_shell(self._machine.become_root))
         else:
             # The login shell is the resident shell. The list of processes shows its command line.
-            channel = self._start(f'eval "${SHELL_VARIABLE}"', SHELL_ENVIRONMENT)
+            channel = self._start(SHELL_TEXT, SHELL_ENVIRONMENT)
         return ChannelStream(self._machine, channel)
 
     def miss_shell(self, error: ContainerError) -> None:
@@ -276,6 +276,7 @@ def _start_of_shell(become_root: list[str]) -> str:
     The sshd of a given disk passes on no variables, and the list of processes shows a command line.
     So the login shell sets the variable that has the resident shell's script.
     """
-    assignment = f"{SHELL_VARIABLE}={shlex.quote(SHELL_ENVIRONMENT[SHELL_VARIABLE])}"
-    words = [*become_root, f"--preserve-env={SHELL_VARIABLE}", *SHELL]
-    return f"{assignment} exec {shlex.join(words)}"
+    names = ",".join(SHELL_ENVIRONMENT)
+    assignments = (f"{name}={shlex.quote(text)}" for name, text in SHELL_ENVIRONMENT.items())
+    words = [*become_root, f"--preserve-env={names}", *SHELL]
+    return " ".join([*assignments, "exec", shlex.join(words)])

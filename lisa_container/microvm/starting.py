@@ -44,8 +44,8 @@ class Start:
         identity: identity of the VM.
         places: folders of the cache.
         port: port of this machine that leads to the guest's sshd; 0 means a free one.
-        launched: function that gets the guest as soon as its QEMU runs, and its hardware. It is the
-            caller who ends the guest if the start fails.
+        launched: function that gets the guest as soon as its QEMU runs, and its hardware. The
+            caller ends the guest if the start fails.
     """
 
     def __init__(
@@ -74,10 +74,8 @@ class Start:
 
         def hardware(folder: Path) -> Hardware:
             create_disk(folder / _DISK, image.disk, "raw")
-            shares = self._config.shares
-            memory = Memory(self._config.memory_mib, is_shared=bool(shares))
-            made = self._hardware(self.shape(image), memory, folder)
-            return replace(made, share_count=len(shares))
+            memory = Memory(self._config.memory_mib, is_shared=bool(self._config.shares))
+            return self._hardware(self.shape(image), memory, folder)
 
         guest = self._launch(hardware)
         guest.boot(self._identity.script(), image.has_docker, self._config.ready_seconds)
@@ -97,10 +95,9 @@ class Start:
         def hardware(folder: Path) -> Hardware:
             options, console = self._options, self._console(folder)
             config, identity = self._config, self._identity
-            made = disk_hardware(
+            return disk_hardware(
                 image, config, identity, self._accelerator, options, folder, console
             )
-            return replace(made, port=self._port)
 
         guest = self._launch(hardware, login)
         guest.boot("", has_engine=False, seconds=self._config.ready_seconds)
@@ -154,7 +151,8 @@ class Start:
     def _launch(self, hardware: Callable[[Path], Hardware], login: Login | None = None) -> Guest:
         folder = create_folder(self._places.running)
         try:
-            made = hardware(folder.path)
+            shares = len(self._config.shares)
+            made = replace(hardware(folder.path), port=self._port, share_count=shares)
         except BaseException:
             folder.remove()
             raise
@@ -190,8 +188,7 @@ class Start:
 
     def _hardware(self, shape: Shape, memory: Memory, folder: Path) -> Hardware:
         macs = [self._identity.mac, *(mac for mac, _ in self._identity.nics)]
-        made = shape.hardware(macs, memory, folder / _DISK, self._console(folder))
-        return replace(made, port=self._port)
+        return shape.hardware(macs, memory, folder / _DISK, self._console(folder))
 
     def _console(self, folder: Path) -> Path:
         given = self._config.console

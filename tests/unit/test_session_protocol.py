@@ -26,6 +26,7 @@ from lisa_container.container.session.protocol import (
     probe,
 )
 from lisa_container.container.session.script import SHELL, SHELL_ENVIRONMENT
+from tests.support.processes import runs
 
 NUMBER = 1234567890
 TOKEN = new_token(NUMBER)
@@ -207,7 +208,7 @@ def test_nothing_stays_after_a_signal_to_all_without_a_runner(shell: Shell) -> N
         assert pipe is not None
         pipe.close()
     deadline = time.monotonic() + 5
-    while any(_runs(pid) for pid in processes):
+    while any(runs(pid) for pid in processes):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
@@ -215,13 +216,6 @@ def test_nothing_stays_after_a_signal_to_all_without_a_runner(shell: Shell) -> N
 def _descendants(pid: int) -> list[int]:
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(each for child in children for each in _descendants(int(child)))]
-
-
-def _runs(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 @pytest.mark.parametrize(

@@ -25,6 +25,7 @@ from lisa_container.container.session.protocol import (
 )
 from lisa_container.container.session.script import SHELL
 from lisa_container.container.session.terminal import END, TERMINAL_ENVIRONMENT, check, encode_lines
+from tests.support.processes import runs
 
 NUMBER = 1234567890
 TOKEN = new_token(NUMBER)
@@ -182,20 +183,12 @@ def test_input_and_echo(shell: Shell) -> None:
     assert shell.end() == (b"^C", "-130 0")
 
 
-def is_alive(pid: int) -> bool:
-    """Return whether a process runs; one that ended may wait for ever as a zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 def test_children_get_a_hangup(shell: Shell) -> None:
     """Processes in the foreground group end with the command as over SSH, except with nohup."""
     for nohup, lives in ((False, False), (True, True)):
         out, _ = shell.run("sleep 3 & echo $!", nohup=nohup)
         time.sleep(0.2)
-        assert is_alive(int(out)) is lives
+        assert runs(int(out)) is lives
 
 
 def test_nohup_has_no_input(shell: Shell) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lisa_container.microvm import MicroVm
+from tests.support.processes import runs
 from tests.support.waiting import eventually
 
 RUNNER = Path(__file__).with_name("runner_script.py")
@@ -25,7 +26,7 @@ def test_runner_ends(how: str) -> None:
     qemu, keeper, child, folder = runner.stdout.readline().split()
     if how == "keeper":
         os.kill(int(keeper), signal.SIGKILL)
-        eventually(lambda: not _runs(qemu))
+        eventually(lambda: not runs(qemu))
         assert Path(folder).is_dir()
         with MicroVm():  # cleans up
             pass
@@ -33,7 +34,7 @@ def test_runner_ends(how: str) -> None:
         number = getattr(signal, how) if how.startswith("SIG") else signal.SIGKILL
         runner.send_signal(number)
     runner.wait(30)
-    eventually(lambda: not _runs(qemu) and not _runs(keeper))
+    eventually(lambda: not runs(qemu) and not runs(keeper))
     assert not Path(folder).exists()
     if how == "fork":
         os.kill(int(child), signal.SIGKILL)
@@ -44,12 +45,5 @@ def test_stop_and_failure_leave_nothing(image: object) -> None:
         assert vm._guest
         folder, pid = vm._guest.process.folder, str(vm.pid)
         raise ValueError
-    assert not _runs(pid)
+    assert not runs(pid)
     assert not folder.exists()
-
-
-def _runs(pid: str) -> bool:
-    """Return whether a process exists and is no zombie."""
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    return False

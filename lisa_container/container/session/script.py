@@ -9,8 +9,8 @@ its first request, which tells it the token. Its child reads later ones, and ret
 the worker must run by SIGURG, which nothing else sends. At the end of stdin, when the runner is
 gone, the reader ends the shell and the worker. So it does at a line that is no request: that is
 what an interactive command has not read of its input. The number in the token shows the difference.
-The reader does so without a message, also if the shell has ended already: where nobody is left to
-read the message, it would end the reader alone, and the worker would start readers for ever.
+The reader prints no message when it does so. Without a runner, writing one would end the reader
+alone by SIGPIPE, and the worker would start a new reader again and again.
 
 Processes that a command left. Each descendant inherits a mark, whatever it does to groups, sessions
 and parents: the soft limit RLIMIT_LOCKS, which Linux ignores since 2.4.25 (setrlimit(2)). Its value
@@ -210,10 +210,6 @@ done
 # Command line and environment of the shell. A list of processes shows only the command line, so
 # that is short. ksh and zsh add variables to the environment of each command, and ksh93 cannot even
 # parse the script.
-SHELL = [
-    "sh",
-    "-c",
-    '[ -z "${KSH_VERSION-}${ZSH_VERSION-}" ] || exit 97; eval "$lisa_container_shell"',
-]
-SHELL_VARIABLE = "lisa_container_shell"
-SHELL_ENVIRONMENT = {SHELL_VARIABLE: _SHELL}
+SHELL_TEXT = '[ -z "${KSH_VERSION-}${ZSH_VERSION-}" ] || exit 97; eval "$lisa_container_shell"'
+SHELL = ["sh", "-c", SHELL_TEXT]
+SHELL_ENVIRONMENT = {"lisa_container_shell": _SHELL}
