@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import socket
 import time
@@ -18,6 +19,7 @@ from lisa_container.errors import (
     VmTimeoutError,
 )
 from lisa_container.escaping import quote_output, says_disk_is_full
+from lisa_container.masking import Plain
 from lisa_container.microvm.console import Console, Milestone
 from lisa_container.microvm.login import Login
 from lisa_container.microvm.machine.command_line import HOST_ADDRESS, Startable
@@ -25,8 +27,10 @@ from lisa_container.microvm.process.agent import SCRIPT_END, AgentLostError
 from lisa_container.microvm.process.folders import VmFolder
 from lisa_container.microvm.process.network import PrivateNetwork
 from lisa_container.microvm.process.process import QemuProcess
-from lisa_container.microvm.process.qmp import QmpLostError
+from lisa_container.microvm.process.qmp import Qmp, QmpLostError
 from lisa_container.microvm.process.shares import Share
+
+_log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.05
 _PANIC_SECONDS = 0.5
@@ -79,15 +83,13 @@ class Guest:
         """Start QEMU."""
         self._name = name
         self._login = login
+        self._hardware = hardware
         self._patience = hardware.accelerator.patience
         self.console = Console(hardware.console)
-        self.process = QemuProcess(name, folder, hardware.arguments(), networks, shares)
+        arguments = self._arguments(hardware)
+        self.process = QemuProcess(name, folder, arguments, networks, shares)
         try:
-            self.process.qmp.connect(_GREETING_SECONDS * self._patience)
-        except QmpLostError as error:
-            failure = self._died()
-            self.kill()
-            raise failure from error
+            self._connect()
         except BaseException:
             self.kill()
             raise
@@ -150,9 +152,10 @@ class Guest:
         Raises:
             VmBootError: the guest did not come up; the subclass tells the cause.
         """
-        self.console.begin()
-        self.monitor("system_reset")
-        self.monitor("cont")
+        with self.process.lock:
+            self.monitor("stop")
+            self.console.begin()
+            self._reboot()
         self.boot("true", has_engine, seconds)
 
     def _is_off(self, seconds: float) -> bool:
@@ -228,10 +231,14 @@ class Guest:
             VmDiedError: QEMU has ended.
             VmError: QEMU refuses the command.
         """
-        try:
-            return self.process.qmp.execute(command, **arguments)
-        except QmpLostError as error:
-            raise self._died() from error
+        while True:
+            qmp = self.process.qmp
+            try:
+                return qmp.execute(command, **arguments)
+            except QmpLostError as error:
+                # After a reboot there is a new QEMU, which is asked then.
+                if self.process.qmp is qmp:
+                    raise self._died() from error
 
     def wait_sshd(self, port: int, deadline: float) -> None:
         """Wait until sshd sends its greeting.
@@ -278,6 +285,47 @@ class Guest:
         """Kill QEMU and remove the VM's folder."""
         self.process.kill()
 
+    def _connect(self) -> None:
+        qmp = self.process.qmp
+        try:
+            qmp.connect(_GREETING_SECONDS * self._patience, lambda: self._after_reset(qmp))
+        except QmpLostError as error:
+            raise self._died() from error
+
+    def _after_reset(self, qmp: Qmp) -> None:
+        """Boot again in a new QEMU after a reset in the guest."""
+        with self.process.lock:
+            # Otherwise the VM was killed, or booted again, in the meantime.
+            if self.process.qmp is qmp and not self.process.has_ended():
+                try:
+                    self._reboot()
+                except VmError as error:
+                    # Whoever uses the VM next finds that QEMU has ended.
+                    _log.warning(Plain(f"reboot of VM '{self._name}': {error}"))
+
+    def _reboot(self) -> None:
+        """Boot in a new QEMU.
+
+        A used one keeps its translations of the guest's code, and each write to a page with one is
+        slow: firmware and the kernel's unpacking took ten times as long as at the first boot.
+        """
+        hardware = self._hardware.rebooted(self.find_port())
+        if hardware is None:
+            self.monitor("system_reset")
+            self.monitor("cont")
+            return
+        try:
+            self.process.restart(self._arguments(hardware))
+        except QmpLostError as error:
+            raise self._died() from error
+        self._connect()
+
+    @staticmethod
+    def _arguments(hardware: Startable) -> list[str]:
+        # QEMU stops the guest when it resets its machine, and tells `_after_reset`.
+        is_told = hardware.rebooted(0) is not None
+        return [*hardware.arguments(), *(("-action", "reboot=shutdown") if is_told else ())]
+
     def _start(self, script: str) -> None:
         self._send(f"{script.rstrip()}\n{SCRIPT_END}")
 
@@ -290,15 +338,23 @@ class Guest:
     def _wait(self, is_done: Callable[[float], bool], deadline: float, what: str) -> None:
         """Wait for a condition, which gets the seconds to wait at most."""
         started = time.monotonic()
+
+        def is_done_now() -> bool:
+            try:
+                return is_done(_POLL_SECONDS)
+            except AgentLostError as error:
+                if self.process.has_ended():
+                    raise self._died() from error
+                # The guest has rebooted.
+                return False
+
         try:
-            while not is_done(_POLL_SECONDS):
+            while not is_done_now():
                 self.console.look()
                 self.check()
                 if time.monotonic() > deadline:
                     raise self._timeout(what, time.monotonic() - started)
             self.console.look()
-        except AgentLostError as error:
-            raise self._died() from error
         except VmBootError:
             raise
         except VmError as error:

@@ -149,7 +149,7 @@ class MicroVm:
 
     @property
     def pid(self) -> int:
-        """Pid of QEMU."""
+        """Pid of QEMU. Each boot has a QEMU of its own, also when the guest reboots itself."""
         return self._require_guest().process.pid
 
     @property

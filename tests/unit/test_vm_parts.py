@@ -60,7 +60,8 @@ def test_folder_of_a_dead_vm_is_removed(tmp_path: Path) -> None:
 
 def test_answers_of_the_channel() -> None:
     here, there = socket.socketpair()
-    agent = Agent("vm0", here)
+    agent = Agent("vm0")
+    agent.connect(here)
     assert not agent.is_ready(0.01)
     there.sendall(b"rea")
     assert not agent.is_ready(0.01)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
 import time
 
 import pytest
 
 from lisa_container.microvm import MicroVm, Milestone, VmConfig
+from tests.support.processes import runs
+from tests.support.runtimes import VM
 from tests.support.soak import SOAKS
 from tests.support.vms import run_in
 from tests.support.waiting import eventually, happens
@@ -79,6 +83,23 @@ def test_stopped_vm(vm: MicroVm) -> None:
     assert not stopped.is_running
     stopped.stop()
     assert stopped.console == ""
+
+
+def test_guest_that_reboots_itself_has_its_disk_and_a_new_kernel() -> None:
+    """Each boot is in a QEMU of its own, because a used one is many times slower."""
+    boot_id = "cat /proc/sys/kernel/random/boot_id"
+    with MicroVm(dataclasses.replace(VM, name="again")) as vm:
+        before = (vm.pid, run_in(vm, boot_id))
+        run_in(vm, "echo kept >kept; sync; sudo touch /run/lost; sudo systemctl --no-block reboot")
+        assert happens(lambda: vm.pid != before[0], 60)
+        # As LISA does, which knows only address and port.
+        answers = [*vm.ssh_command(), "test ! -e /run/lost && cat kept && " + boot_id]
+        assert happens(lambda: subprocess.run(answers, capture_output=True).returncode == 0, 120)
+        assert run_in(vm, "cat kept") == "kept\n"
+        assert run_in(vm, boot_id) != before[1]
+        vm.run_script("true")
+        assert "Restarting system" in vm.console
+    assert not runs(before[0])
 
 
 @pytest.mark.soak

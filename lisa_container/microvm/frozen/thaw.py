@@ -37,6 +37,9 @@ class _SavedHardware:
     def arguments(self) -> Sequence[str]:
         return self.words
 
+    def rebooted(self, port: int) -> None:
+        return None
+
 
 class ThawedVm:
     """Copy of a frozen VM, for a `with` block, after which nothing of it is left.

@@ -7,7 +7,7 @@ percent; `microvm` has no hotplug, and without a clock to calibrate by, kernels 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -64,6 +64,13 @@ class Startable(Protocol):
 
     def arguments(self) -> Sequence[str]:
         """Return the arguments of QEMU; they refer to the channel `agent`."""
+
+    def rebooted(self, port: int) -> Startable | None:
+        """Return the hardware for a boot in a new QEMU; None means that QEMU itself resets it.
+
+        Args:
+            port: port of this machine that leads to the guest's sshd.
+        """
 
 
 @dataclass(frozen=True)
@@ -144,6 +151,15 @@ class Hardware:
             *("-serial", "chardev:agent"),
             *(("-incoming", "defer") if self.is_incoming else ()),
         ]
+
+    def rebooted(self, port: int) -> Hardware:
+        """Return the hardware for a boot in a new QEMU: empty memory, the same disks and port.
+
+        Args:
+            port: port of this machine that leads to the guest's sshd.
+        """
+        memory = Memory(self.memory.mib, is_shared=self.share_count > 0)
+        return replace(self, memory=memory, port=port, is_incoming=False)
 
 
 def _disk(name: str, file: Path, kind: str, is_first: bool = False) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 
 from lisa_container.errors import VmError
@@ -24,14 +25,23 @@ class Agent:
 
     Args:
         name: name of the VM, for errors.
-        connection: connected socket, of which QEMU has the other end.
     """
 
-    def __init__(self, name: str, connection: socket.socket) -> None:
-        """Send nothing yet."""
+    def __init__(self, name: str) -> None:
+        """Begin without a connection; `connect` comes first."""
         self._name = name
-        self._socket = connection
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
         self._rest = b""
+
+    def connect(self, connection: socket.socket) -> None:
+        """Use a connection from now on, and close the one before.
+
+        Args:
+            connection: connected socket, of which QEMU has the other end.
+        """
+        self.close()
+        self._socket, self._rest = connection, b""
 
     def is_ready(self, seconds: float) -> bool:
         """Return whether the guest's side, or a script there, says that it is ready; wait for that.
@@ -54,11 +64,14 @@ class Agent:
         Raises:
             AgentLostError: QEMU has ended.
         """
-        self._socket.settimeout(None)
-        try:
-            self._socket.sendall(f"{text}\n".encode())
-        except OSError as error:
-            raise AgentLostError(str(error)) from error
+        with self._lock:
+            if self._socket is None:
+                raise AgentLostError
+            self._socket.settimeout(None)
+            try:
+                self._socket.sendall(f"{text}\n".encode())
+            except OSError as error:
+                raise AgentLostError(str(error)) from error
 
     def is_done(self, seconds: float) -> bool:
         """Return whether the script has ended, after waiting for that.
@@ -86,8 +99,11 @@ class Agent:
         return True
 
     def close(self) -> None:
-        """Close the channel."""
-        self._socket.close()
+        """Close the channel. Do nothing if that is done already."""
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+                self._socket = None
 
     def _read_line(self, seconds: float) -> bytes:
         """Return the next line, or nothing if it does not come in time."""
@@ -96,15 +112,18 @@ class Agent:
             left = deadline - time.monotonic()
             if left <= 0:
                 return b""
-            self._socket.settimeout(left)
-            try:
-                piece = self._socket.recv(_CHUNK)
-            except socket.timeout:
-                return b""
-            except OSError as error:
-                raise AgentLostError(str(error)) from error
-            if not piece:
-                raise AgentLostError
-            self._rest += piece
+            with self._lock:
+                if self._socket is None:
+                    raise AgentLostError
+                self._socket.settimeout(left)
+                try:
+                    piece = self._socket.recv(_CHUNK)
+                except socket.timeout:
+                    return b""
+                except OSError as error:
+                    raise AgentLostError(str(error)) from error
+                if not piece:
+                    raise AgentLostError
+                self._rest += piece
         line, _, self._rest = self._rest.partition(b"\n")
         return line.strip()

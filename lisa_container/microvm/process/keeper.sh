@@ -1,6 +1,6 @@
 #!/bin/bash
 # Run QEMU until the runner closes standard input, which the kernel also does when the runner is
-# killed. Then kill QEMU and remove its folder.
+# killed. Then kill QEMU and remove its folder, unless the runner has said "keep".
 #
 # usage: bash keeper.sh FOLDER SOCKETS LISTENERS SERVERS PROGRAM ARGUMENTS…
 #
@@ -36,11 +36,11 @@ qemu=$!
 close "$sockets"
 echo "$qemu"
 exec >/dev/null 2>&1
-read -r _
+read -r order
 kill -s KILL "$qemu"
 wait "$qemu"
 # A server forwards this signal to its child; most have ended with QEMU.
 # shellcheck disable=SC2046 # one pid a word
 kill -s TERM $(jobs -p)
 wait
-rm -rf "$folder"
+[ "$order" = keep ] || rm -rf "$folder"

@@ -1,12 +1,14 @@
-"""QEMU process of one VM. It ends with this process, even if that is killed."""
+"""QEMU of one VM. It ends with this process, even if that is killed."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import select
+import shutil
 import socket
 import subprocess
+import threading
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,10 +26,12 @@ _KEEPER = Path(__file__).with_name("keeper.sh")
 _LOG = "qemu.log"
 _LOG_BYTES = 2000
 _STOP_SECONDS = 60.0
+# Line for the keeper: the folder is to stay.
+_KEEP_FOLDER = b"keep\n"
 
 
 class QemuProcess:
-    """Running QEMU.
+    """Running QEMU, which can be started again in its folder.
 
     A keeper, a small shell script, is its parent. The keeper waits for the end of a pipe whose
     other end only this process has; then it kills QEMU and removes the VM's folder.
@@ -42,10 +46,9 @@ class QemuProcess:
         shares: folders of this machine, with channels `share0`… for QEMU.
 
     Attributes:
-        qmp: control of QEMU; not connected yet.
         agent: channel into the guest.
-        pid: pid of QEMU.
         folder: the folder.
+        lock: lock that a restart holds from the end of the old QEMU to the start of the new one.
 
     Raises:
         VmMachineError: this machine cannot serve the shares.
@@ -63,19 +66,94 @@ class QemuProcess:
         """Start QEMU."""
         self._name = name
         self._owner = Owner()
+        self._networks, self._shares = networks, shares
+        self._folder_lock = folder.lock
         self.folder = folder.path
+        self.lock = threading.RLock()
+        self.agent = Agent(name)
+        self._end: int | None = None
+        try:
+            self._launch(arguments)
+        except BaseException:
+            os.close(folder.lock)
+            raise
+        _running.add(self)
+
+    @property
+    def qmp(self) -> Qmp:
+        """Control of the present QEMU; not connected after a start."""
+        with self.lock:
+            return self._qmp
+
+    @property
+    def pid(self) -> int:
+        """Pid of the present QEMU."""
+        with self.lock:
+            return self._pid
+
+    @property
+    def log(self) -> str:
+        """End of QEMU's own messages."""
+        with contextlib.suppress(OSError):
+            return (self.folder / _LOG).read_text("utf-8", "replace").strip()[-_LOG_BYTES:]
+        return ""
+
+    def has_ended(self, seconds: float = 0) -> bool:
+        """Return whether QEMU has ended, after waiting for that.
+
+        Args:
+            seconds: time limit.
+        """
+        with self.lock:
+            return self._end is None or bool(select.select([self._end], [], [], seconds)[0])
+
+    def restart(self, arguments: Sequence[str]) -> None:
+        """End QEMU, which writes what it holds of its disks, and start it again.
+
+        Args:
+            arguments: arguments of the new QEMU, as of the first.
+
+        Raises:
+            QmpLostError: QEMU has ended already.
+            VmError: QEMU did not end, or the keeper could not be started.
+        """
+        with self.lock:
+            self._qmp.execute("quit")
+            if not self.has_ended(_STOP_SECONDS):
+                raise self._does_not_end()
+            self._end_keeper(_KEEP_FOLDER)
+            self._launch(arguments)
+
+    def kill(self) -> None:
+        """Kill QEMU and remove the folder. Do nothing in a process forked from this one.
+
+        Raises:
+            VmError: the keeper did not end.
+        """
+        if self._owner.is_parent:
+            return
+        with self.lock:
+            self._end_keeper()
+            self.agent.close()
+            if self in _running:
+                _running.discard(self)
+                # Of a restart that failed: the keeper was to leave it.
+                shutil.rmtree(self.folder, ignore_errors=True)
+                os.close(self._folder_lock)
+
+    def _launch(self, arguments: Sequence[str]) -> None:
         # Connected pairs instead of sockets in a folder: nothing to remove, nothing to wait for.
         qmp, far_qmp = socket.socketpair()
         agent, far_agent = socket.socketpair()
-        self._cables = [network.plug() for network in networks]
+        self._cables = [network.plug() for network in self._networks]
         cables = [cable.far.fileno() for cable in self._cables]
         channels = [far_qmp.fileno(), far_agent.fileno(), *cables]
         sockets = contextlib.ExitStack()
         try:
-            servers = sockets.enter_context(listening(shares, folder.path))
+            servers = sockets.enter_context(listening(self._shares, self.folder))
             self._keeper = subprocess.Popen(
                 [
-                    *("/bin/bash", str(_KEEPER), str(folder.path)),
+                    *("/bin/bash", str(_KEEPER), str(self.folder)),
                     " ".join(map(str, channels)),
                     " ".join(map(str, servers.listeners)),
                     "\n".join(servers.commands),
@@ -91,14 +169,14 @@ class QemuProcess:
                     ),
                     *(
                         word
-                        for number in range(len(shares))
+                        for number in range(len(self._shares))
                         for word in ("-chardev", f"socket,id=share{number},path=share{number}")
                     ),
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=[*channels, *servers.listeners, folder.lock],
-                cwd=folder.path,
+                pass_fds=[*channels, *servers.listeners, self._folder_lock],
+                cwd=self.folder,
                 # Ctrl-C must reach only this process, which then ends the VM.
                 start_new_session=True,
             )
@@ -108,59 +186,42 @@ class QemuProcess:
             far_agent.close()
             for cable in self._cables:
                 cable.far.close()
-            os.close(folder.lock)
-        _running.add(self)
         assert self._keeper.stdout
         line = self._keeper.stdout.readline()
         if not line.strip():
-            raise VmError(f"VM '{name}': the keeper of its QEMU did not start")
-        self.pid = int(line)
+            raise VmError(f"VM '{self._name}': the keeper of its QEMU did not start")
+        self._pid = int(line)
         # The pid stays taken until the keeper ends, so this is QEMU.
-        self._end = os.pidfd_open(self.pid)
-        self.qmp = Qmp(name, qmp)
-        self.agent = Agent(name, agent)
+        self._end = os.pidfd_open(self._pid)
+        self._qmp = Qmp(self._name, qmp)
+        self.agent.connect(agent)
 
-    @property
-    def log(self) -> str:
-        """End of QEMU's own messages."""
-        with contextlib.suppress(OSError):
-            return (self.folder / _LOG).read_text("utf-8", "replace").strip()[-_LOG_BYTES:]
-        return ""
-
-    def has_ended(self, seconds: float = 0) -> bool:
-        """Return whether QEMU has ended, after waiting for that.
-
-        Args:
-            seconds: time limit.
-        """
-        return bool(select.select([self._end], [], [], seconds)[0])
-
-    def kill(self) -> None:
-        """Kill QEMU and remove the folder. Do nothing in a process forked from this one.
-
-        Raises:
-            VmError: the keeper did not end.
-        """
-        if self._owner.is_parent:
+    def _end_keeper(self, order: bytes = b"") -> None:
+        if self._end is None:
             return
         assert self._keeper.stdin and self._keeper.stdout
+        self._keeper.stdin.write(order)
         self._keeper.stdin.close()
-        self.qmp.close()
-        self.agent.close()
+        self._qmp.close()
         for cable in self._cables:
             cable.unplug()
         try:
             self._keeper.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired as error:
-            raise VmError(
-                f"VM '{self._name}': QEMU, process {self.pid}, did not end in {_STOP_SECONDS:g} s"
-            ) from error
+            raise self._does_not_end() from error
         self._keeper.stdout.close()
         os.close(self._end)
-        _running.discard(self)
+        self._end = None
 
-    def _drop_pipe(self) -> None:
+    def _does_not_end(self) -> VmError:
+        return VmError(
+            f"VM '{self._name}': QEMU, process {self._pid}, did not end in {_STOP_SECONDS:g} s"
+        )
+
+    def _after_fork(self) -> None:
         """Close a forked process's copy of the pipe; with it, the VM would outlive its runner."""
+        # Another thread may have held the lock.
+        self.lock = threading.RLock()
         if self._keeper.stdin:
             with contextlib.suppress(OSError):
                 os.close(self._keeper.stdin.fileno())
@@ -169,9 +230,9 @@ class QemuProcess:
 _running: weakref.WeakSet[QemuProcess] = weakref.WeakSet()
 
 
-def _drop_pipes() -> None:
+def _after_fork() -> None:
     for process in list(_running):
-        process._drop_pipe()
+        process._after_fork()
 
 
-os.register_at_fork(after_in_child=_drop_pipes)
+os.register_at_fork(after_in_child=_after_fork)

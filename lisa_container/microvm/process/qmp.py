@@ -6,7 +6,7 @@ import asyncio
 import logging
 import socket
 import threading
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from contextlib import suppress
 from typing import Any, TypeVar
@@ -18,6 +18,9 @@ from lisa_container.errors import VmError
 T = TypeVar("T")
 
 _SECONDS = 30.0
+_SHUTDOWN = "SHUTDOWN"
+# Reasons of that event: the guest itself, or firmware and devices of its machine.
+_RESETS = ("guest-reset", "subsystem-reset")
 
 
 class QmpLostError(Exception):
@@ -46,13 +49,18 @@ class Qmp:
         self._socket = connection
         self._loop = asyncio.new_event_loop()
         self._client: _Client | None = None
+        self._watcher: asyncio.Future[None] | None = None
         threading.Thread(target=self._loop.run_forever, name=f"qmp {name}", daemon=True).start()
 
-    def connect(self, seconds: float = _SECONDS) -> None:
+    def connect(
+        self, seconds: float = _SECONDS, on_reset: Callable[[], None] = lambda: None
+    ) -> None:
         """Wait for QEMU's greeting and answer it.
 
         Args:
             seconds: time limit.
+            on_reset: function to call, in a thread of its own, when the guest resets its machine
+                and QEMU stops it for that (`-action reboot=shutdown`).
 
         Raises:
             QmpLostError: QEMU has ended.
@@ -63,6 +71,15 @@ class Qmp:
             # Created in the thread: it binds itself to the loop.
             self._client = _Client(self._name)
             await self._client.connect(self._socket)
+            self._watcher = asyncio.ensure_future(watch(self._client))
+
+        async def watch(client: _Client) -> None:
+            with client.listener(_SHUTDOWN) as events:
+                async for event in events:
+                    data = event.get("data")
+                    if isinstance(data, dict) and data.get("reason") in _RESETS:
+                        name = f"reset of {self._name}"
+                        threading.Thread(target=on_reset, name=name, daemon=True).start()
 
         self._wait(connect(), "greet", seconds)
 
@@ -88,6 +105,8 @@ class Qmp:
         async def disconnect() -> None:
             # The error that ended the connection is raised here again.
             with suppress(QMPError, EOFError, OSError):
+                if self._watcher is not None:
+                    self._watcher.cancel()
                 if self._client is not None:
                     await self._client.disconnect()
 

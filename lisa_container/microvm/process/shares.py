@@ -10,7 +10,7 @@ import shlex
 import shutil
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -69,7 +69,7 @@ def share_of(given: Share | Mapping[str, Any]) -> Share:
 
 
 def mount_script(shares: Sequence[Share]) -> str:
-    """Return a script of the guest that mounts all shares.
+    """Return a script of the guest that mounts all shares, now and when the guest reboots.
 
     Args:
         shares: the shares, in the order of their servers.
@@ -78,8 +78,20 @@ def mount_script(shares: Sequence[Share]) -> str:
     for number, share in enumerate(shares):
         target = shlex.quote(share.target)
         options = "ro" if share.is_read_only else "rw"
-        lines += [f"mkdir -p {target}", f"mount -t virtiofs -o {options} share{number} {target}"]
+        entry = f"share{number} {_escape(share.target)} virtiofs {options},nofail 0 0"
+        lines += [
+            f"mkdir -p {target}",
+            f"mountpoint -q {target} || mount -t virtiofs -o {options} share{number} {target}",
+            f"entry={shlex.quote(entry)}",
+            # An /etc that cannot be written is no error; the console tells.
+            'grep -qxF "$entry" /etc/fstab || printf "%s\\n" "$entry" >>/etc/fstab || :',
+        ]
     return "\n".join(lines)
+
+
+def _escape(path: str) -> str:
+    """Return a path as /etc/fstab has it: octal numbers for what separates its words."""
+    return "".join(f"\\{ord(sign):03o}" if sign in " \t\n\\" else sign for sign in path)
 
 
 @dataclass(frozen=True)
@@ -112,6 +124,8 @@ def listening(shares: Sequence[Share], folder: Path) -> Iterator[Servers]:
         fd = os.open(folder, os.O_PATH | os.O_DIRECTORY)
         stack.callback(os.close, fd)
         for number, share in enumerate(shares):
+            with suppress(FileNotFoundError):  # a QEMU before this one had it
+                os.unlink(f"share{number}", dir_fd=fd)
             listener = stack.enter_context(socket.socket(socket.AF_UNIX))
             listener.bind(f"/proc/self/fd/{fd}/share{number}")
             listener.listen(1)
