@@ -15,6 +15,7 @@ from pathlib import Path
 
 from lisa_container.errors import VmError
 from lisa_container.forks import Owner
+from lisa_container.locks import locked, try_lock
 from lisa_container.microvm.machine.qemu import find_qemu
 from lisa_container.microvm.process.agent import Agent
 from lisa_container.microvm.process.folders import VmFolder
@@ -67,16 +68,11 @@ class QemuProcess:
         self._name = name
         self._owner = Owner()
         self._networks, self._shares = networks, shares
-        self._folder_lock = folder.lock
         self.folder = folder.path
         self.lock = threading.RLock()
         self.agent = Agent(name)
         self._end: int | None = None
-        try:
-            self._launch(arguments)
-        except BaseException:
-            os.close(folder.lock)
-            raise
+        self._launch(folder, arguments)
         _running.add(self)
 
     @property
@@ -121,8 +117,13 @@ class QemuProcess:
             self._qmp.execute("quit")
             if not self.has_ended(_STOP_SECONDS):
                 raise self._does_not_end()
-            self._end_keeper(_KEEP_FOLDER)
-            self._launch(arguments)
+            # Between the two keepers, this process keeps others from removing the folder.
+            with locked(self.folder.parent):
+                self._end_keeper(_KEEP_FOLDER)
+                lock = try_lock(self.folder)
+            if lock is None:
+                raise VmError(f"VM '{self._name}': another process uses its folder")
+            self._launch(VmFolder(self.folder, lock), arguments)
 
     def kill(self) -> None:
         """Kill QEMU and remove the folder. Do nothing in a process forked from this one.
@@ -135,13 +136,11 @@ class QemuProcess:
         with self.lock:
             self._end_keeper()
             self.agent.close()
-            if self in _running:
-                _running.discard(self)
-                # Of a restart that failed: the keeper was to leave it.
-                shutil.rmtree(self.folder, ignore_errors=True)
-                os.close(self._folder_lock)
+            # Of a restart that failed: the keeper was to leave it.
+            shutil.rmtree(self.folder, ignore_errors=True)
+            _running.discard(self)
 
-    def _launch(self, arguments: Sequence[str]) -> None:
+    def _launch(self, folder: VmFolder, arguments: Sequence[str]) -> None:
         # Connected pairs instead of sockets in a folder: nothing to remove, nothing to wait for.
         qmp, far_qmp = socket.socketpair()
         agent, far_agent = socket.socketpair()
@@ -175,7 +174,7 @@ class QemuProcess:
                 ],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                pass_fds=[*channels, *servers.listeners, self._folder_lock],
+                pass_fds=[*channels, *servers.listeners, folder.lock],
                 cwd=self.folder,
                 # Ctrl-C must reach only this process, which then ends the VM.
                 start_new_session=True,
@@ -186,6 +185,7 @@ class QemuProcess:
             far_agent.close()
             for cable in self._cables:
                 cable.far.close()
+            os.close(folder.lock)
         assert self._keeper.stdout
         line = self._keeper.stdout.readline()
         if not line.strip():
