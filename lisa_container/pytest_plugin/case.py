@@ -11,6 +11,7 @@ from lisa.util.logger import get_logger
 
 from lisa_container.cases.keep import keep_if_asked
 from lisa_container.cases.recorded import RecordedCase
+from lisa_container.microvm import MicroVm
 from lisa_container.microvm.freezing import DEFAULT_GIB, freeze_failed
 from lisa_container.microvm.frozen.record import FrozenVm
 from lisa_container.microvm.session import VmSession
@@ -61,8 +62,16 @@ class Case:
     def _vm_folder(self, name: str) -> Path:
         return self._recorded.folder / CONTAINERS_FOLDER / name
 
-    def follow(self, report: pytest.TestReport, error: BaseException | None) -> None:
-        """Note how a phase of the test ended; see `Run.follow`."""
+    def follow(
+        self, report: pytest.TestReport, error: BaseException | None, machine: MicroVm | None
+    ) -> None:
+        """Note how a phase of the test ended; see `Run.follow`.
+
+        Args:
+            report: Report of the phase.
+            error: Exception that ended the phase; None if there is none.
+            machine: Virtual machine that is the test's node; None if the node is another machine.
+        """
         if report.skipped and self._status is TestStatus.PASSED:
             self._status, self._message = TestStatus.SKIPPED, str(error or "")
         if not report.failed or self._status is TestStatus.FAILED:
@@ -70,15 +79,15 @@ class Case:
         self.fail(describe_error(error) if error is not None else "failed")
         started = [each for each in self.recorder.containers if each.is_started]
         self.recorder.kept += [each for each in started if keep_if_asked(each)]
-        frozen = self._freeze_vms() if self._freeze else []
+        frozen = self._freeze_vms(machine) if self._freeze else []
         self.recorder.take(self._message)
         report.sections += sections_of(self.recorder, self._recorded.folder)
         for name, vm in self._vms.items():
             report.sections += vm_sections(name, vm, self._vm_folder(name))
         report.sections += frozen_sections(frozen)
 
-    def _freeze_vms(self) -> list[FrozenVm]:
-        machines = [vm.machine for vm in self._vms.values()]
+    def _freeze_vms(self, node: MicroVm | None) -> list[FrozenVm]:
+        machines = [*([node] if node else []), *(vm.machine for vm in self._vms.values())]
         folder, log = self._recorded.folder, get_logger("vm")
         return freeze_failed(machines, self.item.name, folder, DEFAULT_GIB, log)
 

@@ -34,7 +34,7 @@ def _run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     options = request.config.stash[OPTIONS]
     log = options.log or tmp_path_factory.mktemp("lisa_container")
     worker = getattr(request.config, "workerinput", {}).get("workerid", "")  # pytest-xdist's
-    with open_run(hooks, f"pytest {worker}".strip(), log, options.keep_failed) as run:
+    with open_run(hooks, f"pytest {worker}".strip(), log, options) as run:
         yield run
 
 
@@ -42,8 +42,9 @@ def _run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 def _node(request: pytest.FixtureRequest, _lisa_container_run: Run) -> Iterator[Node]:
     """Connect to the node that `--lisa-node` names."""
     with request.config.stash[OPTIONS].require_source().connected() as connected:
-        _lisa_container_run.node = connected
-        yield connected
+        _lisa_container_run.node = connected.node
+        _lisa_container_run.machine = connected.machine
+        yield connected.node
 
 
 @pytest.fixture(name=names.WANTED)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import pytest
 
@@ -16,9 +16,20 @@ from lisa_container.addresses import ADDRESS_FORM, PASSWORD_VARIABLE, Address, p
 if TYPE_CHECKING:
     from lisa.node import Node
 
+    from lisa_container.microvm import MicroVm
+
 OPTION = "--lisa-node"
 
 _SCHEME = "://"
+
+
+@dataclass(frozen=True)
+class ConnectedNode:
+    """Connected node of a pytest process."""
+
+    node: Node
+    machine: MicroVm | None = None
+    """Virtual machine that the node is; None means that it is another machine."""
 
 
 class NodeSource(Protocol):
@@ -31,7 +42,11 @@ class NodeSource(Protocol):
             UsageError: There will be none; the message says why.
         """
 
-    def connected(self) -> contextlib.AbstractContextManager[Node]:
+    @property
+    def ends_with_pytest(self) -> bool:
+        """Whether the node is gone after the tests, with all containers on it."""
+
+    def connected(self) -> contextlib.AbstractContextManager[ConnectedNode]:
         """Return a context manager for the connected node.
 
         Raises:
@@ -43,6 +58,8 @@ class NodeSource(Protocol):
 class LocalSource:
     """The machine that pytest runs on."""
 
+    ends_with_pytest: ClassVar[bool] = False
+
     @classmethod
     def parse(cls, rest: str, key: Path | None) -> LocalSource | None:
         """Return the source for `local`, or None if more is given."""
@@ -52,14 +69,14 @@ class LocalSource:
         """Do nothing: this machine is there."""
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[Node]:
+    def connected(self) -> Iterator[ConnectedNode]:
         """Let LISA use this machine as its node."""
         from lisa import schema
 
         from lisa_container.engine.reach import node_of
 
         with _connected(node_of(schema.LocalNode(name="local"))) as node:
-            yield node
+            yield ConnectedNode(node)
 
 
 @dataclass(frozen=True)
@@ -68,6 +85,8 @@ class SshSource:
 
     address: Address
     key: Path | None
+
+    ends_with_pytest: ClassVar[bool] = False
 
     @classmethod
     def parse(cls, rest: str, key: Path | None) -> SshSource | None:
@@ -104,10 +123,10 @@ class SshSource:
             raise pytest.UsageError(f"{OPTION}: {error}") from error
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[Node]:
+    def connected(self) -> Iterator[ConnectedNode]:
         """Connect to the machine."""
         with _connected(self._make()) as node:
-            yield node
+            yield ConnectedNode(node)
 
     @property
     def _password(self) -> str:
@@ -123,6 +142,8 @@ class SshSource:
 class MicroVmSource:
     """A virtual machine that this pytest process starts, with the defaults of `VmConfig`."""
 
+    ends_with_pytest: ClassVar[bool] = True
+
     @classmethod
     def parse(cls, rest: str, key: Path | None) -> MicroVmSource | None:
         """Return the source for `microvm`, or None if more is given."""
@@ -133,13 +154,13 @@ class MicroVmSource:
         require_qemu()
 
     @contextlib.contextmanager
-    def connected(self) -> Iterator[Node]:
+    def connected(self) -> Iterator[ConnectedNode]:
         """Start the VM and connect to it as root; remove it at the end."""
         from lisa_container.microvm import MicroVm
         from lisa_container.microvm.session import VmSession
 
         with VmSession(MicroVm()) as vm:
-            yield vm.node
+            yield ConnectedNode(vm.node, vm.machine)
 
 
 def require_qemu() -> None:

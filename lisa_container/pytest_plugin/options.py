@@ -26,7 +26,15 @@ class Options:
     log: Path | None
     """Folder for the records of runs; None for pytest's temporary folder."""
     keep_failed: bool
-    """Whether the containers of failed tests stay on their node, and their VMs are frozen."""
+    """Whether the VMs of failed tests are frozen, and their containers kept."""
+
+    @property
+    def keep_containers(self) -> bool:
+        """Whether the containers of failed tests stay on their node.
+
+        A node that ends with pytest is frozen instead, with its containers.
+        """
+        return self.keep_failed and not (self.source and self.source.ends_with_pytest)
 
     def require_source(self) -> NodeSource:
         """Return the source of the node.

@@ -19,12 +19,14 @@ from lisa_container.config.current import current_settings, use_settings
 from lisa_container.container import interrupt
 from lisa_container.container.ends import end_for_sure
 from lisa_container.executor import ContainerExecutor
+from lisa_container.microvm import MicroVm
 from lisa_container.microvm.session import VmSession
 from lisa_container.pytest_plugin.case import Case
 from lisa_container.pytest_plugin.factory import ContainerFactory
 from lisa_container.pytest_plugin.hooks import TestHooks
 from lisa_container.pytest_plugin.markers import Wanted, read_marker
-from lisa_container.pytest_plugin.names import WANTED, uses
+from lisa_container.pytest_plugin.names import NODE, WANTED, uses
+from lisa_container.pytest_plugin.options import Options
 from lisa_container.pytest_plugin.quiet import warnings_to_pytest
 from lisa_container.pytest_plugin.vms import VmFactory
 
@@ -42,6 +44,8 @@ class Run:
         """Begin without a case."""
         self.node: Node | None = None
         """Node that `--lisa-node` names, once it is connected."""
+        self.machine: MicroVm | None = None
+        """Virtual machine that this node is; None means that it is another machine."""
         self._folder = folder
         self._hooks = hooks
         self._keep_failed = keep_failed
@@ -85,7 +89,8 @@ class Run:
             error: Exception that ended the phase; None if there is none.
         """
         if self._case is not None and self._case.item.nodeid == report.nodeid:
-            self._case.follow(report, error)
+            is_used = uses(self._case.item, NODE)
+            self._case.follow(report, error, self.machine if is_used else None)
             if report.when == "teardown":
                 self.end()
 
@@ -181,18 +186,18 @@ class Run:
 
 
 @contextlib.contextmanager
-def open_run(hooks: TestHooks, name: str, log: Path, keep_failed: bool) -> Iterator[Run]:
+def open_run(hooks: TestHooks, name: str, log: Path, options: Options) -> Iterator[Run]:
     """Record what the tests in this block do in containers.
 
     Args:
         hooks: Hooks of the process.
         name: Name of the run in the history.
         log: Folder that gets a folder for the run.
-        keep_failed: Whether the containers of failed tests stay on their node, and their virtual
-            machines are frozen.
+        options: Options, which say what becomes of failed tests' containers and virtual machines.
     """
-    with warnings_to_pytest(), _kept_containers(keep_failed), recorded_run(log, name) as folder:
-        hooks.run = run = Run(folder, hooks, keep_failed)
+    keeping = _kept_containers(options.keep_containers)
+    with warnings_to_pytest(), keeping, recorded_run(log, name) as folder:
+        hooks.run = run = Run(folder, hooks, options.keep_failed)
         try:
             if hooks.item is not None:
                 run.begin(hooks.item)

@@ -347,6 +347,11 @@ import pytest
 def test_container(container, node):
     assert node.is_remote and node.name == "vm0"
     assert container.run("echo 1").stdout == "1"
+
+
+def test_kept_in_node(container_factory):
+    container_factory("lisa_container/busybox").run("echo kept >/file")
+    assert False
 """
 
 VM_KILLED = """

@@ -79,7 +79,20 @@ def test_answers_of_the_channel() -> None:
         agent.is_done(1)
     with pytest.raises(AgentLostError):
         agent.send("true")
+    # A guest that has rebooted has a new QEMU; half a line of the old one counts no more.
+    here, there = socket.socketpair()
+    agent.connect(here)
+    there.sendall(b"rea")
+    assert not agent.is_ready(0.01)
+    here, there = socket.socketpair()
+    agent.connect(here)
+    there.sendall(b"ready\n")
+    assert agent.is_ready(1)
     agent.close()
+    for refused in (agent.is_ready, agent.is_done):
+        with pytest.raises(AgentLostError):
+            refused(1)
+    there.close()
 
 
 def test_identities_differ_and_are_legal_scripts() -> None:

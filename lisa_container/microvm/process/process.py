@@ -73,7 +73,6 @@ class QemuProcess:
         self.agent = Agent(name)
         self._end: int | None = None
         self._launch(folder, arguments)
-        _running.add(self)
 
     @property
     def qmp(self) -> Qmp:
@@ -186,6 +185,7 @@ class QemuProcess:
             for cable in self._cables:
                 cable.far.close()
             os.close(folder.lock)
+        _running.add(self)
         assert self._keeper.stdout
         line = self._keeper.stdout.readline()
         if not line.strip():
