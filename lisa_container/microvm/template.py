@@ -190,12 +190,15 @@ def provide_template(
         VmError: the template could not be made.
     """
     folder = places.templates / shape.key
-    with create_once(folder, report, _is_whole) as temporary:
-        if temporary:
-            report("booting a VM once, as the template of others")
-            temporary.mkdir(mode=0o700)
-            _make(shape, temporary, folder, places, seconds)
-    return Template(folder, shape, (folder / _RECORD).read_text(encoding="utf-8"))
+    while True:
+        with create_once(folder, report, _is_whole) as temporary:
+            if temporary:
+                report("booting a VM once, as the template of others")
+                temporary.mkdir(mode=0o700)
+                _make(shape, temporary, folder, places, seconds)
+        # Another thread or process may have found it damaged, and discarded it, at this moment.
+        with suppress(FileNotFoundError):
+            return Template(folder, shape, (folder / _RECORD).read_text(encoding="utf-8"))
 
 
 def _make(shape: Shape, folder: Path, final: Path, places: Places, seconds: float) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from lisa_container.history import INDEX_NAME, Index
 from tests.support.places import PASSWORD, Place
+from tests.support.soak import amount, dice
 
 COMMON = "verify_.*"
 
@@ -152,6 +153,7 @@ def test_index_of_a_later_version(place: Place) -> None:
     assert len(rows(place.history("--rebuild"))) == 2
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -174,14 +176,8 @@ def test_questions_that_have_no_answer(place: Place, words: tuple[str, ...], sai
 def test_closed_pipe(place: Place) -> None:
     """`history … | head` ends without a traceback, whatever it prints."""
     place.run("repeated", times=200)
-    for words in (
-        "",
-        "run",
-        "run --files",
-        "run --json",
-        "case repeated -n 1000",
-        "diff last last",
-    ):
+    ways = ("", "run", "run --files", "run --json", "case repeated -n 1000", "diff last last")
+    for words in dice("closed pipe").sample(ways, amount(len(ways), 2)):
         command = f"{sys.executable} -m lisa_container.cli history --log {place.log} {words}"
         for end in ("head -n 1", "true"):
             done = subprocess.run(

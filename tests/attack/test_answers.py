@@ -63,6 +63,7 @@ def put(container: ContainerExecutor, path: str, text: str) -> None:
     container.run(words, user="0", stdin=text.encode(), expected_exit_code=0)
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     "answer",
     [
@@ -133,7 +134,7 @@ _MANAGERS = sorted({*MANAGERS} - {"tdnf", "microdnf", "yum", "release"})
 PAIRS = sorted(zip(itertools.cycle(("root", "sudo", "docker")), _MANAGERS))
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "each_engine_user, manager", PAIRS, indirect=["each_engine_user"], scope="module"
 )

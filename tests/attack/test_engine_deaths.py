@@ -38,6 +38,7 @@ def wait_for_output(running: object) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("command", ["echo begun; sleep 1501", ["sh", "-c", "echo begun; cat"]])
 def test_shim_is_killed(
     each_engine_user: Node, machine: SandboxNode, command: str | list[str]

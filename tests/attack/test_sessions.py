@@ -69,6 +69,7 @@ def _end(container: ContainerExecutor) -> None:
     eventually(lambda: not _live(container, "FAKE"))
 
 
+@pytest.mark.sampled(7)
 @pytest.mark.parametrize(
     "leave",
     [
@@ -239,7 +240,7 @@ ATTACKS = [
 PAIRS = sorted(zip(itertools.cycle(("root", "sudo", "docker")), ATTACKS))
 
 
-@pytest.mark.sampled(10)
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "each_engine_user, attack", PAIRS, indirect=["each_engine_user"], scope="module"
 )

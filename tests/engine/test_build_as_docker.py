@@ -21,7 +21,7 @@ from tests.support.sides import TOOLS, Side, start_side
 from tests.support.waiting import eventually
 
 # Each takes seconds; see `sampled` in docs/testing.md.
-pytestmark = pytest.mark.sampled(13, "builds")
+pytestmark = pytest.mark.sampled(7, "builds")
 
 PLAIN = "localhost/plain"
 NAME, _, PART = BUSYBOX.rpartition("/")

@@ -352,6 +352,7 @@ BROKEN_SLEEPS = {
 }
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", BROKEN_SLEEPS)
 def test_sleep_that_cannot_run(side: Side, kind: str) -> None:
     name = f"lisa_container/sleep-{list(BROKEN_SLEEPS).index(kind)}"
@@ -444,7 +445,7 @@ def lines(output: bytes) -> list[bytes]:
 SHELLS_BY_TOOL = {"docker": [*SHELLS], "podman": dice("podman").sample([*SHELLS], amount(8, 2))}
 
 
-@pytest.mark.sampled(4)
+@pytest.mark.sampled(2)
 @pytest.mark.soak
 @pytest.mark.parametrize(
     ("tool", "shell"), [(tool, shell) for tool in TOOLS for shell in SHELLS_BY_TOOL[tool]]

@@ -283,6 +283,7 @@ def test_keep(node: Node, machine: SandboxNode) -> None:
 # --- the end of the process ---------------------------------------------------------------------
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("how", "exit_code"),
     [("ends", 0), ("collected", 0), ("closed", 0), ("raises", 1), ("SIGINT", -2), ("SIGTERM", 143)],

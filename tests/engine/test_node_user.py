@@ -115,6 +115,7 @@ def plain(machine: SandboxNode) -> dict[str, tuple[bytes, str, int]]:
     return found
 
 
+@pytest.mark.sampled(4)
 def test_scripts_as_the_nodes_sh(user: Node, plain: dict[str, tuple[bytes, str, int]]) -> None:
     different = {}
     for number, (script, expected) in enumerate(plain.items()):
@@ -128,6 +129,7 @@ def test_scripts_as_the_nodes_sh(user: Node, plain: dict[str, tuple[bytes, str, 
     assert run_script(user, "id -un").stdout == user.connection_info["username"]
 
 
+@pytest.mark.sampled(4)
 def test_features_that_run_commands_on_the_node(user: Node, machine: SandboxNode) -> None:
     """Capabilities, package settings and images on the node work in each login shell."""
     engine = Engine.of(user)

@@ -129,6 +129,7 @@ def outcome_of(act: Callable[[], Any]) -> Any:
         return error
 
 
+@pytest.mark.sampled(20)
 @pytest.mark.parametrize("name", SAME)
 def test_same_as_ssh(node: Node, container_node: Node, tmp_path: Path, name: str) -> None:
     root = PurePosixPath(f"/tmp/same_{time.monotonic_ns()}")

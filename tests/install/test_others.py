@@ -27,7 +27,7 @@ from lisa_container.install import (
 from tests.support.shop import put
 
 # Each takes seconds; see `sampled` in docs/testing.md.
-pytestmark = pytest.mark.sampled(2, "managers")
+pytestmark = pytest.mark.sampled(1, "managers")
 
 # Each in a layer of its own, or with what it is used with.
 RPM = Tool("rpm", packages=["dnf", "zypper", "createrepo-c"])

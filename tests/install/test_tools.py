@@ -39,7 +39,7 @@ from lisa_container.install import (
 from tests.support.shop import PYTHON, open_shop, put, put_wheel
 
 # Each takes seconds; see `sampled` in docs/testing.md.
-pytestmark = pytest.mark.sampled(11, "tools")
+pytestmark = pytest.mark.sampled(6, "tools")
 
 SHOP = "http://127.0.0.1:8000/simple/"
 
@@ -362,6 +362,7 @@ def test_npm(make: Any) -> None:
         container.install(Tool("@lisa-container/no-such-package", via="npm"))
 
 
+@pytest.mark.sampled(0)
 def test_npm_tries_again(make: Any, quick: None) -> None:
     container = make(Tool("npm"), PYTHON)
     package = {"name": "greeter", "version": "1.5.2", "bin": {"greeter": "greeter.js"}}

@@ -26,7 +26,7 @@ from tests.support.engines import MORE_PACKAGES
 from tests.support.nodes import BUSYBOX, connect_as
 from tests.support.runners import Runners, left, wait_until, wait_until_clean
 
-pytestmark = pytest.mark.sampled(16, "ends")
+pytestmark = pytest.mark.sampled(8, "ends")
 
 BOX = ContainerTestConfig(image=BUSYBOX)
 

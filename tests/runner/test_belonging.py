@@ -55,6 +55,7 @@ def case_of(folder: Path, name: str) -> tuple[dict[str, Any], dict[str, Path]]:
     return record, {each: case / "containers" / each for each in record["containers"]}
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     ("name", "status", "kept"),
     [

@@ -48,6 +48,7 @@ def test_package_sources_are_the_machine_s(first: SandboxNode) -> None:
     assert update.returncode == 0, update.stderr
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize(
     "setup",
     ["", OPEN, CLOSED_NFT, CLOSED_LEGACY, CLOSED_BY_RULE, f"{CLOSED_NFT}; {CLOSED_LEGACY}"],

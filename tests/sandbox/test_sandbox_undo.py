@@ -13,6 +13,7 @@ from tests.support.nested import on_own_machine
 _ASPECTS = {"processes", "interfaces", "firewall", "settings", "cgroups", "files"}
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("how", ["stop", "exit", "os._exit", "SIGINT", "SIGTERM", "SIGKILL"])
 def test_everything_is_undone(tmp_path: Path, how: str) -> None:
     found = on_own_machine(tmp_path, "undo_script.py", how)

@@ -186,7 +186,7 @@ def test_expect(runtime_vm: VmSession) -> None:
     runtime_vm.run(tear_down, expected_exit_code=0)
 
 
-@pytest.mark.sampled(2, "dear")
+@pytest.mark.sampled(1, "dear")
 def test_expect_waits(runtime_vm: VmSession) -> None:
     expect = Expect(runtime_vm, seconds=20)
     runtime_vm.run("(sleep 2; ip link add late type dummy) >/dev/null 2>&1 &")
@@ -231,18 +231,18 @@ def test_every_kind_of_leak_is_found(runtime_vm: VmSession) -> None:
     assert new == [], caught.value
 
 
-@pytest.mark.sampled(2, "dear")
+@pytest.mark.sampled(1, "dear")
 def test_own_error_of_the_block_counts(runtime_vm: VmSession) -> None:
     with pytest.raises(ValueError), no_leaks(runtime_vm):
         raise ValueError
 
 
-@pytest.mark.sampled(2, "dear")
+@pytest.mark.sampled(1, "dear")
 def test_leaked_container_is_found(workspace: Workspace, handler_archive: Path) -> None:
     checks.check_leak_is_found(OciRuntime(workspace, "crun"), handler_archive)
 
 
-@pytest.mark.sampled(2, "dear")
+@pytest.mark.sampled(1, "dear")
 def test_descriptors(workspace: Workspace, handler_archive: Path) -> None:
     checks.check_descriptors(OciRuntime(workspace, "crun"), handler_archive)
     passing = DescriptorPassing(OciRuntime(workspace, "runc"))

@@ -22,6 +22,7 @@ def host(request: pytest.FixtureRequest, runtime_vm: VmSession) -> Iterator[Hand
         yield HandlerHost(OciRuntime(workspace, request.param))
 
 
+@pytest.mark.sampled(1, "checks")
 @pytest.mark.parametrize(
     "check", [checks.check_deployment, checks.check_reuse, checks.check_network]
 )
@@ -29,10 +30,12 @@ def test_check(check: checks.Check, host: HandlerHost, handler_archive: Path) ->
     check(host, handler_archive)
 
 
+@pytest.mark.sampled(1, "checks")
 def test_requests(host: HandlerHost, handler_archive: Path) -> None:
     checks.check_requests(host, handler_archive)
 
 
+@pytest.mark.sampled(1, "checks")
 def test_fifteen_at_once(host: HandlerHost, handler_archive: Path) -> None:
     checks.check_many(host, handler_archive)
     checks.remove(host, list(host.registry().values())[:2])
