@@ -49,7 +49,7 @@ test: setup test-packages lint ## Set-up, linters, types, docs and all tests.
 run-tests: setup
 	@./tools/run-tests $(BIN)/python
 
-soak: setup test-packages ## The long tests at their full length (make test takes samples): about an hour.
+soak: setup test-packages ## The long tests at their full length (make test takes samples): over an hour.
 	LISA_CONTAINER_TEST_SOAK=1 $(BIN)/python -m pytest -m "soak or sampled" --timeout=7200 --durations=0
 
 lint: setup

@@ -330,10 +330,13 @@ class Guest:
         self._send(f"{script.rstrip()}\n{SCRIPT_END}")
 
     def _send(self, text: str) -> None:
-        try:
-            self.process.agent.send(text)
-        except AgentLostError as error:
-            raise self._died() from error
+        while True:
+            try:
+                return self.process.agent.send(text)
+            except AgentLostError as error:
+                # After a reboot there is a new QEMU, which gets the text.
+                if self.process.has_ended():
+                    raise self._died() from error
 
     def _wait(self, is_done: Callable[[float], bool], deadline: float, what: str) -> None:
         """Wait for a condition, which gets the seconds to wait at most."""
