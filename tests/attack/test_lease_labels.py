@@ -79,7 +79,6 @@ def make_strangers(machine: SandboxNode, container: str, docker: str = "docker")
 STRANGERS = {f"strangers/{name}" for name in ("committed", "hostile", "marked", "built")}
 
 
-@pytest.mark.sampled(1)
 def test_end_of_a_run(machine: SandboxNode, nodes: dict[str, Node], node: Node) -> None:
     """The normal end and the sweeps of all kinds of users leave strangers' containers."""
     with ContainerExecutor(node, BOX, "ours") as container:
@@ -121,7 +120,6 @@ def test_killed_run(
     assert images(machine) >= STRANGERS
 
 
-@pytest.mark.sampled(1)
 def test_image_of_a_run(machine: SandboxNode, node: Node) -> None:
     """A run's image stays while a stranger uses it, and under names that he gave."""
     for name in ("ours/one", "ours/two"):

@@ -158,7 +158,6 @@ def test_forged_lease_ends_no_run(
         assert machine.run("ls /tmp/loot").stdout == "", "what the stranger wrote was run"
 
 
-@pytest.mark.sampled(1)
 def test_forged_lease_keeps_nothing(
     machine: SandboxNode, runners: Runners, stranger: Node, node: Node, user: str
 ) -> None:
@@ -203,7 +202,6 @@ def test_root_sweeps_for_others(
     assert not is_there(machine, runner.name)
 
 
-@pytest.mark.sampled(1)
 def test_stranger_runs_no_code_as_the_user(
     machine: SandboxNode, stranger: Node, node: Node, user: str
 ) -> None:

@@ -44,7 +44,7 @@ def dice(name: str) -> random.Random:
 def unchosen(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     """Return the tests with the mark `sampled` that are not in this run's sample.
 
-    A group is the tests of a folder whose marks name it, or the variants of one function.
+    A group is the tests of a file whose marks name it, or the variants of one function.
     """
     groups: dict[tuple[str, str], list[pytest.Item]] = {}
     amounts: dict[tuple[str, str], int] = {}
@@ -53,8 +53,7 @@ def unchosen(items: Iterable[pytest.Item]) -> list[pytest.Item]:
         if mark is not None:
             kept, name = (*mark.args, "")[:2]
             path, _, test = item.nodeid.partition("::")
-            folder = path.rpartition("/")[0]
-            group = (folder, name) if name else (path, test.partition("[")[0])
+            group = (path, name or test.partition("[")[0])
             groups.setdefault(group, []).append(item)
             amounts[group] = kept
     rest = []

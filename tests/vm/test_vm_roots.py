@@ -58,7 +58,7 @@ def archive_of(root: Path, file: Path) -> Path:
     return file
 
 
-@pytest.mark.sampled(1, "images")
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("kind", ["packages", "root", "archive"])
 def test_given_kernel_with_modules(kind: str, root: Root, cache: str, tmp_path: Path) -> None:
     given = {"kernel": str(root.kernel), "modules": str(root.modules), "cache_dir": cache}
