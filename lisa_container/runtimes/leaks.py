@@ -22,9 +22,8 @@ OF_RUNNER = (
     # Resident shells, which start the runner's commands, and the watcher of its lease.
     r'^process \d+: \S*sh -c .*eval "\$lisa_container_',
     r"^process \d+: sh \./node\.sh ",
-    r"^process \d+: sleep \S+ \(parent \d+: sh \./node\.sh ",
-    # The rests of a workspace's watcher between two looks.
-    rf"^process \d+: sleep \S+ \(parent \d+: sh {FOLDER}/",
+    # Children of this watcher and of a workspace's; one that begins or ends has no command line.
+    rf"^process \d+( \(zombie\))?: [^(]*\(parent \d+: sh (\./node|{FOLDER}/\w+/workspace)\.sh ",
 )
 """Regular expressions of what the runner itself makes on a machine, and leaves for a while."""
 

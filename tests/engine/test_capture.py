@@ -274,7 +274,8 @@ def test_died(fresh: Fresh, tmp_path: Path) -> None:
         container.run("echo last; kill -9 -1; sleep 5")
     with pytest.raises(ContainerDiedError):
         container.run("true")
-    died, after = records.all()[-2:]
+    by_command = {record["command"]: record for record in records.all()}
+    died, after = by_command["echo last; kill -9 -1; sleep 5"], by_command["true"]
     assert died["error"].startswith("ContainerDiedError: ")
     assert died["stdout"]["text"] == "last\n"
     assert after["error"].startswith("ContainerDiedError: ")

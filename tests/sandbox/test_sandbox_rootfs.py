@@ -176,7 +176,7 @@ def test_folder_is_used_as_it_is_and_not_written_to(tmp_path: Path) -> None:
 
 
 def _wait(condition) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

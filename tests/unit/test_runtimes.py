@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from lisa_container.images import ExtractedImage
 from lisa_container.runtimes import Kind, Mount, Network, NodeSnapshot
 from lisa_container.runtimes.descriptors import parse_descriptors
 from lisa_container.runtimes.http import _parse
+from lisa_container.runtimes.leaks import OF_RUNNER
 from lisa_container.runtimes.network import (
     IpAddress,
     Link,
@@ -220,6 +222,31 @@ def test_processes_in_a_snapshot() -> None:
         "process 21 (zombie): [gone] (parent 20: evil\nname, cgroup unknown)",
     ]
     assert [x.key for x in things if x.kind is Kind.NAMESPACE] == ["net:[1]", "net:[2]", "uts:[3]"]
+
+
+@pytest.mark.parametrize(
+    ("parent", "child", "is_ignored"),
+    [
+        ("sh /var/lib/lisa_container_runtimes/0a1b/workspace.sh watch", "sleep 2", True),
+        ("sh ./node.sh watch /run/lisa_container.0a1b", "sleep 0.5", True),
+        ("sh ./node.sh watch /run/lisa_container.0a1b", "", True),  # it begins or ends
+        ("sh /srv/server.sh watch", "sleep 2", False),
+        ("/sbin/init", "sleep 2", False),
+    ],
+)
+def test_children_of_watchers_are_no_leaks(parent: str, child: str, is_ignored: bool) -> None:
+    processes = _processes(
+        {
+            "self": "5",
+            "processes": stat_line(8, "sh", "S", 1) + stat_line(9, "sleep", "R", 8),
+            "commands": f"/proc/8/cmdline:{parent} \n/proc/9/cmdline:{child} \n",
+            "control groups of processes": "",
+            "namespaces": "",
+        }
+    )
+    line = str(processes[1])
+    assert line.startswith(f"process 9: {child or '[sleep]'} (parent 8: {parent}")
+    assert any(re.search(pattern, line) for pattern in OF_RUNNER) is is_ignored
 
 
 def test_differences_of_snapshots() -> None:
