@@ -30,13 +30,13 @@ from lisa_container.runtimes.expect import Expect
 from lisa_container.runtimes.http import HttpResponse, send_requests
 from lisa_container.runtimes.runtime import OciRuntime
 from lisa_container.runtimes.spec import BundleSettings, Network
-from lisa_container.runtimes.workspace import check_name
+from lisa_container.runtimes.workspace import RootFileSystem, check_name
 
 ADDRESS, PORT, NAME = "HANDLER_ADDRESS", "HANDLER_PORT", "HANDLER_NAME"
 """Environment variables of a handler: where it listens, and its name."""
 
-# Exit code of a script that finds the name in the registry.
-_TAKEN = 100
+# Exit codes of a deployment: the registry has the name, or the machine has the address.
+_TAKEN, _ADDRESS_IN_USE = 100, 101
 # Looks at a new handler, a tenth of a second and more apart, until it listens.
 _READY_TRIES = 100
 # Commands at a time: sshd allows ten on one connection, and counts one until it has ended it.
@@ -50,10 +50,18 @@ undo() {{
 }}
 mkdir -p {registry} || exit
 mkdir {registry}/{name} 2>/dev/null || exit {taken}
+trap 'rmdir {registry}/{name}' EXIT
+exists() {{ [ -n "$(ip -o address show to {address})" ]; }}
+# Other hosts of handlers take addresses, too, also by other workspaces.
+exists && exit {in_use}
+error=$(ip address add {address}/32 dev {device} label {label} 2>&1) || {{
+    exists && exit {in_use}
+    echo "$error"
+    exit 1
+}}
 trap 'code=$?; [ $code = 0 ] || undo >/dev/null 2>&1; exit $code' EXIT
 # For the end of the workspace, also if the runner is killed.
 echo {delete_address} >{undo_file} || exit
-ip address add {address}/32 dev {device} label {label} || exit
 {{ {make}
 }} || exit
 {{ {create}
@@ -154,7 +162,7 @@ class HandlerHost:
         self._lock = threading.Lock()
         self._free = list(map(str, islice(hosts, 1 << 16)))
         self._commands = threading.BoundedSemaphore(_THREADS)
-        self._registry = f"{self._workspace.folder}/handlers"
+        self._registry = f"{runtime.folder}/handlers"
 
     def deploy(
         self,
@@ -180,25 +188,40 @@ class HandlerHost:
         """
         check_name(name)
         rootfs = self._workspace.root_file_system(image, source)
-        with self._lock:
-            if not self._free:
-                raise HandlerError(
-                    f"handler '{name}' cannot be deployed on '{self.machine.name}': all addresses "
-                    "of the network are in use. Give a larger network"
-                )
-            address = self._free.pop(0)
-        variables = {ADDRESS: address, PORT: str(self._port), NAME: name, **(environment or {})}
+        tried: list[str] = []
         try:
-            settings = BundleSettings(None, variables, (), Network.HOST, False)
-            bundle = self._workspace.plan_bundle(rootfs, settings, name)
-            handler = Handler(name, bundle.name, bundle.path, rootfs.path, address, self._port)
-            script = self._deploy_script(handler, bundle)
+            while True:
+                with self._lock:
+                    address = self._free.pop(0) if self._free else ""
+                if not address:
+                    raise HandlerError(
+                        f"handler '{name}' cannot be deployed on '{self.machine.name}': all "
+                        "addresses of the network are in use. Give a larger network"
+                    )
+                tried.append(address)
+                handler = self._deploy_at(address, name, rootfs, environment or {})
+                if handler:
+                    tried.remove(address)
+                    return handler
+        finally:
+            with self._lock:
+                self._free += tried
+
+    def _deploy_at(
+        self, address: str, name: str, rootfs: RootFileSystem, environment: Mapping[str, str]
+    ) -> Handler | None:
+        """Start a handler at an address; return None if the machine has this address already."""
+        variables = {ADDRESS: address, PORT: str(self._port), NAME: name, **environment}
+        settings = BundleSettings(None, variables, (), Network.HOST, False)
+        bundle = self._workspace.plan_bundle(rootfs, settings, name)
+        handler = Handler(name, bundle.name, bundle.path, rootfs.path, address, self._port)
+        script = self._deploy_script(handler, bundle)
+        try:
             with self._commands:
                 self._workspace.run(f"deploy handler '{name}'", script, bundle.config)
-        except BaseException as error:
-            self._give_back(address)
-            if not isinstance(error, RuntimeCommandError):
-                raise
+        except RuntimeCommandError as error:
+            if error.exit_code == _ADDRESS_IN_USE:
+                return None
             if error.exit_code == _TAKEN:
                 raise HandlerExistsError(name, self.machine.name) from error
             raise HandlerError(str(error)) from error
@@ -277,7 +300,8 @@ class HandlerHost:
                 self._workspace.run(f"remove handler '{name}'", script)
         except RuntimeCommandError as error:
             raise HandlerError(str(error)) from error
-        self._give_back(handler.address)
+        with self._lock:
+            self._free.append(handler.address)
 
     def wait_for_cleanup(self, handler: Handler, seconds: float = 10.0) -> None:
         """Wait until nothing of a handler is left: container, bundle, address, socket, entry.
@@ -318,14 +342,11 @@ class HandlerHost:
             raise HandlerNotFoundError(name, self.machine.name, sorted(registry))
         return registry[name]
 
-    def _give_back(self, address: str) -> None:
-        with self._lock:
-            self._free.append(address)
-
     def _deploy_script(self, handler: Handler, bundle: OciBundle) -> str:
         return _DEPLOY.format(
             **self._words(handler),
             taken=_TAKEN,
+            in_use=_ADDRESS_IN_USE,
             remove=self._remove_script(handler, bundle),
             make=bundle.make_script(),
             create=self.runtime.create_script(bundle),

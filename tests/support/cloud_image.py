@@ -1,14 +1,15 @@
-"""Cloud image for tests: a disk as distributions ship them, made of Debian packages.
+"""Cloud image, and its root file system and kernel alone, for tests of VMs that are not made by us.
 
-It has a partition table, a partition for boot loaders, a root file system, systemd and cloud-init, and
-nothing of lisa_container. It boots by UEFI (systemd-boot) and by BIOS (SYSLINUX).
+The image is a disk as distributions ship them, made of Debian packages. It has a partition table, a
+partition for boot loaders, a root file system, systemd and cloud-init, and nothing of lisa_container.
+It boots by UEFI (systemd-boot) and by BIOS (SYSLINUX).
 """
 
 from __future__ import annotations
 
 import hashlib
-import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from lisa_container.atomic import create_once
@@ -94,19 +95,54 @@ rm -rf "$1/work" "$1"/etc/ssh/ssh_host_*
 echo '/dev/vda2 / ext4 rw 0 1' >"$1/etc/fstab"
 mke2fs -q -F -t ext4 -L root -E offset=$((({BOOT_AT} + {BOOT_SIZE}) * 512)) -d "$1" "$2" $(({ROOT_SIZE} / 2))k
 """
+# What the root file system alone is without. $1: the root file system, $2: a folder for the kernel.
+PARTS = """\
+set -eu
+mkdir "$2"
+mv "$1"/boot/vmlinuz-* "$1"/boot/config-* "$1"/usr/lib/modules/* "$2"
+rm "$1/etc/fstab"
+: >"$1/etc/cloud/cloud-init.disabled"
+"""
+
+
+@dataclass(frozen=True)
+class Root:
+    """Root file system without a kernel, and a kernel with its modules.
+
+    Attributes:
+        root: folder of the root file system.
+        kernel: a vmlinuz, with its config beside it.
+        modules: folder of its modules.
+    """
+
+    root: Path
+    kernel: Path
+    modules: Path
 
 
 def provide_cloud_image() -> Path:
     """Make the image unless it is in the cache; return the file of its disk, a qcow2."""
+    return _provide() / "disk.qcow2"
+
+
+def provide_root() -> Root:
+    """Make the root file system and the kernel unless they are in the cache."""
+    folder = _provide()
+    (kernel,) = (folder / "kernel").glob("vmlinuz-*")
+    modules = folder / "kernel" / kernel.name.partition("-")[2]
+    return Root(folder / "root", kernel, modules)
+
+
+def _provide() -> Path:
     sources = package_sources("", "")
-    parts = repr((sources.lines, PACKAGES, BOOT_FILES, ROOT_FILES, CLOUD, OPTIONS, "1"))
+    parts = repr((sources.lines, PACKAGES, BOOT_FILES, ROOT_FILES, PARTS, CLOUD, OPTIONS, "1"))
     key = hashlib.sha256(parts.encode()).hexdigest()[:16]
     folder = Places.of("").root / "vm-test-images" / f"cloud-{key}"
     with create_once(folder, print) as temporary:
         if temporary:
             temporary.mkdir(mode=0o700)
             _make(temporary)
-    return folder / "disk.qcow2"
+    return folder
 
 
 def _make(folder: Path) -> None:
@@ -133,7 +169,7 @@ def _make(folder: Path) -> None:
     _run("sh", "-c", ROOT_FILES, "sh", root, disk)
     _run("qemu-img", "convert", "-O", "qcow2", disk, folder / "disk.qcow2")
     disk.unlink()
-    shutil.rmtree(root)
+    _run("sh", "-c", PARTS, "sh", root, folder / "kernel")
 
 
 def _run(*command: object) -> None:

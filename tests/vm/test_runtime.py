@@ -258,6 +258,31 @@ def test_page(runtime_vm: VmSession, handler_archive: Path) -> None:
     run_page(DOCS / "runtimes.md", vm=runtime_vm, archive=handler_archive)
 
 
+def test_next_workspace_removes_what_a_dead_one_left(
+    runtime_vm: VmSession, workspace: Workspace, handler_archive: Path
+) -> None:
+    """Without its watcher, as after a power cut, a workspace stays until another one begins."""
+
+    def exists(path: str) -> bool:
+        return runtime_vm.run(["test", "-e", path]).exit_code == 0
+
+    dead = Workspace(runtime_vm)
+    dead.__enter__()
+    runtime = OciRuntime(dead, "crun")
+    bundle = dead.oci_bundle(handler_archive, command=["sleep", "4246"])
+    runtime.create(bundle).start()
+    runtime_vm.run(f"kill -s KILL -- -$(cat {dead.folder}/watcher)", expected_exit_code=0)
+    assert exists(dead.folder) and runtime_vm.run("pgrep -f 'sleep 424[6]'").stdout
+    with Workspace(runtime_vm):
+        assert not exists(dead.folder)
+        assert exists(workspace.folder)
+    assert runtime_vm.run("pgrep -f 'sleep 424[6]'").stdout == ""
+    assert (
+        "lisa_container_runtimes/" + dead.folder[-8:]
+        not in runtime_vm.read_file("/proc/mounts").decode()
+    )
+
+
 def test_lost_runner_leaves_nothing(
     runtime_vm: VmSession, workspace: Workspace, handler_archive: Path
 ) -> None:

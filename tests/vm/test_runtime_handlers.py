@@ -54,6 +54,26 @@ def test_failed_deployment_leaves_nothing(host: HandlerHost) -> None:
         host.invoke("quit")
 
 
+def test_hosts_share_the_addresses_of_a_network(
+    host: HandlerHost, runtime_vm: VmSession, handler_archive: Path
+) -> None:
+    """Hosts of one workspace, of another one and of another runtime take different addresses."""
+    network = "10.63.0.0/30"
+    with Workspace(runtime_vm) as other:
+        first = HandlerHost(host.runtime, network)
+        second = HandlerHost(OciRuntime(other, "crun"), network)
+        third = HandlerHost(OciRuntime(other, "runc"), network)
+        assert first.deploy("first", handler_archive).address == "10.63.0.1"
+        handler = second.deploy("second", handler_archive)
+        assert handler.address == "10.63.0.2"
+        with pytest.raises(HandlerError, match="'third' .* all addresses .* larger network"):
+            third.deploy("third", handler_archive)
+        assert third.registry() == {} and list(second.registry()) == ["second"]
+        first.remove("first")
+        assert third.deploy("third", handler_archive).address == "10.63.0.1"
+        assert second.invoke("second")[0].text == "hello from second\n"
+
+
 def test_wrong_values(host: HandlerHost) -> None:
     with pytest.raises(ConfigError, match=r"label: given 'eth0:x'; legal: 'lo' or 'lo:' with"):
         HandlerHost(host.runtime, label="eth0:x")

@@ -20,7 +20,7 @@ from lisa_container.microvm import (
     provide_image,
     remove_image,
 )
-from tests.support.vm_roots import Root, provide_root
+from tests.support.cloud_image import Root, provide_root
 from tests.support.vms import run_in
 
 
