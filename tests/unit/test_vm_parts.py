@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import pytest
 from lisa_container.errors import VmError
 from lisa_container.microvm.console import Console, Milestone
 from lisa_container.microvm.identity import Identity
+from lisa_container.microvm.machine.accelerator import KvmFailure
 from lisa_container.microvm.process.agent import Agent, AgentLostError
 from lisa_container.microvm.process.folders import create_folder
 
@@ -44,6 +46,24 @@ def test_milestones_of_a_boot(tmp_path: Path) -> None:
         output.write(b"---[ end Kernel panic - not syncing: VFS: no root ]---\r\n")
     assert console.shows_end_of_panic()
     assert console.find_panic() == "VFS: no root \ufffd"
+
+
+def test_failure_of_kvm_is_known_for_a_while(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "failed"
+    failure = KvmFailure(file, "7.2")
+    assert not failure.is_known()
+    failure.remember()
+    assert failure.is_known()
+    assert not KvmFailure(file, "9.0").is_known()
+    # The clock may be set back, too.
+    for change in (-1801, 60):
+        moment = time.time() + change
+        os.utime(file, (moment, moment))
+        assert not failure.is_known()
+    failure.remember()
+    file.write_text("of another boot 7.2\n")
+    assert not failure.is_known()
+    KvmFailure(tmp_path / "new" / "failed" / "below a file", "7.2").remember()
 
 
 def test_folder_of_a_dead_vm_is_removed(tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Accelerator of virtual machines: KVM if a guest really runs with it, else QEMU's translator.
 
 The presence of `/dev/kvm` says little: on some machines it opens, and then the first guest hangs.
-So a guest of a few instructions is run once per process.
+So a guest of a few instructions is run once per process. A failure takes seconds, and is remembered
+for a while.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+import time
 from contextlib import suppress
 from enum import Enum
 from functools import cache
 from pathlib import Path
 
+from lisa_container.atomic import replace_file
 from lisa_container.microvm.machine.qemu import find_qemu
+from lisa_container.microvm.places import Places
 
 _KVM = "/dev/kvm"
 # The level x86-64-v2, which distributions need, and random numbers. Programs use what a processor
@@ -23,6 +27,9 @@ _KVM = "/dev/kvm"
 _TCG_CPU = "qemu64,+ssse3,+sse4.1,+sse4.2,+popcnt,+cx16,+lahf-lm,+aes,+pclmulqdq,+rdrand"
 _TRIAL_SECONDS = 2.0
 _KILL_SECONDS = 1.0
+# A machine may only have been too busy for the trial.
+_REMEMBER_SECONDS = 1800
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Firmware of 64 KiB, mapped at 0xf0000 and below 4 GiB. Broken nested virtualization often runs
 # real mode (in an emulator) and hangs later, so the trial goes on to 64-bit mode with paging.
 _SIZE = 0x10000
@@ -83,12 +90,48 @@ class Accelerator(str, Enum):
 def find_accelerator() -> Accelerator:
     """Return the best accelerator that works on this machine; tried once per process.
 
+    For half an hour after KVM failed, processes of this user do not try KVM again.
+
     Raises:
         VmMachineError: there is no QEMU.
     """
-    if os.access(_KVM, os.R_OK | os.W_OK) and runs_guest(Accelerator.KVM):
+    if not os.access(_KVM, os.R_OK | os.W_OK):
+        return Accelerator.TCG
+    failure = KvmFailure(Places.of("").root / "kvm-failed", find_qemu().version)
+    if failure.is_known():
+        return Accelerator.TCG
+    if runs_guest(Accelerator.KVM):
         return Accelerator.KVM
+    failure.remember()
     return Accelerator.TCG
+
+
+class KvmFailure:
+    """Failed trial of KVM, which other processes need not repeat.
+
+    Args:
+        file: file that remembers the failure.
+        version: version of QEMU; with another one, KVM is tried again.
+    """
+
+    def __init__(self, file: Path, version: str) -> None:
+        """Read nothing yet."""
+        self._file = file
+        self._key = f"{_BOOT_ID.read_text(encoding='ascii').strip()} {version}\n"
+
+    def is_known(self) -> bool:
+        """Return whether KVM failed within half an hour, in this boot, with this QEMU."""
+        try:
+            age = time.time() - self._file.stat().st_mtime
+            return 0 <= age < _REMEMBER_SECONDS and self._file.read_text("utf-8") == self._key
+        except OSError:
+            return False
+
+    def remember(self) -> None:
+        """Remember a failure of now. Without a folder that can be written to, do nothing."""
+        with suppress(OSError):
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            replace_file(self._file, [self._key.encode()])
 
 
 def runs_guest(accelerator: Accelerator, seconds: float = _TRIAL_SECONDS) -> bool:
