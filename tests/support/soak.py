@@ -44,7 +44,8 @@ def dice(name: str) -> random.Random:
 def unchosen(items: Iterable[pytest.Item]) -> list[pytest.Item]:
     """Return the tests with the mark `sampled` that are not in this run's sample.
 
-    A group is the tests of a file whose marks name it, or the variants of one function.
+    A group is the tests of a file whose marks name it, or the variants of one function. A group with a
+    slash in its name, such as "vm/boots", has tests of several files.
     """
     groups: dict[tuple[str, str], list[pytest.Item]] = {}
     amounts: dict[tuple[str, str], int] = {}
@@ -53,7 +54,7 @@ def unchosen(items: Iterable[pytest.Item]) -> list[pytest.Item]:
         if mark is not None:
             kept, name = (*mark.args, "")[:2]
             path, _, test = item.nodeid.partition("::")
-            group = (path, name or test.partition("[")[0])
+            group = ("" if "/" in name else path, name or test.partition("[")[0])
             groups.setdefault(group, []).append(item)
             amounts[group] = kept
     rest = []

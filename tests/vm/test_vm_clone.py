@@ -85,6 +85,7 @@ def test_stopped_vm(vm: MicroVm) -> None:
     assert stopped.console == ""
 
 
+@pytest.mark.sampled(3, "vm/boots")
 def test_guest_that_reboots_itself_has_its_disk_and_a_new_kernel() -> None:
     """Each boot is in a QEMU of its own, because a used one is many times slower."""
     boot_id = "cat /proc/sys/kernel/random/boot_id"

@@ -17,8 +17,7 @@ from tests.support.cloud_image import provide_cloud_image
 from tests.support.vms import run_in
 
 
-# The runbook's test does the main things in each run; this one boots twice.
-@pytest.mark.sampled(0)
+@pytest.mark.sampled(3, "vm/boots")
 def test_commands_hardware_and_power(tmp_path: Path) -> None:
     network = PrivateNetwork()
     config = VmConfig(
@@ -54,7 +53,7 @@ def test_commands_hardware_and_power(tmp_path: Path) -> None:
         assert vm.read_file("/root/file") == "content"
 
 
-@pytest.mark.sampled(0)
+@pytest.mark.sampled(3, "vm/boots")
 def test_failure_of_cloud_init_is_told(tmp_path: Path) -> None:
     data = tmp_path / "user-data"
     data.write_text("runcmd: [[sh, -c, exit 3]]\n")

@@ -9,6 +9,7 @@ import pytest
 from tests.support.runs import run_lisa
 
 
+@pytest.mark.sampled(3, "vm/boots")
 @pytest.mark.usefixtures("image")
 def test_nodes_as_the_case_asks_for_them(tmp_path: Path) -> None:
     runbook = {

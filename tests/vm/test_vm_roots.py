@@ -20,6 +20,7 @@ from lisa_container.microvm import (
     provide_image,
     remove_image,
 )
+from lisa_container.microvm.image.store import Image
 from tests.support.cloud_image import Root, provide_root
 from tests.support.vms import run_in
 
@@ -58,7 +59,7 @@ def archive_of(root: Path, file: Path) -> Path:
     return file
 
 
-@pytest.mark.sampled(1)
+@pytest.mark.sampled(3, "vm/boots")
 @pytest.mark.parametrize("kind", ["packages", "root", "archive"])
 def test_given_kernel_with_modules(kind: str, root: Root, cache: str, tmp_path: Path) -> None:
     given = {"kernel": str(root.kernel), "modules": str(root.modules), "cache_dir": cache}
@@ -90,7 +91,7 @@ def test_given_kernel_with_modules(kind: str, root: Root, cache: str, tmp_path: 
         remove_image(folder.name, cache)
 
 
-def test_what_a_root_file_system_lacks(root: Root, cache: str, tmp_path: Path) -> None:
+def test_what_a_root_file_system_lacks(image: Image, cache: str, tmp_path: Path) -> None:
     poor = tmp_path / "poor"
     (poor / "usr/sbin").mkdir(parents=True)
     (poor / "usr/sbin/sshd").touch()
@@ -106,13 +107,14 @@ def test_what_a_root_file_system_lacks(root: Root, cache: str, tmp_path: Path) -
         provide_image(RootImageConfig(archive=str(file), cache_dir=cache), print)
     with pytest.raises(VmKernelError, match="CONFIG_VIRTIO_BLK"):
         provide_image(
-            RootImageConfig(root=str(poor), kernel=str(root.kernel), cache_dir=cache), print
+            RootImageConfig(root=str(poor), kernel=str(image.folder / "kernel"), cache_dir=cache),
+            print,
         )
     assert not list(Path(cache).rglob("making-*"))
     assert not list(Path(cache).rglob("*.unfinished"))
 
 
-@pytest.mark.soak
+@pytest.mark.sampled(3, "vm/boots")
 def test_root_file_system_without_a_kernel(root: Root, cache: str) -> None:
     with pytest.raises(VmImageError, match=r"has no kernel \(boot/vmlinuz-\*\); give one"):
         provide_image(RootImageConfig(root=str(root.root), cache_dir=cache), print)
