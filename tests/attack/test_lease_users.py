@@ -248,18 +248,15 @@ def test_watcher_is_started_again(
     monkeypatch.setenv(TTL_VARIABLE, "4")
     with ContainerExecutor(node, BOX) as container:
         lease = Lease.of(container.engine)
-        find = ["pgrep", "-f", f"node.sh watch .*{lease.id}"]
+        watch = ["-f", f"node.sh watch .*{lease.id}"]
+
+        def watchers() -> set[str]:
+            return {*machine.run(["pgrep", *watch], check=False).stdout.split()}
+
         for _ in range(2):
-            first = machine.run(find).stdout
-            machine.run(["kill", "-9", *first.split()])
-            wait_until(
-                lambda gone=first: (
-                    machine.run(find, check=False).stdout.strip()  # type: ignore[misc]
-                    not in ("", gone)
-                ),
-                "another watcher",
-                30,
-            )
+            killed = watchers()
+            machine.run(["pkill", "-9", *watch])
+            wait_until(lambda old=killed: bool(watchers() - old), "another watcher", 30)  # type: ignore[misc]
         assert container.run("echo alive").stdout == "alive"
         assert lease.why_gone() == ""
         id = lease.id
