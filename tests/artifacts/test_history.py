@@ -123,7 +123,9 @@ def test_several_runners_at_once(place: Place) -> None:
         assert row["n"] == 4 * 40 * (2 + 2), "two cases, and two sub-tests of one"
 
 
-@pytest.mark.parametrize("damage", [None, b"not at all" * 1000, b""])
+@pytest.mark.parametrize(
+    "damage", [None, b"not at all" * 1000, b""], ids=["missing", "other bytes", "empty"]
+)
 def test_index_made_anew(place: Place, damage: bytes | None) -> None:
     """A damaged index is made again from the runs' files, a missing one by itself."""
     place.run(COMMON)

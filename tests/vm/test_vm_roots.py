@@ -17,11 +17,14 @@ from lisa_container.microvm import (
     MicroVm,
     RootImageConfig,
     VmConfig,
+    list_images,
     provide_image,
     remove_image,
 )
 from lisa_container.microvm.image.store import Image
+from tests.support import programs
 from tests.support.cloud_image import Root, provide_root
+from tests.support.programs import CLI
 from tests.support.vms import run_in
 
 
@@ -62,15 +65,24 @@ def archive_of(root: Path, file: Path) -> Path:
 @pytest.mark.sampled(3, "vm/boots")
 @pytest.mark.parametrize("kind", ["packages", "root", "archive"])
 def test_given_kernel_with_modules(kind: str, root: Root, cache: str, tmp_path: Path) -> None:
+    """The command line makes an image, which the same values in Python find again."""
     given = {"kernel": str(root.kernel), "modules": str(root.modules), "cache_dir": cache}
     image: ImageConfig | RootImageConfig
     if kind == "packages":
         image = ImageConfig(docker=False, **given)
+        words = ["--no-docker"]
     elif kind == "root":
         image = RootImageConfig(root=str(root.root), **given)
+        words = ["--root", image.root]
     else:
         file = archive_of(root.root, tmp_path / "image.tar")
         image = RootImageConfig(archive=str(file), user="admin", **given)
+        words = ["--archive", image.archive, "--user", "admin"]
+    words += ["--kernel", image.kernel, "--modules", image.modules, "--cache", cache]
+    built = programs.run(*CLI, "vm", "build", *words, timeout=600)
+    assert built.returncode == 0, built.stderr
+    assert [found.name for found in list_images(cache)] == built.stdout.split()
+    assert provide_image(image, pytest.fail).name == built.stdout.strip()
     with MicroVm(VmConfig(name="own", image=image)) as vm:
         version = root.modules.name
         assert vm.kernel_version == version
