@@ -10,9 +10,10 @@ from typing import Any
 from lisa import Node, TestCaseMetadata, TestSuite, TestSuiteMetadata
 from lisa.messages import TestStatus, send_sub_test_result_message
 from lisa.testsuite import TestResult
-from lisa.util import SkippedException
+from lisa.util import SkippedException, constants
 
 import lisa_container  # noqa: F401 - it listens
+from lisa_container.recording.records import RESULTS_FILE
 
 
 @TestSuiteMetadata(area="plain", category="functional", description="Results of several kinds")
@@ -38,5 +39,8 @@ class Plain(TestSuite):
 
     @TestCaseMetadata(description="the runner is killed meanwhile", priority=5)
     def killed(self, node: Node) -> None:
-        time.sleep(0.2)  # LISA tells of its begin in another thread
+        # LISA tells of its begin in another thread.
+        results = constants.RUN_LOCAL_LOG_PATH / "containers" / RESULTS_FILE
+        while '"killed"' not in results.read_text("utf-8"):
+            time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGKILL)
