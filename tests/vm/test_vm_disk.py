@@ -25,7 +25,7 @@ def test_commands_hardware_and_power(tmp_path: Path) -> None:
         image=DiskImageConfig(disk=str(provide_cloud_image())),
         data_disks_gib=(3,),
         nics=(Nic(network, "10.91.0.1/24"),),
-        # Without KVM, switching on again takes minutes: the firmware is slow after a power-off.
+        # Without KVM, a boot beside other tests may take minutes.
         ready_seconds=60,
     )
     with VmSession(MicroVm(config)) as vm:
