@@ -59,4 +59,4 @@ def test_failure_of_cloud_init_is_told(tmp_path: Path) -> None:
     data.write_text("runcmd: [[sh, -c, exit 3]]\n")
     image = DiskImageConfig(disk=str(provide_cloud_image()), user_data=(str(data),))
     with pytest.raises(VmBootError, match=r"did not finish its first boot \(cloud-init\)"):
-        MicroVm(VmConfig(image=image)).start()
+        MicroVm(VmConfig(image=image, ready_seconds=60)).start()
