@@ -1,4 +1,4 @@
-"""This machine: the environment of its programs, and its memory.
+"""This machine: the environment of its programs, its memory, and its present boot.
 
 Only the standard library is imported, because the sandbox's keeper uses this.
 """
@@ -6,6 +6,7 @@ Only the standard library is imported, because the sandbox's keeper uses this.
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 # A user's PATH may lack the folders of ip, nft, mke2fs and the like.
 _SYSTEM_FOLDERS = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
@@ -21,3 +22,8 @@ def environment() -> dict[str, str]:
 def memory_of_machine() -> int:
     """Return the memory of this machine in MiB."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // (1 << 20)
+
+
+def boot_id() -> str:
+    """Return the id of this machine's present boot, which no other boot has; see random(4)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()

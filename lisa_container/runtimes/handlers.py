@@ -190,14 +190,7 @@ class HandlerHost:
         rootfs = self._workspace.root_file_system(image, source)
         tried: list[str] = []
         try:
-            while True:
-                with self._lock:
-                    address = self._free.pop(0) if self._free else ""
-                if not address:
-                    raise HandlerError(
-                        f"handler '{name}' cannot be deployed on '{self.machine.name}': all "
-                        "addresses of the network are in use. Give a larger network"
-                    )
+            while address := self._take_address():
                 tried.append(address)
                 handler = self._deploy_at(address, name, rootfs, environment or {})
                 if handler:
@@ -206,6 +199,15 @@ class HandlerHost:
         finally:
             with self._lock:
                 self._free += tried
+        raise HandlerError(
+            f"handler '{name}' cannot be deployed on '{self.machine.name}': all addresses of the "
+            "network are in use. Give a larger network"
+        )
+
+    def _take_address(self) -> str:
+        """Take an address that this object does not use; return "" if there is none."""
+        with self._lock:
+            return self._free.pop(0) if self._free else ""
 
     def _deploy_at(
         self, address: str, name: str, rootfs: RootFileSystem, environment: Mapping[str, str]

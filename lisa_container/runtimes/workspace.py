@@ -31,12 +31,12 @@ from lisa_container.runtimes.bundle import OciBundle
 from lisa_container.runtimes.machine import Machine, machine_of, run_checked
 from lisa_container.runtimes.spec import BundleSettings, Mount, Network, make_spec
 from lisa_container.runtimes.users import User, user_of
+from lisa_container.system import boot_id
 
 FOLDER = "/var/lib/lisa_container_runtimes"
 """Folder of all workspaces on a machine."""
 
 _PROGRAM = Path(__file__).with_name("workspace.sh")
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Programs that are not in the search path of all logins.
 _PATH = "PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin; export PATH\n"
 _NOT_FOUND = 127
@@ -95,14 +95,13 @@ class Workspace:
             RuntimeCommandError: The folder cannot be made.
         """
         folder = shlex.quote(self.folder)
-        boot = _BOOT_ID.read_text(encoding="ascii").strip()
         script = f"""\
 for program in flock setsid tar; do
     command -v $program >/dev/null || {{ echo "$program is missing"; exit {_NOT_FOUND}; }}
 done
 umask 077
 mkdir -p {folder} && cat >{folder}/workspace.sh &&
-    sh {folder}/workspace.sh open {folder} {os.getpid()} {boot}"""
+    sh {folder}/workspace.sh open {folder} {os.getpid()} {boot_id()}"""
         try:
             self.run("make a workspace", script, stdin=_PROGRAM.read_bytes())
         except BaseException as error:

@@ -117,7 +117,7 @@ def test_unfinished_work_of_a_killed_runner_is_not_taken(
         f"rootfs.provide(SandboxConfig(cache_dir={made.config.cache_dir!r}), print)"
     )
     runner = subprocess.Popen([sys.executable, "-c", code])
-    _wait(lambda: made.times == 1)
+    _wait(lambda: made.times == 1, 60)  # it imports LISA first
     runner.kill()
     runner.wait()
     # Processes that it has started end with it.
@@ -175,8 +175,8 @@ def test_folder_is_used_as_it_is_and_not_written_to(tmp_path: Path) -> None:
     assert not list((made / "etc/ssh").glob("ssh_host_*"))
 
 
-def _wait(condition) -> None:
-    deadline = time.monotonic() + 60
+def _wait(condition, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)

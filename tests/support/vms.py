@@ -1,11 +1,16 @@
-"""Commands in virtual machines, by OpenSSH's own client."""
+"""Commands in virtual machines by OpenSSH's own client, and the mark of dear tests."""
 
 from __future__ import annotations
 
 import subprocess
 import tempfile
 
+import pytest
+
 from lisa_container.microvm import MicroVm
+
+SOME_BOOTS = pytest.mark.sampled(3, "vm/boots")
+"""Mark of dear tests whose VMs boot instead of being cloned: `make test` runs three of them."""
 
 
 def run_in(vm: MicroVm, command: str, user: str = "", seconds: float = 60) -> str:

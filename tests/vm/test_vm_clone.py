@@ -12,7 +12,7 @@ from lisa_container.microvm import MicroVm, Milestone, VmConfig
 from tests.support.processes import runs
 from tests.support.runtimes import VM
 from tests.support.soak import SOAKS
-from tests.support.vms import run_in
+from tests.support.vms import SOME_BOOTS, run_in
 from tests.support.waiting import eventually, happens
 
 IDENTITY = """\
@@ -85,7 +85,7 @@ def test_stopped_vm(vm: MicroVm) -> None:
     assert stopped.console == ""
 
 
-@pytest.mark.sampled(3, "vm/boots")
+@SOME_BOOTS
 def test_guest_that_reboots_itself_has_its_disk_and_a_new_kernel() -> None:
     """Each boot is in a QEMU of its own, because a used one is many times slower."""
     boot_id = "cat /proc/sys/kernel/random/boot_id"

@@ -14,10 +14,10 @@ from lisa_container.microvm.freezing import freeze_failed
 from lisa_container.microvm.frozen.thaw import ThawedVm
 from lisa_container.microvm.session import VmSession
 from tests.support.cloud_image import provide_cloud_image
-from tests.support.vms import run_in
+from tests.support.vms import SOME_BOOTS, run_in
 
 
-@pytest.mark.sampled(3, "vm/boots")
+@SOME_BOOTS
 def test_commands_hardware_and_power(tmp_path: Path) -> None:
     network = PrivateNetwork()
     config = VmConfig(
@@ -53,7 +53,7 @@ def test_commands_hardware_and_power(tmp_path: Path) -> None:
         assert vm.read_file("/root/file") == "content"
 
 
-@pytest.mark.sampled(3, "vm/boots")
+@SOME_BOOTS
 def test_failure_of_cloud_init_is_told(tmp_path: Path) -> None:
     data = tmp_path / "user-data"
     data.write_text("runcmd: [[sh, -c, exit 3]]\n")

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.runs import run_lisa
+from tests.support.vms import SOME_BOOTS
 
 
-@pytest.mark.sampled(3, "vm/boots")
+@SOME_BOOTS
 @pytest.mark.usefixtures("image")
 def test_nodes_as_the_case_asks_for_them(tmp_path: Path) -> None:
     runbook = {

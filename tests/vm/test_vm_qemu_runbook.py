@@ -53,7 +53,7 @@ IMAGES = {
 }
 
 
-@pytest.mark.sampled(3, "vm/boots")
+@pytest.mark.sampled(1)
 @pytest.mark.parametrize("firmware", IMAGES)
 def test_runbook_with_one_word_changed(firmware: str, tmp_path: Path) -> None:
     key = tmp_path / "id_rsa"

@@ -25,7 +25,7 @@ from lisa_container.microvm.image.store import Image
 from tests.support import programs
 from tests.support.cloud_image import Root, provide_root
 from tests.support.programs import CLI
-from tests.support.vms import run_in
+from tests.support.vms import SOME_BOOTS, run_in
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def archive_of(root: Path, file: Path) -> Path:
     return file
 
 
-@pytest.mark.sampled(3, "vm/boots")
+@SOME_BOOTS
 @pytest.mark.parametrize("kind", ["packages", "root", "archive"])
 def test_given_kernel_with_modules(kind: str, root: Root, cache: str, tmp_path: Path) -> None:
     """The command line makes an image, which the same values in Python find again."""
@@ -126,7 +126,7 @@ def test_what_a_root_file_system_lacks(image: Image, cache: str, tmp_path: Path)
     assert not list(Path(cache).rglob("*.unfinished"))
 
 
-@pytest.mark.sampled(3, "vm/boots")
+@SOME_BOOTS
 def test_root_file_system_without_a_kernel(root: Root, cache: str) -> None:
     with pytest.raises(VmImageError, match=r"has no kernel \(boot/vmlinuz-\*\); give one"):
         provide_image(RootImageConfig(root=str(root.root), cache_dir=cache), print)

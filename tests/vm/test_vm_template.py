@@ -82,7 +82,6 @@ def test_hardware_is_a_part_of_the_key(vm: MicroVm, image: Image, tmp_path: Path
     assert len({shape.key, *keys}) == 7
 
 
-@pytest.mark.sampled(3, "vm/boots")
 def test_damaged_template_is_made_anew_once(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A state that QEMU refuses, with the right fingerprints: only the restore can tell."""
     caplog.set_level(logging.INFO)

@@ -19,6 +19,7 @@ from pathlib import Path
 from lisa_container.atomic import replace_file
 from lisa_container.microvm.machine.qemu import find_qemu
 from lisa_container.microvm.places import Places
+from lisa_container.system import boot_id
 
 _KVM = "/dev/kvm"
 # The level x86-64-v2, which distributions need, and random numbers. Programs use what a processor
@@ -29,7 +30,6 @@ _TRIAL_SECONDS = 2.0
 _KILL_SECONDS = 1.0
 # A machine may only have been too busy for the trial.
 _REMEMBER_SECONDS = 1800
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 # Firmware of 64 KiB, mapped at 0xf0000 and below 4 GiB. Broken nested virtualization often runs
 # real mode (in an emulator) and hangs later, so the trial goes on to 64-bit mode with paging.
 _SIZE = 0x10000
@@ -117,7 +117,7 @@ class KvmFailure:
     def __init__(self, file: Path, version: str) -> None:
         """Read nothing yet."""
         self._file = file
-        self._key = f"{_BOOT_ID.read_text(encoding='ascii').strip()} {version}\n"
+        self._key = f"{boot_id()} {version}\n"
 
     def is_known(self) -> bool:
         """Return whether KVM failed within half an hour, in this boot, with this QEMU."""
