@@ -84,8 +84,9 @@ class VmConfig:
         kernel: path of a bzImage to boot instead of the image's kernel. The drivers of disk,
             network and root file system must be built in.
         options: further options of the kernel's command line.
-        is_cloned: whether the VM starts as the clone of one that has booted; otherwise it boots.
-            A VM whose image is a given disk, or that has shares, always boots.
+        is_cloned: whether the VM starts as the clone of one that has booted; otherwise it boots,
+            also for `reset`. A VM with shares always boots. One whose image is a given disk boots
+            once, and `reset` restores the memory and disks that it had then.
         console: file that gets the console's output, appended; empty means one that is removed
             with the VM.
         ready_seconds: time limit for a boot at full speed, in seconds. Without KVM it is eight

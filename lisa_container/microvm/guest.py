@@ -64,6 +64,7 @@ class Guest:
 
     Attributes:
         console: console of this boot.
+        hardware: hardware of the VM, from which its next boot begins.
         process: the QEMU.
 
     Raises:
@@ -83,7 +84,7 @@ class Guest:
         """Start QEMU."""
         self._name = name
         self._login = login
-        self._hardware = hardware
+        self.hardware = hardware
         self._patience = hardware.accelerator.patience
         self.console = Console(hardware.console)
         arguments = self._arguments(hardware)
@@ -157,6 +158,24 @@ class Guest:
             self.console.begin()
             self._reboot()
         self.boot("true", has_engine, seconds)
+
+    def restart(self, hardware: Startable) -> None:
+        """End this QEMU, which writes its disks, and start another in the VM's folder.
+
+        Args:
+            hardware: hardware of the VM from now on.
+
+        Raises:
+            VmDiedError: the present QEMU has ended, or the new one ended at once.
+            VmError: QEMU does not end or answer.
+        """
+        with self.process.lock:
+            try:
+                self.process.restart(self._arguments(hardware))
+            except QmpLostError as error:
+                raise self._died() from error
+            self.hardware = hardware
+            self._connect()
 
     def _is_off(self, seconds: float) -> bool:
         time.sleep(seconds)
@@ -309,13 +328,9 @@ class Guest:
         A used one keeps its translations of the guest's code, and each write to a page with one is
         slow: firmware and the kernel's unpacking took ten times as long as at the first boot.
         """
-        hardware = self._hardware.rebooted(self.find_port())
+        hardware = self.hardware.rebooted(self.find_port())
         assert hardware is not None, "a thawed copy is reset by its QEMU"
-        try:
-            self.process.restart(self._arguments(hardware))
-        except QmpLostError as error:
-            raise self._died() from error
-        self._connect()
+        self.restart(hardware)
 
     @staticmethod
     def _arguments(hardware: Startable) -> list[str]:

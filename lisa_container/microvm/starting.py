@@ -44,8 +44,8 @@ class Start:
         identity: identity of the VM.
         places: folders of the cache.
         port: port of this machine that leads to the guest's sshd; 0 means a free one.
-        launched: function that gets the guest as soon as its QEMU runs, and its hardware. The
-            caller ends the guest if the start fails.
+        launched: function that gets the guest as soon as its QEMU runs. The caller ends the guest
+            if the start fails.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Start:
         identity: Identity,
         places: Places,
         port: int,
-        launched: Callable[[Guest, Hardware], None],
+        launched: Callable[[Guest], None],
     ) -> None:
         """Start nothing yet."""
         self._config, self._identity, self._places = config, identity, places
@@ -81,8 +81,8 @@ class Start:
         guest.boot(self._identity.script(), image.has_docker, self._config.ready_seconds)
         self.mount_shares(guest)
 
-    def boot_disk(self, image: DiskImage, login: Login) -> None:
-        """Boot a given disk.
+    def boot_disk(self, image: DiskImage, login: Login) -> Guest:
+        """Boot a given disk, and return its guest.
 
         Args:
             image: the disk.
@@ -102,6 +102,7 @@ class Start:
         guest = self._launch(hardware, login)
         guest.boot("", has_engine=False, seconds=self._config.ready_seconds)
         self.mount_shares(guest)
+        return guest
 
     def clone(self, template: Template) -> None:
         """Clone a template.
@@ -158,7 +159,7 @@ class Start:
             raise
         networks = [nic.network for nic in self._config.nics]
         guest = Guest(self._config.name, folder, made, networks, self._config.shares, login)
-        self._launched(guest, made)
+        self._launched(guest)
         return guest
 
     def shape(self, image: Image) -> Shape:

@@ -15,9 +15,10 @@ from typing import Any
 import paramiko
 
 from lisa_container.addresses import Address, throw_away_ssh
-from lisa_container.errors import VmError, VmTemplateError
+from lisa_container.errors import VmDiedError, VmError, VmTemplateError
 from lisa_container.forks import Belongings
 from lisa_container.masking import Plain
+from lisa_container.microvm.checkpoint import Checkpoint
 from lisa_container.microvm.config import VmConfig
 from lisa_container.microvm.console import Milestone
 from lisa_container.microvm.frozen.record import FrozenVm, Origin
@@ -64,7 +65,7 @@ class MicroVm:
         self._places = Places.of(self._config.image.cache_dir)
         self._image: Image | DiskImage | None = None
         self._guest: Guest | None = None
-        self._made: Hardware | None = None
+        self._checkpoint: Checkpoint | None = None
         self._console_text = ""
         self._port = 0
 
@@ -203,14 +204,14 @@ class MicroVm:
             VmError: its QEMU did not end.
         """
         with self._lock:
-            guest, self._guest = self._guest, None
+            guest, self._guest, self._checkpoint = self._guest, None, None
             if guest is not None:
                 self._console_text = guest.console.text
                 guest.kill()
             _running.discard(self)
 
     def reset(self) -> None:
-        """Bring the VM back to its beginning: the template's memory and disk, or a new boot.
+        """Bring the VM back to its beginning: memory and disk as after the start, or a new boot.
 
         Address, port and keys stay; all connections break.
 
@@ -219,6 +220,8 @@ class MicroVm:
         """
         with self._lock:
             self._require_guest()
+            if self._checkpoint is not None and self._restore(self._checkpoint):
+                return
             self.stop()
             _running.add(self)
             self._start_guest()
@@ -257,7 +260,8 @@ class MicroVm:
             raise VmError(f"VM '{self.name}' has shares; QEMU cannot save such a VM")
         with self._lock:
             guest = self._require_guest()
-            assert self._made is not None, "the hardware of the guest"
+            hardware = guest.hardware
+            assert isinstance(hardware, Hardware), "not of a thawed copy"
             panic = guest.console.find_panic()
             status = str(guest.monitor("query-status")["status"])
             stopped = f"its kernel had panicked: {panic}" if panic else ""
@@ -273,7 +277,7 @@ class MicroVm:
                 cache_dir=str(self._places.root),
                 stopped=stopped,
             )
-            return save(guest, self._made, origin, folder, limit)
+            return save(guest, hardware, origin, folder, limit)
 
     def power_off(self, seconds: float = 60) -> None:
         """Switch the VM off; its disk stays. A guest that does not end in time is stopped.
@@ -332,7 +336,9 @@ class MicroVm:
         image, start = self._require_image(), self._start()
         try:
             if isinstance(image, DiskImage):
-                start.boot_disk(image, self._login)
+                guest = start.boot_disk(image, self._login)
+                if self._config.is_cloned and not self._config.shares:
+                    self._take_checkpoint(guest)
             elif self._config.is_cloned and not self._config.shares:
                 self._clone(start, image)
             else:
@@ -356,8 +362,29 @@ class MicroVm:
     def _start(self) -> Start:
         return Start(self._config, self._identity, self._places, self._port, self._take)
 
-    def _take(self, guest: Guest, made: Hardware) -> None:
-        self._guest, self._made = guest, made
+    def _take(self, guest: Guest) -> None:
+        self._guest = guest
+
+    def _take_checkpoint(self, guest: Guest) -> None:
+        try:
+            self._checkpoint = Checkpoint.take(guest)
+        except VmDiedError:
+            raise
+        except VmError as error:
+            self._log.warning(Plain(f"VM '{self.name}': {error}; a reset will boot it"))
+
+    def _restore(self, checkpoint: Checkpoint) -> bool:
+        """Return whether the VM is as it was after its start."""
+        try:
+            checkpoint.restore()
+        except VmError as error:
+            self._log.warning(Plain(f"{error}; VM '{self.name}' boots instead"))
+            return False
+        except BaseException:
+            # LISA may raise an exception in this thread at any place. Nothing may be left then.
+            self.stop()
+            raise
+        return True
 
     @property
     def _login(self) -> Login:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_commands_hardware_and_power(tmp_path: Path) -> None:
             command = [*copy.ssh_command(), "sudo cat /root/other; lsblk -bdno SIZE /dev/vdb"]
             done = subprocess.run(command, capture_output=True, text=True)
             assert done.stdout == f"by script\n{3 << 30}\n", done
+        boot = vm.read_file("/proc/sys/kernel/random/boot_id")
+        draw = "head -c 16 /dev/urandom | od -An -tx8"
+        drawn = set()
+        for _ in range(2):
+            port = vm.machine.port
+            vm.run("echo x >/dev/vdb; sync; date -s @0")
+            vm.reset()
+            drawn.add(vm.run(draw).stdout)
+            assert vm.machine.port == port
+            assert vm.read_file("/proc/sys/kernel/random/boot_id") == boot
+            assert vm.run("ls /root; head -c 1 /dev/vdb | od -An -tx1").stdout.split() == ["00"]
+            assert abs(float(vm.run("date +%s").stdout) - time.time()) < 5
+        assert len(drawn) == 2
+        vm.write_file("/root/file", "content")
         vm.close()
         vm.machine.power_off()
         assert not vm.machine.is_on

@@ -109,8 +109,14 @@ class Hardware:
     uuid: str = ""
     is_incoming: bool = False
 
+    @property
+    def drives(self) -> Sequence[str]:
+        """QEMU's names of the disk and of the further disks."""
+        return ["disk", *(f"data{number}" for number in range(len(self.data_disks)))]
+
     def arguments(self) -> Sequence[str]:
         """Return the arguments of QEMU; they refer to `agent`, `cable0`… and `share0`…."""
+        has_firmware = not isinstance(self.boot, KernelBoot)
         forward = f"tcp:{HOST_ADDRESS}:{self.port}-:{_SSH_PORT}"
         return [
             *("-nodefaults", "-no-user-config", "-display", "none"),
@@ -123,14 +129,14 @@ class Hardware:
             *("-m", str(self.memory.mib)),
             *("-object", self.memory.backend),
             *self.boot.arguments(),
-            *_disk("disk", self.disk, "qcow2", is_first=not isinstance(self.boot, KernelBoot)),
+            *_disk(self.drives[0], self.disk, "qcow2", is_first=has_firmware),
             *("-netdev", f"user,id=net,ipv6=off,hostfwd={forward}"),
             *("-device", f"virtio-net-pci,netdev=net,mac={self.mac},romfile="),
             *("-device", "virtio-rng-pci"),
             *(
                 word
-                for number, disk in enumerate(self.data_disks)
-                for word in _disk(f"data{number}", disk, "qcow2")
+                for name, disk in zip(self.drives[1:], self.data_disks)
+                for word in _disk(name, disk, "qcow2")
             ),
             *(
                 word
@@ -146,6 +152,8 @@ class Hardware:
                 )
             ),
             *(_disk("seed", self.seed, "raw") if self.seed else ()),
+            # After a restore, Linux draws new random numbers; other guests have a program of ours.
+            *(("-device", "vmgenid,guid=auto") if self.seed else ()),
             *("-chardev", f"file,id=console,path={quote(self.console)},append=on"),
             *("-serial", "chardev:console"),
             *("-serial", "chardev:agent"),

@@ -105,6 +105,8 @@ def vm_config(
         shares=tuple(shares),
         kernel="" if has_kernel else values["kernel"],
         options=values["options"],
+        # LISA resets no VM, so one of a given disk needs no checkpoint.
+        is_cloned=not isinstance(image, DiskImageConfig),
         ready_seconds=seconds,
     )
 
