@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -30,11 +31,13 @@ class Checkpoint:
         guest: the VM.
         hardware: its hardware: the disks are these layers.
         disks: the disks below them, which nothing changes.
+        taken_at: time of this machine at the checkpoint, in seconds since 1970.
     """
 
     guest: Guest
     hardware: Hardware
     disks: Sequence[Path]
+    taken_at: float
 
     @classmethod
     def take(cls, guest: Guest) -> Checkpoint:
@@ -54,8 +57,8 @@ class Checkpoint:
             disks = [hardware.disk, *hardware.data_disks]
             first, *others = (disk.with_name(f"layer-{disk.name}") for disk in disks)
             layered = replace(hardware, disk=first, data_disks=tuple(others))
-            checkpoint = cls(guest, layered, disks)
             guest.monitor("stop")
+            checkpoint = cls(guest, layered, disks, time.time())
             try:
                 checkpoint._save()
             except BaseException:
@@ -75,20 +78,18 @@ class Checkpoint:
         guest, patience = self.guest, self.hardware.accelerator.patience
         with guest.process.lock:
             port = guest.find_port()
-            # The old QEMU keeps and changes the files that these replace.
-            for layer, disk in zip(self._layers, self.disks):
-                layer.unlink()
-                create_disk(layer, disk, "qcow2")
-            if variables := self._variables:
-                variables.unlink()
-                shutil.copyfile(variables.with_name(_VARIABLES), variables)
+            try:
+                self._replace_files()
+            except OSError as error:
+                raise VmError(f"a file of the VM cannot be written: {error}") from error
             guest.console.begin()
             guest.restart(replace(self.hardware, port=port, is_incoming=True))
             load_state(guest, self._state, with_memory=True, seconds=_MEMORY_SECONDS * patience)
             guest.monitor("cont")
+            script = _renew_script(time.time() - self.taken_at)
         deadline = time.monotonic() + _SCRIPT_SECONDS * patience
         guest.wait_sshd(port, deadline)
-        guest.run(f"date -u -s @{time.time():.3f} >/dev/null", "set its clock", deadline)
+        guest.run(script, "set its clock", deadline)
 
     def _save(self) -> None:
         actions = [
@@ -107,6 +108,15 @@ class Checkpoint:
         except OSError as error:
             raise VmError(f"its memory cannot be written: {error}") from error
 
+    def _replace_files(self) -> None:
+        """Make the files anew that the VM changes. The present QEMU keeps the old ones."""
+        for layer, disk in zip(self._layers, self.disks):
+            layer.unlink()
+            create_disk(layer, disk, "qcow2")
+        if variables := self._variables:
+            variables.unlink()
+            shutil.copyfile(variables.with_name(_VARIABLES), variables)
+
     @property
     def _layers(self) -> Sequence[Path]:
         return [self.hardware.disk, *self.hardware.data_disks]
@@ -119,3 +129,15 @@ class Checkpoint:
     def _variables(self) -> Path | None:
         boot = self.hardware.boot
         return boot.variables if isinstance(boot, UefiBoot) else None
+
+
+def _renew_script(seconds: float) -> str:
+    """Return a script that puts the clock forward, and adds to the state of the random numbers."""
+    return f"""\
+set -e
+now=$(date +%s%N)
+case $now in *[!0-9]*) now=$(date +%s)000000000 ;; esac
+now=$((now + {int(seconds * 1e9)}))
+date -u -s "@$((now / 1000000000)).$(printf %09d $((now % 1000000000)))" >/dev/null
+echo {secrets.token_hex(32)} >/dev/urandom
+"""

@@ -152,8 +152,6 @@ class Hardware:
                 )
             ),
             *(_disk("seed", self.seed, "raw") if self.seed else ()),
-            # After a restore, Linux draws new random numbers; other guests have a program of ours.
-            *(("-device", "vmgenid,guid=auto") if self.seed else ()),
             *("-chardev", f"file,id=console,path={quote(self.console)},append=on"),
             *("-serial", "chardev:console"),
             *("-serial", "chardev:agent"),
