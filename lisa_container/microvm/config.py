@@ -89,7 +89,7 @@ class VmConfig:
             once, and `reset` restores the memory and disks that it had then.
         console: file that gets the console's output, appended; empty means one that is removed
             with the VM.
-        ready_seconds: time limit for a boot at full speed, in seconds. Without KVM it is eight
+        ready_seconds: time limit for a boot at full speed, in seconds. Without KVM it is twelve
             times as long.
     """
 
