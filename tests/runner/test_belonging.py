@@ -105,7 +105,7 @@ def test_time_limit(machine: SandboxNode, tmp_path: Path) -> None:
         ((_, folder),) = case_of(tmp_path, name)[1].items()
         record = str(folder / "commands.jsonl")
         message = run.cases[name].message
-        assert "time out in 4 seconds. " in message and f"output so far: '{record}'" in message
+        assert "time out in 8 seconds. " in message and f"output so far: '{record}'" in message
         (last,) = [line for line in run.output.splitlines() if f".{name}: FAILED" in line]
         assert record in last
         assert lines_of(folder)[-1]["stdout"]["text"] == "begun\n"

@@ -56,7 +56,7 @@ class OwnContainers(TestSuite):
         finally:
             container.stop()
 
-    @TestCaseMetadata(description="takes too long", priority=1, timeout=4)
+    @TestCaseMetadata(description="takes too long", priority=1, timeout=8)
     def own_timeout(self, node: Node) -> None:
         with ContainerExecutor(node, CONFIG, "own_timeout") as container:
             container.run("echo begun >/kept; sleep 4246")
@@ -76,14 +76,14 @@ class OwnContainers(TestSuite):
 
 @TestSuiteMetadata(area="tests", category="functional", description="Slow to remove.")
 class Lasting(TestSuite):
-    @TestCaseMetadata(description="takes too long", timeout=4)
+    @TestCaseMetadata(description="takes too long", timeout=8)
     def lasting_timeout(self, node: Node) -> None:
         stubborn = ["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"]
         config = CONFIG.merged(command=stubborn, evidence="never", artifacts=[])
         with ContainerExecutor(node, config, "lasting_timeout") as container:
             container.run("echo begun; sleep 4247")
 
-    @TestCaseMetadata(description="takes too long in a container for the case", timeout=4)
+    @TestCaseMetadata(description="takes too long in a container for the case", timeout=8)
     @container_test(
         image=IMAGE,
         command=["sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"],

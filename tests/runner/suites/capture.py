@@ -66,7 +66,7 @@ class Captured(ContainerTestSuite):
 
 @TestSuiteMetadata(area="tests", category="functional", description="No suite of ours.")
 class CapturedPlain(TestSuite):
-    @TestCaseMetadata(description="takes too long in a container of its own", timeout=4)
+    @TestCaseMetadata(description="takes too long in a container of its own", timeout=8)
     @container_test(image=BUSYBOX, scope="case")
     def alone_timeout(self, container: ContainerExecutor, node: Node) -> None:
         node.execute("echo as a node")
