@@ -14,7 +14,7 @@ from lisa_container import ContainerExecutor, container_test
 RACE = r"""
 sub counter { open my $f, "<", "/dev/shm/counter" or return 0; my $n = <$f>; $n // 0 }
 sub add { my $n = counter(); open my $f, ">", "/dev/shm/counter"; print $f $n + 1 }
-for (1 .. 2) { next if fork; add() for 1 .. 300; exit }
+for (1 .. 2) { next if fork; add() for 1 .. 1000; exit }
 my @seen;
 $SIG{USR1} = sub {
     open my $f, ">", "/dev/shm/new"; print $f "@seen\n"; close $f;
@@ -38,7 +38,7 @@ class Freezing(TestSuite):
         start = f"setsid perl -e {shlex.quote(RACE)} >/tmp/race.log 2>&1 </dev/null &"
         wait = "until [ -e /dev/shm/pid ]; do sleep 0.1; done; cat /dev/shm/counter"
         counter = node.execute(f"{start} {wait}", shell=True, timeout=60).stdout
-        assert_that(counter).is_equal_to("600")
+        assert_that(counter).is_equal_to("2000")
 
     def after_case(self, log: object, node: Node, **kwargs: object) -> None:
         node.execute("rm -f /dev/shm/*", shell=True)
