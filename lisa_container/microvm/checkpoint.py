@@ -54,7 +54,7 @@ class Checkpoint:
         with guest.process.lock:
             hardware = guest.hardware
             assert isinstance(hardware, Hardware), "a thawed copy has no checkpoints"
-            disks = [hardware.disk, *hardware.data_disks]
+            disks = list(hardware.drives.values())
             first, *others = (disk.with_name(f"layer-{disk.name}") for disk in disks)
             layered = replace(hardware, disk=first, data_disks=tuple(others))
             guest.monitor("stop")
@@ -94,7 +94,7 @@ class Checkpoint:
     def _save(self) -> None:
         actions = [
             {"type": _ADD_LAYER, "data": {"device": drive, "snapshot-file": str(layer)}}
-            for drive, layer in zip(self.hardware.drives, self._layers)
+            for drive, layer in self.hardware.drives.items()
         ]
         self.guest.monitor("transaction", actions=actions)
         # If the guest boots again, it has to find what it has written.
@@ -110,16 +110,12 @@ class Checkpoint:
 
     def _replace_files(self) -> None:
         """Make the files anew that the VM changes. The present QEMU keeps the old ones."""
-        for layer, disk in zip(self._layers, self.disks):
+        for layer, disk in zip(self.hardware.drives.values(), self.disks):
             layer.unlink()
             create_disk(layer, disk, "qcow2")
         if variables := self._variables:
             variables.unlink()
             shutil.copyfile(variables.with_name(_VARIABLES), variables)
-
-    @property
-    def _layers(self) -> Sequence[Path]:
-        return [self.hardware.disk, *self.hardware.data_disks]
 
     @property
     def _state(self) -> Path:

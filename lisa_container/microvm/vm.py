@@ -334,12 +334,14 @@ class MicroVm:
 
     def _start_guest(self) -> None:
         image, start = self._require_image(), self._start()
+        # QEMU cannot save a VM with shares.
+        is_saved = self._config.is_cloned and not self._config.shares
         try:
             if isinstance(image, DiskImage):
                 guest = start.boot_disk(image, self._login)
-                if self._config.is_cloned and not self._config.shares:
+                if is_saved:
                     self._take_checkpoint(guest)
-            elif self._config.is_cloned and not self._config.shares:
+            elif is_saved:
                 self._clone(start, image)
             else:
                 start.boot(image)

@@ -44,7 +44,7 @@ def test_fixtures(tmp_path: Path, mark: str) -> None:
     files = {"test_vms": VMS, "test_example": example.text, "test_node": VM_NODE}
     files["test_scopes"] = VM_SCOPES
     words = ("--lisa-node=microvm", "--keep-failed", f"--lisa-log={tmp_path / 'log'}", *WORKERS)
-    run = Pytest(tmp_path, *words, **files).finish(900)
+    run = Pytest(tmp_path, *words, **files).finish(600)
     text = run.stdout
     assert "= 2 failed, 14 passed, 1 warning in " in text, text
     (failed,) = re.findall(r"___ TestClass.test_class_second ___.*?(?=\n_{3,}|\n={3,})", text, re.S)

@@ -110,7 +110,7 @@ def _portable(hardware: Hardware) -> tuple[Hardware, dict[str, Path], dict[str, 
     boot: Any = hardware.boot
     files = {each.name: getattr(boot, each.name) for each in fields(boot)}
     files = {name: file for name, file in files.items() if isinstance(file, Path)}
-    disks = {disk.name: disk for disk in (hardware.disk, *hardware.data_disks)}
+    disks = {disk.name: disk for disk in hardware.drives.values()}
     portable = replace(
         hardware,
         memory=Memory(hardware.memory.mib),

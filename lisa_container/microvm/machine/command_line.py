@@ -6,7 +6,7 @@ percent; `microvm` has no hotplug, and without a clock to calibrate by, kernels 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
@@ -110,12 +110,14 @@ class Hardware:
     is_incoming: bool = False
 
     @property
-    def drives(self) -> Sequence[str]:
-        """QEMU's names of the disk and of the further disks."""
-        return ["disk", *(f"data{number}" for number in range(len(self.data_disks)))]
+    def drives(self) -> Mapping[str, Path]:
+        """Disk and further disks, by QEMU's names of them."""
+        further = {f"data{number}": disk for number, disk in enumerate(self.data_disks)}
+        return {"disk": self.disk, **further}
 
     def arguments(self) -> Sequence[str]:
         """Return the arguments of QEMU; they refer to `agent`, `cable0`… and `share0`…."""
+        system, *further = self.drives.items()
         has_firmware = not isinstance(self.boot, KernelBoot)
         forward = f"tcp:{HOST_ADDRESS}:{self.port}-:{_SSH_PORT}"
         return [
@@ -129,15 +131,11 @@ class Hardware:
             *("-m", str(self.memory.mib)),
             *("-object", self.memory.backend),
             *self.boot.arguments(),
-            *_disk(self.drives[0], self.disk, "qcow2", is_first=has_firmware),
+            *_disk(*system, "qcow2", is_first=has_firmware),
             *("-netdev", f"user,id=net,ipv6=off,hostfwd={forward}"),
             *("-device", f"virtio-net-pci,netdev=net,mac={self.mac},romfile="),
             *("-device", "virtio-rng-pci"),
-            *(
-                word
-                for name, disk in zip(self.drives[1:], self.data_disks)
-                for word in _disk(name, disk, "qcow2")
-            ),
+            *(word for drive in further for word in _disk(*drive, "qcow2")),
             *(
                 word
                 for number, mac in enumerate(self.nics)
