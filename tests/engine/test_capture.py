@@ -33,8 +33,10 @@ from lisa_container.evidence import (
     find_changes,
     take_state,
 )
+from lisa_container.recording import trouble
 from tests.support.disks import small_disk
 from tests.support.nodes import BUSYBOX
+from tests.support.runs import commands_of
 from tests.support.waiting import eventually
 
 pytest_plugins = ["tests.support.boxes"]
@@ -57,13 +59,10 @@ class Records:
         container.capture_to(folder)
 
     def all(self) -> list[dict[str, Any]]:
-        """Return the records; a later one with an equal number replaces an earlier one."""
-        file = self.folder / "commands.jsonl"
+        """Return the records."""
         self._container.capture_to(None)  # what waits is written
         self._container.capture_to(self.folder)
-        lines = file.read_text("utf-8").splitlines() if file.exists() else []
-        found = [json.loads(line) for line in lines]
-        return list({record["n"]: record for record in found}.values())
+        return commands_of(self.folder)
 
     def last(self) -> dict[str, Any]:
         return self.all()[-1]
@@ -94,9 +93,10 @@ def way(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 @pytest.fixture
-def warnings(node: Node) -> Iterator[list[str]]:
+def warnings(node: Node, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Return the warnings in the node's log, as a list that grows."""
     found: list[str] = []
+    monkeypatch.setattr(trouble, "_reported", set())  # other tests may have met the same error
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -248,8 +248,7 @@ def test_running_command_is_there_already(box: ContainerExecutor, records: Recor
     """A running command has a record that survives a killed runner."""
     running = box.run_async("echo begun; sleep 100")
     file = records.folder / "commands.jsonl"
-    eventually(file.exists)
-    record = json.loads(file.read_text())
+    record = json.loads(eventually(lambda: file.exists() and file.read_text()))
     assert (record["state"], record["command"]) == ("running", "echo begun; sleep 100")
     assert record["stdout"]["bytes"] == 6
     running.kill()
@@ -315,7 +314,7 @@ def test_full_disk(box: ContainerExecutor, tmp_path: Path, warnings: list[str]) 
         finally:
             box.capture_to(None)
     assert len([text for text in warnings if "cannot be recorded" in text]) == 1
-    record = json.loads((tmp_path / "commands.jsonl").read_text().splitlines()[-1])
+    record = commands_of(tmp_path)[-1]
     assert record["stdout"]["bytes"] == 2 * MIB
     assert record["stdout"]["cut"] > 0
 

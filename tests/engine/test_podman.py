@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +34,7 @@ from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
 from tests.support.engines import MORE_PACKAGES
 from tests.support.nodes import BUSYBOX, connect_as, disconnect
 from tests.support.plans import run_sample
+from tests.support.runs import commands_of
 from tests.support.waiting import eventually
 
 
@@ -269,7 +269,7 @@ def test_capture(podman_node: Node, tmp_path: Path) -> None:
         begin = begin_of(engine, name)
         container.run("echo out; echo new >/new")
         container.capture_to(None)
-        record = json.loads((tmp_path / "commands.jsonl").read_text())
+        (record,) = commands_of(tmp_path)
         assert (record["stdout"]["text"], record["resources"]["shared"]) == ("out\n", False)
         found = find_changes(engine, name, begin, default_noise_rules(), time.monotonic() + 60)
         assert [(each["path"], each["size"]) for each in found["added"]] == [("/new", 4)]

@@ -363,6 +363,8 @@ import pytest
 @pytest.mark.vmtest
 @pytest.mark.parametrize("number", range(4))
 def test_waits(vm, number):
-    Path(f"ready{number}").write_text(str(vm.machine._guest.process.folder))
+    new = Path(f"new{number}")
+    new.write_text(str(vm.machine._guest.process.folder))
+    new.rename(f"ready{number}")
     vm.run("sleep 1000")
 """

@@ -11,7 +11,7 @@ import pytest
 from lisa_container.history import History, Index
 from lisa_container.platforms.sandbox import SandboxNode
 from tests.support.nodes import as_runbook, containers
-from tests.support.runs import Run, run_lisa, runbook
+from tests.support.runs import Run, commands_of, run_lisa, runbook
 
 pytestmark = pytest.mark.usefixtures("nothing_left")
 
@@ -108,14 +108,8 @@ def test_time_limit(machine: SandboxNode, tmp_path: Path) -> None:
         assert "time out in 8 seconds. " in message and f"output so far: '{record}'" in message
         (last,) = [line for line in run.output.splitlines() if f".{name}: FAILED" in line]
         assert record in last
-        assert lines_of(folder)[-1]["stdout"]["text"] == "begun\n"
+        assert commands_of(folder)[-1]["stdout"]["text"] == "begun\n"
     assert "could not be removed" not in run.output and "SSH connection" not in run.output
-
-
-def lines_of(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a container's commands."""
-    text = (path / "commands.jsonl").read_text(encoding="utf-8")
-    return [json.loads(line) for line in text.splitlines()]
 
 
 def test_one_shots(run: Run, folder: Path) -> None:
@@ -123,7 +117,7 @@ def test_one_shots(run: Run, folder: Path) -> None:
     _, found = case_of(folder, "shot_failed")
     first, failed = found.values()
     assert first.name == "shot" and failed.name != first.name
-    ((passed,), (record,)) = lines_of(first), lines_of(failed)
+    ((passed,), (record,)) = commands_of(first), commands_of(failed)
     assert (passed["argv"], passed["exit_code"]) == (["echo", "first"], 0)
     assert passed["stdout"]["text"] == "first\n"
     assert (record["exit_code"], record["argv"]) == (7, None)
@@ -134,7 +128,7 @@ def test_one_shots(run: Run, folder: Path) -> None:
     (own,) = folder.glob(f"log/*/*/containers/{failed.name}/container.json")
     container = json.loads(own.read_text())
     assert container["exit_code"] == 7 and container["ended"] and container["case"]
-    (timeout,) = lines_of(case_of(folder, "shot_timeout")[1]["shot_timeout"])[-1:]
+    (timeout,) = commands_of(case_of(folder, "shot_timeout")[1]["shot_timeout"])[-1:]
     assert timeout["error"].startswith("CommandTimeoutError: ")
 
 
@@ -142,8 +136,8 @@ def test_commands_elsewhere(run: Run, folder: Path) -> None:
     """The engine's commands are recorded with the container's, also in a foreign container."""
     _, found = case_of(folder, "shot_elsewhere")
     foreign, own = found.values()
-    assert [x["argv"] for x in lines_of(foreign)] == [["echo", "by hand"], ["echo", "by its id"]]
-    assert [x["command"] for x in lines_of(own)] == ["echo elsewhere", "echo here >/kept"]
+    assert [x["argv"] for x in commands_of(foreign)] == [["echo", "by hand"], ["echo", "by its id"]]
+    assert [x["command"] for x in commands_of(own)] == ["echo elsewhere", "echo here >/kept"]
     assert own.name == "shot_elsewhere"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from lisa_container.platforms.sandbox import SandboxNode
 from tests.support.nodes import as_runbook, containers
-from tests.support.runs import LisaProcess, Run, run_lisa, runbook
+from tests.support.runs import LisaProcess, Run, commands_of, run_lisa, runbook
 
 # Also of a file that was collected: it is text.
 SECRET = "container-secret"
@@ -45,11 +45,6 @@ def read(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def commands(folder: Path) -> list[dict[str, Any]]:
-    lines = (folder / "commands.jsonl").read_text(encoding="utf-8").splitlines()
-    return list({record["n"]: record for record in map(json.loads, lines)}.values())
-
-
 class Case:
     """Artifacts of a case with one container."""
 
@@ -64,7 +59,7 @@ class Case:
         return sorted(str(path.relative_to(self.container)) for path in found)
 
     def texts(self) -> list[str]:
-        return [record["command"] for record in commands(self.container)]
+        return [record["command"] for record in commands_of(self.container)]
 
 
 EVIDENCE = ["changes.json", "commands.jsonl", "container.log", "inspect.json", "state.json"]
@@ -132,7 +127,7 @@ def test_died(run: Run, folder: Path) -> None:
     assert (state["running"], state["exit_code"], state["problems"]) == (False, 137, [])
     added = [each["path"] for each in read(case.container / "changes.json")["added"]]
     assert added == ["/kept", "/kept/c", "/kept/c/3.log"]
-    last = commands(case.container)[-1]
+    last = commands_of(case.container)[-1]
     assert last["error"].startswith("ContainerDiedError: ")
     assert last["stdout"]["text"] == "last words\n"
 
@@ -144,7 +139,7 @@ def test_timeout(name: str, run: Run, folder: Path) -> None:
     assert case.record["status"] == "failed"
     assert case.files() == EVIDENCE
     assert read(case.container / "state.json")["problems"] == []
-    last = commands(case.container)[-1]
+    last = commands_of(case.container)[-1]
     assert last["error"] == "FunctionTimedOut: the time of the case was up"
     assert last["stdout"]["text"] == "begun\n"
 
@@ -182,7 +177,7 @@ def test_guests(machine: SandboxNode, tmp_path: Path) -> None:
     between = "echo connected"
     assert not any(between in case.texts()[-1] for case in (passed, failed, closed))
     (own,) = tmp_path.glob(f"log/*/*/containers/{failed.container.name}")
-    assert between in [record["command"] for record in commands(own)]
+    assert between in [record["command"] for record in commands_of(own)]
     added = [each["path"] for each in read(failed.container / "changes.json")["added"]]
     assert added == ["/failed"]
     assert "unexpected exit code" in read(failed.container / "state.json")["reason"]
@@ -202,7 +197,7 @@ def test_killed(machine: SandboxNode, tmp_path: Path) -> None:
             machine.run(["docker", "rm", "-f", container])
     case = Case(tmp_path, "captured_forever")
     assert (case.record["status"], case.record["ended"]) == ("", "")
-    short, running = commands(case.container)
+    short, running = commands_of(case.container)
     assert (short["state"], short["stdout"]["text"]) == ("ended", "short\n")
     assert (running["state"], running["command"]) == ("running", "echo begun; sleep 4244")
     for path in tmp_path.glob("log/*/*/containers/**/*.json"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -61,7 +62,8 @@ def serve(listening: socket.socket) -> dict[str, Any]:
                 selector.unregister(key.fd)
                 os.close(key.fd)
                 _, status = os.waitpid(pid, 0)
-                connection.send(b"%d" % os.waitstatus_to_exitcode(status))
+                with contextlib.suppress(BrokenPipeError):  # a test has failed before the end
+                    connection.send(b"%d" % os.waitstatus_to_exitcode(status))
                 connection.close()
                 continue
             connection, _ = listening.accept()

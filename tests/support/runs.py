@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import time
@@ -17,6 +18,19 @@ from tests.support.programs import LISA, Program
 
 ROOT = Path(__file__).parents[2]
 SUITES = ROOT / "tests" / "runner" / "suites"
+
+
+def commands_of(folder: Path) -> list[dict[str, Any]]:
+    """Return the records of a container's commands.
+
+    A command that takes more than a second has two lines; the later one replaces the earlier one.
+
+    Args:
+        folder: the folder with `commands.jsonl`; without the file there are no records.
+    """
+    file = folder / "commands.jsonl"
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    return list({record["n"]: record for record in map(json.loads, lines)}.values())
 
 
 @dataclass(frozen=True)

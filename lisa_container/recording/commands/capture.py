@@ -183,11 +183,11 @@ class CommandCapture:
         """
         if not self._is_announced and now - self._began >= _LONG:
             self._is_announced = True
-            with self._lock:
-                self._digest()
-            line = json_line({**self._prepare(), **self._streams(StreamCapture.so_far)})
-            if not self._is_over:
-                self._journal.write(line)
+            with self._lock:  # so that this line comes before that of the end
+                if not self._is_over:
+                    self._digest()
+                    record = {**self._prepare(), **self._streams(StreamCapture.so_far)}
+                    self._journal.write(json_line(record))
         if self._is_over:
             self._journal.catch_up()
             return
