@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from lisa_container.config.checks import illegal, text
+from lisa_container.config.checks import illegal, strings, text
 
 _NAME = r"[a-zA-Z_][a-zA-Z0-9_.-]*\$?"
 _ID = r"[0-9]{1,10}"
@@ -26,6 +27,8 @@ _LEGAL_HOSTNAME = (
 # moby, daemon/names: legal names of containers and networks.
 _ENGINE_NAME = r"[a-zA-Z0-9][a-zA-Z0-9_.-]*"
 CONTAINER_PREFIX = "container:"
+# In these the engine resolves no names.
+_NAMELESS = ("bridge", "default", "host", "none")
 _NETWORK = re.compile(rf"(?:{CONTAINER_PREFIX})?{_ENGINE_NAME}")
 _LEGAL_NETWORK = "'bridge', 'host', 'none', 'container:<name or id>' or the name of a network"
 
@@ -60,8 +63,25 @@ def network_mode(field: str, value: Any) -> str:
     return given
 
 
-def check_together(hostname: str, network_mode: str) -> None:
-    """Refuse a host name beside another container's network, as moby does."""
+def network_aliases(field: str, value: Any) -> tuple[str, ...]:
+    """Check the further names of a container in a network."""
+    names = strings(field, value, "names")
+    for name in names:
+        hostname(field, name)
+    return names
+
+
+def check_together(hostname: str, network_mode: str, network_aliases: Sequence[str]) -> None:
+    """Refuse a host name beside another container's network, as moby does.
+
+    Refuse names in a network where the engine resolves none.
+    """
+    if network_aliases and (network_mode in _NAMELESS or network_mode.startswith(CONTAINER_PREFIX)):
+        raise illegal(
+            "network_aliases",
+            list(network_aliases),
+            f"names only where network_mode is the name of a network; it is {network_mode!r}",
+        )
     if hostname and network_mode.startswith(CONTAINER_PREFIX):
         raise illegal(
             "hostname",

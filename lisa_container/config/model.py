@@ -19,7 +19,7 @@ from dataclasses_json import DataClassJsonMixin, Undefined
 from dataclasses_json import config as json_config
 
 from lisa_container.config import build as builds
-from lisa_container.config import checks, identity, images, limits, mounts, privileges
+from lisa_container.config import checks, identity, images, limits, mounts, privileges, readiness
 from lisa_container.config.reference import ImageReference
 from lisa_container.errors import ConfigError
 
@@ -109,6 +109,9 @@ _OF_THE_CASE = (
     *("evidence", "artifacts", "capture_limit", "measure"),
 )
 
+# Fields whose mappings are one value: `merged` replaces them as a whole.
+_WHOLE = ("build", "ready")
+
 # Fields that the engine does not get as JSON; they may have any bytes.
 _NOT_FOR_THE_ENGINE = ("artifacts", "ready", "build")
 _REFUSE_UNKNOWN = json_config(undefined=Undefined.RAISE)["dataclasses_json"]
@@ -159,6 +162,10 @@ class ContainerTestConfig(checks.KnownFields, DataClassJsonMixin):
     network_mode: str = field(default="", metadata=_rule(identity.network_mode))
     """`bridge`, `host`, `none`, `container:<name>` or a network's name. Default: the engine's,
     `bridge` for docker [run]."""
+
+    network_aliases: Sequence[str] = field(default=(), metadata=_rule(identity.network_aliases))
+    """Further names of the container in the network that `network_mode` names; other containers
+    there find it by them. Default: none [run]."""
 
     working_dir: str = field(default="", metadata=_rule(checks.optional_path))
     """Absolute path in which commands start. Default: the image's, else `/` [run]."""
@@ -251,9 +258,13 @@ class ContainerTestConfig(checks.KnownFields, DataClassJsonMixin):
     """Command, or arguments of the entrypoint, that replace the image's. Default: the image's
     [run]."""
 
-    ready: str = field(default="", metadata=_rule(checks.shell_command))
-    """Command for `sh` in the container that succeeds once the container is ready; repeated until
-    `startup_timeout`. Default: none. systemd and an image's HEALTHCHECK are awaited without it."""
+    ready: Union[str, Mapping[str, Any], Sequence[Any]] = field(
+        default="", metadata=_rule(readiness.ready)
+    )
+    """Check that succeeds once the container is ready; repeated until `startup_timeout`. A command
+    for `sh` in the container, or a mapping: `{port: 80}`, `{http: 80, path: /up}`,
+    `{log: started}`, `{healthcheck: true}`, `{any: […]}`, `{all: […]}`; of a list, all must
+    succeed. Default: none. systemd and an image's HEALTHCHECK are awaited without it."""
 
     labels: Mapping[str, str] = field(default=checks.EMPTY, metadata=_rule(checks.texts))
     """Labels on the container, added to the image's. Default: none [run]."""
@@ -275,7 +286,8 @@ class ContainerTestConfig(checks.KnownFields, DataClassJsonMixin):
                 value = checks.FrozenList(value, each.name)
             object.__setattr__(self, each.name, value)
         mounts.check_together(self.volumes, self.tmpfs, self.mount_host_root)
-        identity.check_together(self.hostname, self.network_mode)
+        identity.check_together(self.hostname, self.network_mode, self.network_aliases)
+        readiness.check_together(self.ready_checks, self.network_mode, self.has_own_output)
         if self.image and self.build:
             raise ConfigError(f"build: given beside image {self.image!r}; legal: one of them")
 
@@ -284,6 +296,16 @@ class ContainerTestConfig(checks.KnownFields, DataClassJsonMixin):
         """`init`, or `image` where only an entrypoint or a command is given."""
         has_own = bool(self.entrypoint or self.command)
         return Init.IMAGE if has_own and self.init is Init.KEEP else self.init
+
+    @property
+    def has_own_output(self) -> bool:
+        """Whether the first process is the image's or the config's own, and may write a log."""
+        return self.first_process is not Init.KEEP
+
+    @property
+    def ready_checks(self) -> readiness.AllCheck:
+        """`ready` as objects."""
+        return readiness.parse_ready("ready", self.ready)
 
     @property
     def image_reference(self) -> str:
@@ -311,11 +333,15 @@ class ContainerTestConfig(checks.KnownFields, DataClassJsonMixin):
         return ImageReference.parse(self.image).in_registry(self.registry)
 
     def require_image(self) -> ContainerTestConfig:
-        """Return this config, if it has an image, or a build whose files exist.
+        """Return this config if a container can start with it: it has an image, or a build.
 
         Raises:
-            ConfigError: the config has neither; the message says where to give one.
+            ConfigError: the config has neither; or aliases, but no network for them.
         """
+        if self.network_aliases and not self.network_mode:
+            raise checks.illegal(
+                "network_mode", "", "the name of a network, since network_aliases names one"
+            )
         if self.build:
             self.build_spec.check_files()
         else:
@@ -372,8 +398,8 @@ class ContainerTestConfig(checks.KnownFields, DataClassJsonMixin):
         """Return a new config with some fields replaced.
 
         Mappings are merged key by key, and lists are replaced. A volume also replaces one with the
-        same container path. A build is replaced as a whole. An image replaces a build, and a build
-        an image.
+        same container path. A build and `ready` are replaced as a whole. An image replaces a build,
+        and a build an image.
 
         Args:
             overrides: field names to values; None leaves the field as it is.
@@ -392,7 +418,7 @@ class ContainerTestConfig(checks.KnownFields, DataClassJsonMixin):
             if each.name == "volumes":
                 replaced = mounts.targets(value)
                 ours = {k: v for k, v in ours.items() if v.partition(":")[0] not in replaced}
-            is_merged = isinstance(value, Mapping) and each.name != "build"
+            is_merged = isinstance(value, Mapping) and each.name not in _WHOLE
             content[each.name] = {**ours, **value} if is_merged else value
         for name, other in (("image", "build"), ("build", "image")):
             if overrides.get(name) and not overrides.get(other):

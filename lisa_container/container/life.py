@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import Any
 
-from lisa_container.config import ContainerTestConfig, Init
+from lisa_container.config import ContainerTestConfig
 from lisa_container.container.create import create_container, drop_unsupported
 from lisa_container.container.keepalive import (
     PAUSE,
@@ -28,8 +28,8 @@ from lisa_container.container.own_process import (
     STOP_TIMEOUT,
     is_systemd,
     prepare_systemd,
-    wait_until_ready,
 )
+from lisa_container.container.ready import wait_until_ready
 from lisa_container.container.state import is_missing
 from lisa_container.container.volumes import find_missing, make_volumes, remove_volumes
 from lisa_container.engine.client import Engine
@@ -90,7 +90,7 @@ class ContainerLife:
         self._config = config
         self._name = name
         self._key = config.key()
-        self._is_own = config.first_process is not Init.KEEP
+        self._is_own = config.has_own_output
         self._is_up = False
         self._has_systemd = False
         self._lock = threading.Lock()

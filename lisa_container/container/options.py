@@ -37,6 +37,9 @@ def create_body(engine: Engine, config: ContainerTestConfig) -> dict[str, Any]:
         body["User"] = config.user
     if config.hostname:
         body["Hostname"] = config.hostname
+    if config.network_aliases:
+        endpoint = {"Aliases": list(config.network_aliases)}
+        body["NetworkingConfig"] = {"EndpointsConfig": {config.network_mode: endpoint}}
     return body
 
 

@@ -215,7 +215,7 @@ def open_streamlocal(transport: paramiko.Transport, path: str) -> paramiko.Chann
         state.channels_seen[channel_id] = True
         channel._set_transport(state)
         channel._set_window(window, packet)
-    with _hide_refusals():
+    with hide_refusals():
         state._send_user_message(message)
         deadline = time.monotonic() + CHANNEL_TIMEOUT
         while not event.wait(0.1):
@@ -337,7 +337,7 @@ def _escaped(command: str) -> bytes:
 def _open_session(transport: paramiko.Transport) -> paramiko.Channel:
     started = time.monotonic()
     try:
-        with _hide_refusals():
+        with hide_refusals():
             return transport.open_session(timeout=CHANNEL_TIMEOUT)
     except paramiko.ChannelException:
         raise
@@ -357,7 +357,7 @@ def _refusal(error: BaseException | None) -> paramiko.ChannelException:
     return paramiko.ChannelException(_CONNECT_FAILED, "Connect failed")
 
 
-def _hide_refusals() -> contextlib.AbstractContextManager[None]:
+def hide_refusals() -> contextlib.AbstractContextManager[None]:
     """Keep paramiko from logging a refused channel as an error, since the caller handles it."""
     return hide_log_lines("paramiko.transport", "open FAILED")
 

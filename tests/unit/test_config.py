@@ -47,7 +47,8 @@ FULL: dict[str, Any] = {
     "mount_host_root": True,
     "volumes": {"/srv": "/data:ro"},
     "environment": {"MODE": "kernel"},
-    "network_mode": "host",
+    "network_mode": "tests",
+    "network_aliases": ["db", "web.tests"],
     "working_dir": "/data",
     "user": "1000:1000",
     "hostname": "box",
@@ -73,7 +74,7 @@ FULL: dict[str, Any] = {
     "init": "engine",
     "entrypoint": ["/usr/bin/env", "-i"],
     "command": ["serve", ""],
-    "ready": "test -e /up",
+    "ready": [{"port": 80}, {"any": ["test -e /up", {"http": 81, "path": "/up?a", "status": 204}]}],
     "labels": {"team": "kernel"},
 }
 WHOLE = {**FULL, "build": {}}
