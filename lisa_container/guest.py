@@ -7,14 +7,16 @@ from typing import Any, cast
 
 from dataclasses_json import dataclass_json
 from lisa import schema
-from lisa.node import Node
 
 from lisa_container.cases.retries import close_as_running
 from lisa_container.cases.status import await_begin, end_reported_cases, guests
 from lisa_container.config import ConfigFields
+from lisa_container.config.checks import illegal
+from lisa_container.config.identity import hostname
 from lisa_container.container.live import release_lease
 from lisa_container.errors import ConfigError, NoShellError
 from lisa_container.executor import ContainerExecutor
+from lisa_container.fleet.network import FleetNetwork
 from lisa_container.node import ContainerNode
 
 
@@ -34,6 +36,10 @@ class ContainerGuestSchema(schema.GuestNode, ConfigFields):
     """Run commands on a terminal, as LISA does on its remote nodes: stock tools look in stdout for
     messages of stderr. False keeps the streams apart, without a terminal."""
 
+    fleet: str = ""
+    """Name of a fleet. The guests of one node with the same name share a network, on which they are
+    `<fleet>-1`, `<fleet>-2` and so on; these are their host names, too."""
+
     def __post_init__(self, *args: Any, **kwargs: Any) -> None:
         """Check the config.
 
@@ -44,6 +50,13 @@ class ContainerGuestSchema(schema.GuestNode, ConfigFields):
         self.config = self.to_config(where)
         try:
             self.config.require_image()
+            self.fleet = hostname("fleet", self.fleet)
+            if self.fleet and self.config.network_mode:
+                raise illegal(
+                    "network_mode",
+                    self.config.network_mode,
+                    "none beside 'fleet', whose network the guest gets",
+                )
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from error
 
@@ -52,6 +65,8 @@ class ContainerGuest(ContainerNode):
     """A container that LISA starts as a guest of a node and gives to cases as their node."""
 
     executor: ContainerExecutor
+    # Network of the guest's fleet.
+    _network: FleetNetwork | None = None
 
     def __init__(self, runbook: schema.Node, index: int, logger_name: str, **kwargs: Any) -> None:
         """See LISA's `GuestNode` for the arguments."""
@@ -85,14 +100,29 @@ class ContainerGuest(ContainerNode):
         """Remove the container; see `ContainerNode.cleanup`."""
         guests.discard(self.executor)
         super().cleanup()
+        if self._network is not None:
+            self._network.remove()
 
     def _make_container(self) -> ContainerExecutor:
-        config = cast(ContainerGuestSchema, self.runbook).config
-        executor = ContainerExecutor(cast(Node, self.parent), config)
+        schema_of_guest = cast(ContainerGuestSchema, self.runbook)
+        config, name = schema_of_guest.config, ""
+        if schema_of_guest.fleet:
+            others = [
+                guest
+                for guest in self.host.guests
+                if isinstance(guest, ContainerGuest)
+                and cast(ContainerGuestSchema, guest.runbook).fleet == schema_of_guest.fleet
+            ]
+            first = others[0]._network if others else None
+            self._network = first or FleetNetwork(schema_of_guest.fleet)
+            config, name = self._network.member(config, len(others) + 1, self.host)
+        executor = ContainerExecutor(self.host, config, name)
         executor.is_managed = True
         return executor
 
     def _provision(self) -> None:
+        if self._network is not None:
+            self._network.create(self.host)
         super()._provision()
         if not self.executor.has_shell:
             name = self.executor.name

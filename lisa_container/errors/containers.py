@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from lisa_container.errors.base import ContainerError
 from lisa_container.errors.nodes import EngineError
 from lisa_container.masking import mask_known
@@ -43,6 +45,22 @@ class ContainerDiedError(EngineError):
             else "Its name may be wrong, or it was removed meanwhile."
         )
         super().__init__(f"container '{container}' on node '{node}' does not run: {reason}. {hint}")
+
+
+class FleetError(ContainerError):
+    """Some members of a fleet have failed.
+
+    Args:
+        what: What has failed.
+        reasons: Reason by the name of each member that has failed.
+        count: Number of members asked.
+    """
+
+    def __init__(self, what: str, reasons: Mapping[str, str], count: int) -> None:
+        """Build the message: one line for each member that has failed."""
+        self.reasons = dict(reasons)
+        lines = "\n".join(f"- {name}: {reason}" for name, reason in sorted(reasons.items()))
+        super().__init__(f"{what} in {len(reasons)} of {count} members of the fleet:\n{lines}")
 
 
 class ContainerStartError(ContainerDiedError):
