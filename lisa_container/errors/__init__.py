@@ -46,6 +46,7 @@ from lisa_container.errors.images import (
     ShipError,
     UnsafeArchiveError,
 )
+from lisa_container.errors.monitor import AlertError, GrowthError
 from lisa_container.errors.nodes import (
     BootstrapError,
     EngineError,
@@ -91,6 +92,7 @@ from lisa_container.errors.vms import (
 )
 
 __all__ = [
+    "AlertError",
     "ArchiveLimitError",
     "ArtifactIndexError",
     "BootstrapError",
@@ -110,6 +112,7 @@ __all__ = [
     "ExtractDeniedError",
     "FleetError",
     "FrozenConfigError",
+    "GrowthError",
     "HandlerError",
     "HandlerExistsError",
     "HandlerNotFoundError",

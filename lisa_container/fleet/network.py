@@ -9,9 +9,30 @@ from lisa.node import Node
 
 from lisa_container.config import ContainerTestConfig
 from lisa_container.docker_advanced import DockerAdvanced
+from lisa_container.engine.client import Engine
+from lisa_container.engine.lease.shell import shell_of
 from lisa_container.errors import ContainerError
 from lisa_container.escaping import printable
 from lisa_container.masking import Plain
+
+# Podman's name servers, for its network backends netavark and CNI; containers.conf(5),
+# helper_binaries_dir and cni_plugin_dirs.
+_NAME_SERVERS = "/opt/cni/bin/dnsname " + " ".join(
+    f"{folder}/podman/aardvark-dns {folder}/cni/dnsname"
+    for folder in ("/usr/local/libexec", "/usr/libexec", "/usr/local/lib", "/usr/lib")
+)
+
+
+def _note_names(engine: Engine) -> None:
+    """Log that members cannot find each other by name, where podman lacks the program for that."""
+    if (
+        engine.kind == "podman"
+        and not shell_of(engine).run(f"ls -d {_NAME_SERVERS} 2>/dev/null").strip()
+    ):
+        engine.note_once(
+            f"the members of fleets on node '{engine.name}' do not find each other by name: podman "
+            "lacks its name server. Install the packages netavark and aardvark-dns there"
+        )
 
 
 class FleetNetwork:
@@ -61,8 +82,10 @@ class FleetNetwork:
         """
         with self._lock:
             if node not in self._created:
-                node.tools[DockerAdvanced].create_network(self._name_on(node))
+                docker = node.tools[DockerAdvanced]
+                docker.create_network(self._name_on(node))
                 self._created.append(node)
+                _note_names(docker.engine)
 
     def remove(self) -> None:
         """Remove the network from all nodes where no container uses it."""

@@ -4,6 +4,7 @@ The files are below LISA's folder of the run, in UTF-8:
 
     containers/run.json                       RunRecord
     containers/results.jsonl                  ResultRecord, one a line
+    containers/usage.jsonl                    UsageRecord, one a line, from a monitor
     containers/<container>/container.json     ContainerRecord
     containers/<container>/commands.jsonl     CommandRecord per line: commands outside of cases
     containers/<container>/tools.json         the installed tools, as `executor.installed`
@@ -40,6 +41,7 @@ RUN_FILE = "run.json"
 RESULTS_FILE = "results.jsonl"
 CONTAINER_FILE = "container.json"
 TOOLS_FILE = "tools.json"
+USAGE_FILE = "usage.jsonl"
 COMMANDS_FILE = "commands.jsonl"
 CASE_FILE = "case.json"
 CHANGES_FILE = "changes.json"
@@ -48,6 +50,18 @@ LOG_FILE = "container.log"
 STATE_FILE = "state.json"
 ENTER_FILE = "enter.sh"
 CONTAINERS_FOLDER, OUTPUT_FOLDER, FILES_FOLDER = "containers", "output", "files"
+
+
+class UsageRecord(TypedDict):
+    """Sample of a node and its containers."""
+
+    node: str
+    time: float
+    """Time by the node's clock, in seconds since 1970."""
+    usage: dict[str, Any] | None
+    """Fields of `monitor.NodeUsage`; null where the record only tells the end of a container."""
+    containers: list[dict[str, Any]]
+    """Fields of `monitor.ContainerUsage`."""
 
 
 class _RunRecord(TypedDict):

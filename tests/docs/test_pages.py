@@ -9,7 +9,7 @@ from lisa.node import Node
 
 from tests.support.docs_examples import DOCS, run_page
 
-PAGES = ["how_it_works", "lease", "docker_advanced", "tools", "ship", "build", "capture"]
+PAGES = ["how_it_works", "lease", "docker_advanced", "tools", "ship", "build", "capture", "monitor"]
 
 
 @pytest.mark.parametrize("page", PAGES)

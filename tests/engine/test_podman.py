@@ -28,6 +28,7 @@ from lisa_container.evidence import (
     find_changes,
     take_state,
 )
+from lisa_container.fleet import Fleet
 from lisa_container.images import LayerEntry, image_from_layers, ship
 from lisa_container.install import Tool, remove_layers
 from lisa_container.platforms.sandbox import SandboxNode, start_sandbox
@@ -258,6 +259,20 @@ def test_tools_in_a_layer(podman: DockerAdvanced, podman_node: Node, tmp_path: P
     leased = [item.id for item in list_resources(podman.engine) if item.what == "image"]
     assert not [each for each in leased if image.endswith(each.rpartition(":")[2])]
     assert [name.endswith(found[0].layer) for name in remove_layers(podman.engine)] == [True]
+
+
+def test_fleet(podman_node: Node) -> None:
+    """Members find each other by name; a port and a request are found as on Docker."""
+    serve = "mkdir /www; hostname >/www/index.html; exec httpd -f -p 80 -h /www"
+    ready = [{"port": 80}, {"http": 80}]
+    web = ContainerTestConfig(image=BUSYBOX, command=["sh", "-c", serve], ready=ready)
+    with Fleet(podman_node, web, 2, "web") as fleet:
+        for name in fleet.members:
+            said = fleet.map(f"wget -q -O - http://{name}/")
+            assert [x.stdout for x in said.values()] == [name, name], said
+        fleet["web-1"].kill()
+        assert fleet.dead() == ["web-1"] and fleet.replace_dead() == ["web-1"]
+        fleet.map("true").raise_failures()
 
 
 def test_capture(podman_node: Node, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from tests.support.nodes import BUSYBOX
 from tests.support.waiting import eventually
 
 MORE_PACKAGES = (
-    *("podman", "docker-registry", "fish", "tcsh", "zsh"),
+    *("podman", "netavark", "aardvark-dns", "docker-registry", "fish", "tcsh", "zsh"),
     *("mksh", "posh", "yash", "ksh93u+m"),
 )
 """Packages for sandbox nodes; one list, so that only one root file system with them is made."""
