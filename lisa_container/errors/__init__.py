@@ -12,6 +12,7 @@ from lisa_container.errors.base import (
     FrozenConfigError,
     PlanError,
 )
+from lisa_container.errors.chaos import FaultError, NoBiteError, NoTargetError
 from lisa_container.errors.containers import (
     CommandNotStartedError,
     CommandTimeoutError,
@@ -110,6 +111,7 @@ __all__ = [
     "EngineNotFoundError",
     "EngineTimeoutError",
     "ExtractDeniedError",
+    "FaultError",
     "FleetError",
     "FrozenConfigError",
     "GrowthError",
@@ -130,8 +132,10 @@ __all__ = [
     "LeakError",
     "LogLimitError",
     "NameTakenError",
+    "NoBiteError",
     "NoShellError",
     "NoSpaceError",
+    "NoTargetError",
     "NodeStateError",
     "OutputLimitError",
     "PackageSourceError",

@@ -194,6 +194,39 @@ class Lease:
             )
         return made
 
+    def store_fault(self, name: str, undo: str) -> None:
+        """Store the script that ends a fault, before the fault begins.
+
+        The script runs when the lease ends at the latest: also after a kill of this process.
+
+        Args:
+            name: name of the fault: letters, digits, `.`, `_`, `-`.
+            undo: script of the node's sh. It may run more than once, and succeeds when the fault is
+                gone.
+
+        Raises:
+            EngineError: the node has no lease, or could not store the script.
+        """
+        self.labels()
+        if self._renewal is None or not self._renewal.store_fault(name, undo):
+            raise EngineError(
+                f"the end of fault '{name}' could not be stored on node '{self._engine.name}', so "
+                "the fault was not begun: check that the log reports no missing lease there, and "
+                "that the disk has room"
+            )
+
+    def end_fault(self, name: str) -> None:
+        """End a fault by its script, and forget that. Do nothing if the lease has ended.
+
+        Raises:
+            EngineError: the script failed. It runs again at the end of the lease.
+        """
+        if self._renewal is not None and not self._renewal.end_fault(name):
+            raise EngineError(
+                f"fault '{name}' on node '{self._engine.name}' could not be ended; it is tried "
+                "again at the end of the run"
+            )
+
     def keep(self, container: str) -> None:
         """Exclude a container from all removal, with its image, volumes and networks.
 

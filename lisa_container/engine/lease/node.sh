@@ -10,6 +10,9 @@
 #   reap FOLDER           remove the resources of a dead lease
 #   file FOLDER PATH      add a path that is removed with the lease
 #   folder FOLDER PARENT  make a private folder that is removed with the lease; print its path
+#   fault FOLDER NAME UNDO   store the script that ends a fault, which runs at the lease's end at the latest
+#   calm FOLDER NAME      run that script now, and forget it if it succeeds
+#   faults FOLDER         print the names of the faults
 #   keep ITEM...          exclude resources from all removal, by the engine's id or a volume's name
 #   making ID TOKEN       list an image of the lease that is being made, and the lease's parts of images
 #   made ID ITEM TOKEN    list it by the engine's id instead
@@ -25,6 +28,7 @@
 #   beat      is written again and again while the runner lives
 #   link.*    for each process that runs `beat`, by its pid: both ports of its SSH connection
 #   files     paths that are removed with the lease; one with a slash at the end only if it is empty
+#   fault.*   scripts that end faults; they may use the functions of node_engine.sh
 #   expired   exists once the removal has begun
 set -u
 umask 077
@@ -429,6 +433,23 @@ unmark() { # NAME...
 
 file() { # FOLDER PATH
     enter "$1" && echo "$2" >>files
+}
+
+fault() { # FOLDER NAME UNDO
+    is_item "$2" && enter "$1" && [ ! -e expired ] && printf '%s\n' "$3" >"new.$2" &&
+        mv "new.$2" "fault.$2" && echo stored
+}
+
+calm() { # FOLDER NAME
+    is_item "$2" && enter "$1" && load && end_fault "fault.$2" && echo calm
+}
+
+faults() { # FOLDER
+    enter "$1" || return 1
+    for file in fault.*; do
+        [ -f "$file" ] && echo "${file#fault.}"
+    done
+    echo end # without it, the list is incomplete
 }
 
 folder() { # FOLDER PARENT

@@ -173,6 +173,19 @@ clear_processes() { # SIGNAL; 1: some were left
     return $left
 }
 
+end_fault() { # FILE: run a script of this folder; done once it succeeds
+    [ -f "$1" ] || return 0
+    (. "./$1") </dev/null >/dev/null 2>&1 && rm -f "$1"
+}
+
+clear_faults() { # 1: some were left
+    left=0
+    for file in fault.*; do
+        end_fault "$file" || left=1
+    done
+    return $left
+}
+
 clear_files() {
     [ -f files ] || return 0
     while read -r file; do
@@ -202,8 +215,12 @@ clear_all() { # QUIET SILENT PAUSE: rounds in a row with nothing left, without a
     while :; do
         rounds=$((rounds + 1))
         [ $rounds -gt $POLITE ] && signal=KILL
+        # First, since a fault may keep the engine from answering.
+        clear_faults
+        calm=$?
         clear_engine
         status=$?
+        [ $status = 2 ] || [ $calm = 0 ] || status=1
         clear_processes $signal || [ $status = 2 ] || status=1
         clear_files
         case $status in

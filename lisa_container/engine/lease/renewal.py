@@ -106,6 +106,14 @@ class Renewal:
             self._files.append(made)
         return made
 
+    def store_fault(self, name: str, undo: str) -> bool:
+        """Store the script that ends a fault; return whether the node has it now."""
+        return run_program(self.shell, "fault", self.folder, name, undo).strip() == "stored"
+
+    def end_fault(self, name: str) -> bool:
+        """Run the script that ends a fault; return whether that succeeded."""
+        return run_program(self.shell, "calm", self.folder, name).strip() == "calm"
+
     def abandon(self) -> None:
         """Let the thread end the lease soon; this never waits, so it may be a finalizer."""
         self._is_abandoned = True
