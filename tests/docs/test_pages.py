@@ -9,7 +9,17 @@ from lisa.node import Node
 
 from tests.support.docs_examples import DOCS, run_page
 
-PAGES = ["how_it_works", "lease", "docker_advanced", "tools", "ship", "build", "capture", "monitor"]
+PAGES = [
+    "how_it_works",
+    "lease",
+    "docker_advanced",
+    "tools",
+    "ship",
+    "build",
+    "capture",
+    "monitor",
+    "chaos",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -22,7 +22,7 @@ def vm_node() -> Iterator[Node]:
         yield vm.node
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def box(vm_node: Node) -> Iterator[ContainerExecutor]:
     with ContainerExecutor(vm_node, ContainerTestConfig(image=BUSYBOX, memory="64m")) as container:
         yield container
@@ -33,6 +33,7 @@ def queue(box: ContainerExecutor) -> str:
     return target.run(target.in_network("tc qdisc show dev eth0"))
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     "fault",
     [
@@ -64,6 +65,7 @@ def test_foreign_queue(vm_node: Node, box: ContainerExecutor) -> None:
     with pytest.raises(FaultError, match="is controlled already on 'eth0': qdisc tbf"):
         FailureInjector(vm_node).inject(NetworkFault(delay=0.1), box)
     assert queue(box) == before
+    target.run(target.in_network("tc qdisc del dev eth0 root"))
 
 
 def test_cgroup_version_2(vm_node: Node, box: ContainerExecutor) -> None:
