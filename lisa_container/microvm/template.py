@@ -163,15 +163,22 @@ class Template:
             name = self.folder.name
             raise VmTemplateError(f"template '{name}' cannot be restored: {error}") from error
 
+    @property
+    def is_current(self) -> bool:
+        """Whether the template was not discarded, or replaced by another process."""
+        try:
+            return (self.folder / _RECORD).read_text(encoding="utf-8") == self.record
+        except FileNotFoundError:
+            return False
+
     def discard(self) -> None:
         """Mark the template as damaged, so that it is made anew when it is needed.
 
         Do nothing if another process has made it anew meanwhile.
         """
-        record = self.folder / _RECORD
         with suppress(FileNotFoundError):
-            if record.read_text(encoding="utf-8") == self.record:
-                record.unlink()
+            if self.is_current:
+                (self.folder / _RECORD).unlink()
 
 
 def provide_template(

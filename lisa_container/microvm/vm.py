@@ -352,14 +352,23 @@ class MicroVm:
             raise
 
     def _clone(self, start: Start, image: Image) -> None:
-        template = start.template(image, self._log.info)
-        try:
-            start.clone(template)
-        except VmTemplateError as error:
-            self._log.warning(Plain(f"{error}; its template is made anew"))
+        is_new = False
+        while True:
+            template = start.template(image, self._log.info)
+            try:
+                start.clone(template)
+                return
+            except VmTemplateError as error:
+                if is_new:
+                    raise
+                self._log.warning(Plain(f"{error}; its template is made anew"))
+                template.discard()
+                is_new = True
+            except (VmDiedError, FileNotFoundError):
+                if template.is_current:
+                    raise
+                # Another VM has found the template damaged, and it is being made anew.
             self.stop()
-            template.discard()
-            start.clone(start.template(image, self._log.info))
 
     def _start(self) -> Start:
         return Start(self._config, self._identity, self._places, self._port, self._take)

@@ -194,8 +194,8 @@ def relay_on_node(
     def run(interpreter: str, program: bytes) -> _Answer:
         command = f"exec env {TAG}={lease()} {interpreter} {_arguments(path, uid, idle_seconds)}"
         try:
-            transport = transport_of(shell)
-            with open_command(transport, command, True, password, program) as channel:
+            transport, channel = _open(shell, command, password, program)
+            with channel:
                 channel.settimeout(_START_TIMEOUT)
                 with channel.makefile("rb") as output:
                     line: str = output.readline().decode(errors="replace").strip()
@@ -282,6 +282,21 @@ def _stderr_of(channel: paramiko.Channel) -> str:
 
 def _arguments(path: str, uid: int, idle_seconds: float) -> str:
     return f"- {path} {uid} {idle_seconds:g}"
+
+
+def _open(
+    shell: SshShell, command: str, password: str | None, program: bytes
+) -> tuple[paramiko.Transport, paramiko.Channel]:
+    """Start a command under sudo; try once more where the connection closes at this moment."""
+    try:
+        transport = transport_of(shell)
+        return transport, open_command(transport, command, True, password, program)
+    except EngineError:
+        raise
+    except (paramiko.SSHException, EOFError, OSError):
+        # A relay without a stream ends by itself, so a second one does no harm.
+        transport = transport_of(shell)
+        return transport, open_command(transport, command, True, password, program)
 
 
 def _start(
