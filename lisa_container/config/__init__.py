@@ -9,15 +9,9 @@ engine. They are not checked here.
 """
 
 from lisa_container.config.build import BuildSpec
+from lisa_container.config.choices import Evidence, Init, KeepContainers, PullPolicy, Scope
 from lisa_container.config.limits import Ulimit
-from lisa_container.config.model import (
-    ContainerTestConfig,
-    Evidence,
-    Init,
-    KeepContainers,
-    PullPolicy,
-    Scope,
-)
+from lisa_container.config.model import ContainerTestConfig
 from lisa_container.config.mounts import HOST_ROOT
 from lisa_container.config.reference import LOCAL_REPOSITORY, ImageReference
 from lisa_container.config.runbook import ConfigFields

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lisa_container.config import checks, images
-from lisa_container.config.model import KeepContainers
+from lisa_container.config.choices import KeepContainers
 from lisa_container.errors import ConfigError
 
 _LEGAL_PREFIX = (
