@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from lisa.node import Node
 
 from lisa_container.chaos.fault import Fault
+from lisa_container.chaos.listing import describe
 from lisa_container.chaos.target import Select, Target, Targets
 from lisa_container.config.checks import illegal
 from lisa_container.container.container import Container
@@ -173,7 +174,7 @@ class FailureInjector:
         state, before = fault.state(target), fault.measure(target)
         undo = fault.undo(target, id)
         if undo:
-            Lease.of(engine).store_fault(id, undo)
+            Lease.of(engine).store_fault(id, describe(fault.kind, target.name), undo)
         try:
             begin = time.monotonic()
             fault.strike(target, id)

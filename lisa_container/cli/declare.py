@@ -30,6 +30,7 @@ def declare(commands: Any) -> None:
     """
     _declare_ps(commands)
     _declare_reap(commands)
+    _declare_faults(commands)
     _declare_enter(commands)
     _declare_history(commands)
     _declare_plan(commands)
@@ -91,6 +92,22 @@ def _declare_reap(commands: Any) -> None:
     )
     _add_node_arguments(parser)
     parser.set_defaults(run=_job("reap", "run"))
+
+
+def _declare_faults(commands: Any) -> None:
+    words = "list or end the faults that runs have injected on nodes"
+    parser = commands.add_parser("faults", help=words, description=words)
+    parser.add_argument("--json", action="store_true", help=_JSON)
+    parser.add_argument(
+        "--end",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="end this fault instead; 'all' stands for all of them. May be given several times. "
+        "The exit code is 1 if no fault was ended, or one could not be",
+    )
+    _add_node_arguments(parser)
+    parser.set_defaults(run=_job("faults", "run"))
 
 
 def _declare_enter(commands: Any) -> None:

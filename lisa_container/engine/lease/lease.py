@@ -194,13 +194,14 @@ class Lease:
             )
         return made
 
-    def store_fault(self, name: str, undo: str) -> None:
+    def store_fault(self, name: str, description: str, undo: str) -> None:
         """Store the script that ends a fault, before the fault begins.
 
         The script runs when the lease ends at the latest: also after a kill of this process.
 
         Args:
             name: name of the fault: letters, digits, `.`, `_`, `-`.
+            description: one line for lists of faults.
             undo: script of the node's sh. It may run more than once, and succeeds when the fault is
                 gone.
 
@@ -208,7 +209,7 @@ class Lease:
             EngineError: the node has no lease, or could not store the script.
         """
         self.labels()
-        if self._renewal is None or not self._renewal.store_fault(name, undo):
+        if self._renewal is None or not self._renewal.store_fault(name, f"# {description}\n{undo}"):
             raise EngineError(
                 f"the end of fault '{name}' could not be stored on node '{self._engine.name}', so "
                 "the fault was not begun: check that the log reports no missing lease there, and "

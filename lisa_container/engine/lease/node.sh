@@ -12,7 +12,7 @@
 #   folder FOLDER PARENT  make a private folder that is removed with the lease; print its path
 #   fault FOLDER NAME UNDO   store the script that ends a fault, which runs at the lease's end at the latest
 #   calm FOLDER NAME      run that script now, and forget it if it succeeds
-#   faults FOLDER         print the names of the faults
+#   faults                list the faults of the leases of this user
 #   keep ITEM...          exclude resources from all removal, by the engine's id or a volume's name
 #   making ID TOKEN       list an image of the lease that is being made, and the lease's parts of images
 #   made ID ITEM TOKEN    list it by the engine's id instead
@@ -444,10 +444,18 @@ calm() { # FOLDER NAME
     is_item "$2" && enter "$1" && load && end_fault "fault.$2" && echo calm
 }
 
-faults() { # FOLDER
-    enter "$1" || return 1
-    for file in fault.*; do
-        [ -f "$file" ] && echo "${file#fault.}"
+faults() { # the first line of a script is a comment that describes its fault
+    folders=$(
+        list_folders '/run/lisa_container.*' "$me" && list_folders '/tmp/lisa_container.*' "$me"
+    ) || return 1
+    for folder in $folders; do
+        (
+            enter "$folder" || exit
+            for file in fault.*; do
+                [ -f "$file" ] && read -r line <"$file" &&
+                    printf 'fault\t%s\t%s\t%s\n' "${file#fault.}" "$folder" "${line#\# }"
+            done
+        )
     done
     echo end # without it, the list is incomplete
 }
