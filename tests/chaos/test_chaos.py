@@ -43,6 +43,7 @@ MIB = 1 << 20
 WEB = ContainerTestConfig(
     image=BUSYBOX,
     command=["sh", "-c", "exec httpd -f -p 80 -h /etc"],
+    init="engine",
     ready={"http": 80, "status": 404},
 )
 

@@ -265,7 +265,9 @@ def test_fleet(podman_node: Node) -> None:
     """Members find each other by name; a port and a request are found as on Docker."""
     serve = "mkdir /www; hostname >/www/index.html; exec httpd -f -p 80 -h /www"
     ready = [{"port": 80}, {"http": 80}]
-    web = ContainerTestConfig(image=BUSYBOX, command=["sh", "-c", serve], ready=ready)
+    web = ContainerTestConfig(
+        image=BUSYBOX, command=["sh", "-c", serve], init="engine", ready=ready
+    )
     with Fleet(podman_node, web, 2, "web") as fleet:
         for name in fleet.members:
             said = fleet.map(f"wget -q -O - http://{name}/")

@@ -22,7 +22,7 @@ SERVE = (
     "mkdir /www && echo state: up >/www/health && echo begun; sleep 1; echo open on 8080; "
     "exec httpd -f -p 8080 -h /www"
 )
-SERVICE: dict[str, Any] = {"command": ["sh", "-c", SERVE]}
+SERVICE: dict[str, Any] = {"command": ["sh", "-c", SERVE], "init": "engine"}
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ BOX = ContainerTestConfig(image=BUSYBOX)
 WEB = ContainerTestConfig(
     image=BUSYBOX,
     command=["sh", "-c", "mkdir /www; hostname >/www/index.html; exec httpd -f -p 80 -h /www"],
+    init="engine",
     ready={"http": 80},
 )
 
@@ -116,7 +117,9 @@ def test_scale_under_load(node: Node) -> None:
 def test_partial_failure(node: Node, machine: SandboxNode) -> None:
     """If a member does not become ready, nothing of the fleet stays, network included."""
     fails = "[ $(hostname) != box-2 ] || { echo no disk; exit 3; }; sleep 1000"
-    config = BOX.merged(command=["sh", "-c", fails], ready="true", startup_timeout=10)
+    config = BOX.merged(
+        command=["sh", "-c", fails], init="engine", ready="true", startup_timeout=10
+    )
     before = present(machine)
     with pytest.raises(ContainerStartError, match="no disk"):
         Fleet(node, config, 3, "box").start()
@@ -125,7 +128,9 @@ def test_partial_failure(node: Node, machine: SandboxNode) -> None:
 
 def test_failed_scale_changes_nothing(node: Node) -> None:
     fails = "[ $(hostname) != box-4 ] || exit 3; sleep 1000"
-    config = BOX.merged(command=["sh", "-c", fails], ready="true", startup_timeout=10)
+    config = BOX.merged(
+        command=["sh", "-c", fails], init="engine", ready="true", startup_timeout=10
+    )
     with Fleet(node, config, 2, "box") as fleet:
         with pytest.raises(ContainerStartError):
             fleet.scale(4)
