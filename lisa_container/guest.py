@@ -2,21 +2,26 @@
 
 # No `from __future__ import annotations`: dataclasses-json reads the schema's annotations.
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
 
 from dataclasses_json import dataclass_json
 from lisa import schema
+from lisa.util import field_metadata
 
 from lisa_container.cases.retries import close_as_running
 from lisa_container.cases.status import await_begin, end_reported_cases, guests
+from lisa_container.chaos.injector import FailureInjector
+from lisa_container.chaos.parse import parse_faults
 from lisa_container.config import ConfigFields
 from lisa_container.config.checks import illegal
 from lisa_container.config.identity import hostname
 from lisa_container.container.live import release_lease
-from lisa_container.errors import ConfigError, NoShellError
+from lisa_container.errors import ConfigError, ContainerError, NoShellError
+from lisa_container.escaping import printable
 from lisa_container.executor import ContainerExecutor
 from lisa_container.fleet.network import FleetNetwork
+from lisa_container.masking import Plain
 from lisa_container.node import ContainerNode
 
 
@@ -40,6 +45,9 @@ class ContainerGuestSchema(schema.GuestNode, ConfigFields):
     """Name of a fleet. The guests of one node with the same name share a network, on which they are
     `<fleet>-1`, `<fleet>-2` and so on; these are their host names, too."""
 
+    faults: Any = field(default=None, metadata=field_metadata(allow_none=True))
+    """Faults that the container has as long as it runs, such as `{kind: network, delay: 0.1}`."""
+
     def __post_init__(self, *args: Any, **kwargs: Any) -> None:
         """Check the config.
 
@@ -51,6 +59,7 @@ class ContainerGuestSchema(schema.GuestNode, ConfigFields):
         try:
             self.config.require_image()
             self.fleet = hostname("fleet", self.fleet)
+            self.parsed_faults = parse_faults("faults", [] if self.faults is None else self.faults)
             if self.fleet and self.config.network_mode:
                 raise illegal(
                     "network_mode",
@@ -65,8 +74,9 @@ class ContainerGuest(ContainerNode):
     """A container that LISA starts as a guest of a node and gives to cases as their node."""
 
     executor: ContainerExecutor
-    # Network of the guest's fleet.
+    # Network of the guest's fleet, and injector of its faults.
     _network: FleetNetwork | None = None
+    _injector: FailureInjector | None = None
 
     def __init__(self, runbook: schema.Node, index: int, logger_name: str, **kwargs: Any) -> None:
         """See LISA's `GuestNode` for the arguments."""
@@ -99,6 +109,12 @@ class ContainerGuest(ContainerNode):
     def cleanup(self) -> None:
         """Remove the container; see `ContainerNode.cleanup`."""
         guests.discard(self.executor)
+        if self._injector is not None:
+            try:
+                self._injector.stop_all()
+            except ContainerError as error:
+                # The lease ends it later.
+                self.host.log.warning(Plain(printable(error)))
         super().cleanup()
         if self._network is not None:
             self._network.remove()
@@ -129,6 +145,17 @@ class ContainerGuest(ContainerNode):
             self.executor.stop()
             release_lease(self.host)
             raise NoShellError(name, self.config.image or "built")
+        faults = cast(ContainerGuestSchema, self.runbook).parsed_faults
+        if faults:
+            self._injector = FailureInjector(self.host)
+            try:
+                for fault in faults:
+                    self._injector.inject(fault, self.executor)
+            except BaseException:
+                self._injector.stop_all()
+                self.executor.stop()
+                release_lease(self.host)
+                raise
         guests.add(self.executor)
         self.executor.capture.find_case = await_begin
 

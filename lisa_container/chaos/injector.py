@@ -95,12 +95,15 @@ class FailureInjector:
         with self._lock:
             return list(self._active.values())
 
-    def inject(self, fault: Fault, targets: Targets) -> list[Injected]:
+    def inject(
+        self, fault: Fault, targets: Targets, dice: random.Random | None = None
+    ) -> list[Injected]:
         """Begin a fault in one or several containers, and wait until its effect is seen.
 
         Args:
             fault: The fault.
             targets: A container, the name of one, or a `Select`.
+            dice: Source of the random choice of a `Select`; the injector's own by default.
 
         Returns:
             The fault in each container.
@@ -114,7 +117,7 @@ class FailureInjector:
         """
         begun: list[Injected] = []
         try:
-            for target in self._find(targets):
+            for target in self._find(targets, dice or self._dice):
                 begun.append(self._begin(fault, target))
         except BaseException:
             for each in begun:
@@ -133,13 +136,17 @@ class FailureInjector:
         """
         id = injected if isinstance(injected, str) else injected.id
         with self._lock:
-            found = self._active.pop(id, None)
+            found = self._active.get(id)
             timer = self._timers.pop(id, None)
         if timer is not None:
             timer.cancel()
         if found is None:
             return
+        # If it cannot end now, it stays among the active ones. A frozen container, for example, keeps
+        # the processes of other faults.
         self._end(found.target.engine, id)
+        with self._lock:
+            self._active.pop(id, None)
         state = found.fault.state(found.target)
         if state is not None and found.state is not None and state != found.state:
             raise FaultError(
@@ -161,11 +168,11 @@ class FailureInjector:
         if failures:
             raise FaultError("\n".join(failures))
 
-    def _find(self, targets: Targets) -> list[Target]:
+    def _find(self, targets: Targets, dice: random.Random) -> list[Target]:
         if isinstance(targets, Container):
             return [Target.of(targets.engine, targets.id)]
         select = Select(names=(targets,)) if isinstance(targets, str) else targets
-        return select.find([ensure_engine(node) for node in self.nodes], self._dice)
+        return select.find([ensure_engine(node) for node in self.nodes], dice)
 
     def _begin(self, fault: Fault, target: Target) -> Injected:
         engine, id = target.engine, secrets.token_hex(6)

@@ -9,7 +9,7 @@ import pytest
 from lisa.node import Node
 
 from lisa_container import ContainerExecutor, ContainerTestConfig, DockerAdvanced
-from lisa_container.container import own_process
+from lisa_container.container import ready
 from lisa_container.engine.activity import Activity
 from lisa_container.engine.client import Engine
 from lisa_container.errors import ContainerDiedError
@@ -91,8 +91,8 @@ def test_wait_is_logged(
     fresh: Fresh, service: str, monkeypatch: pytest.MonkeyPatch, logged: Callable[[], str]
 ) -> None:
     """A wait for `ready` logs its start, some lines with what is missing, and its end."""
-    monkeypatch.setattr(own_process, "_QUIET", 0.0)
-    monkeypatch.setattr(own_process, "Activity", functools.partial(Activity, period=0.2))
+    monkeypatch.setattr(ready, "_QUIET", 0.0)
+    monkeypatch.setattr(ready, "Activity", functools.partial(Activity, period=0.2))
     up = ["sleep 2; touch /up; exec sleep 600"]
     container = fresh(image=service, command=up, init="engine", ready="test -e /up")
     what = f"waiting until container '{container.name}' on node '{container.engine.name}' is ready"

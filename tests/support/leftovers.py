@@ -151,3 +151,11 @@ def _command_lines(machine: SandboxNode) -> Iterator[str]:
             # A lease's watcher and its children.
             is_ours = b"LISA_CONTAINER_" in (folder / "environ").read_bytes()
             yield f"process {'of lisa_container.: ' if is_ours else ''}{line.strip()}"
+
+
+def stored_faults(machine: SandboxNode) -> str:
+    """Return the files of faults in all leases, and the processes of faults."""
+    return machine.run(
+        "ls /run/lisa_container.*/fault.* 2>/dev/null; "
+        "grep -l LISA_CONTAINER_FAULT= /proc/[0-9]*/environ 2>/dev/null || :"
+    ).stdout
