@@ -9,7 +9,7 @@ from typing import Any
 ROWS = (
     *("command", "node", "start", "hundred", "fresh"),
     *("transfer", "ship", "suite", "memory", "growth"),
-    *("vm", "nested"),
+    *("fleet", "monitor", "vm", "nested"),
 )
 
 
