@@ -142,8 +142,8 @@ class FailureInjector:
             timer.cancel()
         if found is None:
             return
-        # If it cannot end now, it stays among the active ones. A frozen container, for example, keeps
-        # the processes of other faults.
+        # If it cannot end now, it stays among the active ones. A frozen container, for example,
+        # keeps the processes of other faults.
         self._end(found.target.engine, id)
         with self._lock:
             self._active.pop(id, None)
