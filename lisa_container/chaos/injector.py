@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from lisa.node import Node
 
@@ -37,14 +37,12 @@ class Injected:
         fault: The fault.
         target: The container, as it was before.
         seconds: Seconds from the strike until its effect was seen.
-        state: State before the fault that must be there again after it.
     """
 
     id: str
     fault: Fault
     target: Target
     seconds: float
-    state: str | None = field(repr=False)
 
     def __str__(self) -> str:
         """Return the fault and its target, for messages."""
@@ -73,6 +71,8 @@ class FailureInjector:
         self.seed = secrets.randbits(32) if seed is None else seed
         self._dice = random.Random(self.seed)
         self._active: dict[str, Injected] = {}
+        # State before each active fault, which must be there again after it.
+        self._states: dict[str, str | None] = {}
         self._timers: dict[str, threading.Timer] = {}
         self._lock = threading.RLock()
 
@@ -145,12 +145,21 @@ class FailureInjector:
         # If it cannot end now, it stays among the active ones. A frozen container, for example,
         # keeps the processes of other faults.
         self._end(found.target.engine, id)
-        with self._lock:
-            self._active.pop(id, None)
         state = found.fault.state(found.target)
-        if state is not None and found.state is not None and state != found.state:
+        with self._lock:
+            if id not in self._active:
+                return  # another thread has ended it, too
+            alike = [each for each in self._active.values() if _is_alike(each, found)]
+            later = alike[alike.index(found) + 1 :]
+            del self._active[id]
+            before = self._states.pop(id)
+            for number, each in enumerate(later):
+                # The state before this fault is to be there when the next one is over. What the
+                # others have seen before them had this fault in it.
+                self._states[each.id] = None if number else before
+        if not later and state is not None and before is not None and state != before:
             raise FaultError(
-                f"{found} is over, but the state differs. Before: {found.state!r}; now: {state!r}"
+                f"{found} is over, but the state differs. Before: {before!r}; now: {state!r}"
             )
 
     def stop_all(self) -> None:
@@ -197,10 +206,10 @@ class FailureInjector:
             if undo:
                 self._end(engine, id)
             raise
-        injected = Injected(id, fault, target, time.monotonic() - begin, state)
+        injected = Injected(id, fault, target, time.monotonic() - begin)
         if undo:
             with self._lock:
-                self._active[id] = injected
+                self._active[id], self._states[id] = injected, state
             if fault.duration is not None:
                 self._stop_after(injected, fault.duration)
         engine.node.log.info(Plain(f"{injected} bites after {injected.seconds:.1f} s"))
@@ -239,3 +248,8 @@ def _require_root(engine: Engine) -> None:
             "could end a fault after a kill of this process: log in as root, or as a user outside "
             "of the group docker who has sudo"
         )
+
+
+def _is_alike(one: Injected, other: Injected) -> bool:
+    """Return whether two faults change the same state."""
+    return one.fault.kind == other.fault.kind and one.target.id == other.target.id
