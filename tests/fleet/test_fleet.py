@@ -14,7 +14,7 @@ from lisa_container import ConfigError, ContainerTestConfig, EngineError
 from lisa_container.errors import ContainerStartError, FleetError
 from lisa_container.fleet import Fleet, by_label, in_turn, least_loaded
 from lisa_container.platforms.sandbox import SandboxNode
-from tests.support.nodes import BUSYBOX, resources
+from tests.support.nodes import BUSYBOX, engine_resources
 from tests.support.waiting import eventually
 
 _TIMED_OUT = 143  # SIGTERM of busybox's timeout
@@ -28,17 +28,11 @@ WEB = ContainerTestConfig(
 )
 
 
-def present(machine: SandboxNode) -> list[list[str]]:
-    """Return the containers, volumes and networks on the node."""
-    found = resources(machine)
-    return [found[kind] for kind in ("containers", "volumes", "networks")]
-
-
 @pytest.fixture(autouse=True)
 def nothing_left(machine: SandboxNode) -> Iterator[None]:
-    before = present(machine)
+    before = engine_resources(machine)
     yield
-    assert present(machine) == before
+    assert engine_resources(machine) == before
 
 
 def test_life(node: Node) -> None:
@@ -120,10 +114,10 @@ def test_partial_failure(node: Node, machine: SandboxNode) -> None:
     config = BOX.merged(
         command=["sh", "-c", fails], init="engine", ready="true", startup_timeout=10
     )
-    before = present(machine)
+    before = engine_resources(machine)
     with pytest.raises(ContainerStartError, match="no disk"):
         Fleet(node, config, 3, "box").start()
-    assert present(machine) == before
+    assert engine_resources(machine) == before
 
 
 def test_failed_scale_changes_nothing(node: Node) -> None:

@@ -10,7 +10,7 @@ from lisa.node import Node
 
 from lisa_container.platforms.sandbox import SandboxNode
 from tests.support.docs_examples import DOCS, examples, run_page
-from tests.support.nodes import BUSYBOX, as_runbook, resources
+from tests.support.nodes import BUSYBOX, as_runbook, engine_resources
 from tests.support.runs import run_lisa, runbook
 
 PAGE = DOCS / "fleet.md"
@@ -22,13 +22,13 @@ def test_page(node: Node) -> None:
 
 def test_guests(machine: SandboxNode, tmp_path: Path) -> None:
     """The page's guests are the nodes of a suite for several; nothing of them stays."""
-    before = resources(machine)
+    before = engine_resources(machine)
     (example,) = (each for each in examples(PAGE) if each.name == "runbook")
     (platform,) = yaml.safe_load(example.text)["platform"]
     content = runbook([as_runbook(machine)], "fleet_.*", **platform)
     run = run_lisa(content, tmp_path)
     assert run.statuses() == {"fleet_meets": "passed", "fleet_first": "passed"}, run.output
-    assert resources(machine) == before
+    assert engine_resources(machine) == before
 
 
 @pytest.mark.parametrize(

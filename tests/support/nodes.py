@@ -135,3 +135,9 @@ def resources(machine: SandboxNode) -> dict[str, list[str]]:
         lines = machine.run(f"{command} || true").stdout.splitlines()
         result[name] = sorted(re.sub(r"\s+", " ", line) for line in lines)
     return result
+
+
+def engine_resources(machine: SandboxNode) -> list[list[str]]:
+    """Return the containers, volumes and networks on the node, whose leases may come and go."""
+    found = resources(machine)
+    return [found[kind] for kind in ("containers", "volumes", "networks")]
