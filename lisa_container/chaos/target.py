@@ -10,6 +10,7 @@ from typing import Union
 
 from lisa_container.config.checks import illegal
 from lisa_container.container.container import Container
+from lisa_container.container.state import find_address
 from lisa_container.engine.client import Engine
 from lisa_container.engine.lease.shell import shell_of
 from lisa_container.errors import FaultError, NoTargetError
@@ -52,15 +53,13 @@ class Target:
         """
         with engine.errors(container):
             found = engine.api.inspect_container(container)
-        networks = (found["NetworkSettings"].get("Networks") or {}).values()
-        addresses = [str(network["IPAddress"]) for network in networks if network.get("IPAddress")]
         return cls(
             engine,
             str(found["Id"]),
             str(found["Name"]).lstrip("/"),
             int(found["State"].get("Pid") or 0),
             str(found["State"].get("StartedAt")),
-            addresses[0] if addresses else "",
+            find_address(found),
         )
 
     def __str__(self) -> str:

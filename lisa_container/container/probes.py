@@ -9,6 +9,7 @@ import http.client
 import re
 from typing import Any
 
+from lisa_container.config.identity import CONTAINER_PREFIX
 from lisa_container.config.readiness import (
     AllCheck,
     AnyCheck,
@@ -39,7 +40,6 @@ _LONGEST_LINE = 1 << 16
 _QUOTED = 200
 # proc(5), /proc/net/tcp: the state TCP_LISTEN of the kernel's enum (net/tcp_states.h).
 _LISTEN = "0A"
-_CONTAINER = "container:"
 
 
 def run_check(engine: Engine, name: str, command: str | list[str]) -> tuple[int | None, str]:
@@ -128,8 +128,8 @@ def _listening_ports(engine: Engine, pid: int) -> set[int]:
 def _address(engine: Engine, details: dict[str, Any]) -> str:
     """Return the address at which a container's node reaches it."""
     mode = str(details["HostConfig"].get("NetworkMode", ""))
-    if mode.startswith(_CONTAINER):
-        other = mode[len(_CONTAINER) :]
+    if mode.startswith(CONTAINER_PREFIX):
+        other = mode[len(CONTAINER_PREFIX) :]
         with engine.errors(other):
             return _address(engine, engine.api.inspect_container(other))
     for network in (details["NetworkSettings"].get("Networks") or {}).values():

@@ -43,6 +43,16 @@ class _Kills:
     counts: dict[str, int] = field(default_factory=dict)
 
 
+def find_address(details: dict[str, Any]) -> str:
+    """Return a container's own IPv4 address; empty if it has none.
+
+    Args:
+        details: The engine's description of the container.
+    """
+    networks = (details["NetworkSettings"].get("Networks") or {}).values()
+    return next((str(each["IPAddress"]) for each in networks if each.get("IPAddress")), "")
+
+
 def is_missing(error: EngineError) -> bool:
     """Return whether the engine refused because the container does not exist."""
     return "no such container" in str(error).lower()

@@ -1,4 +1,4 @@
-"""What containers have used between two snapshots."""
+"""Comparison of two snapshots: the resources that each container has used between them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lisa_container.monitor.usage import ContainerUsage, Snapshot
 
 @dataclass(frozen=True)
 class Change:
-    """What a container has used between two snapshots. None: the node's kernel does not tell.
+    """Resources that a container has used between two snapshots. None: the kernel does not tell.
 
     Attributes:
         id: Id of the container.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -11,7 +10,7 @@ from lisa.node import Node
 
 from lisa_container.monitor.usage import ContainerUsage, NodeUsage
 from lisa_container.naming import node_name
-from lisa_container.recording.files import json_line, open_to_write, run_folder
+from lisa_container.recording.files import append, json_line, run_folder
 from lisa_container.recording.records import CONTAINERS_FOLDER, USAGE_FILE, UsageRecord
 from lisa_container.recording.trouble import report_unwritten
 
@@ -48,11 +47,6 @@ class UsageLog:
             "containers": [asdict(each) for each in containers],
         }
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            file = open_to_write(folder / USAGE_FILE, os.O_APPEND)
-            try:
-                os.write(file, json_line(record))
-            finally:
-                os.close(file)
+            append(folder / USAGE_FILE, json_line(record))
         except OSError as error:
             report_unwritten(self._node.log, "what containers use", folder, error)

@@ -35,7 +35,7 @@ _SHORT_ID = 12
 
 
 class Monitor:
-    """What the containers of a node use, and the node itself; a context manager.
+    """Sampler of the resources that a node and its containers use; a context manager.
 
         with Monitor(node) as monitor:
             before = monitor.snapshot()

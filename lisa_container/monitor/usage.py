@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class ContainerUsage:
-    """What a container has used since its start. None: the node's kernel does not tell.
+    """Resources that a container has used since its start. None: the kernel does not tell.
 
     Sources: cgroups(7), `cpu.stat`, `memory.*`, `io.stat` and so on; proc(5), `net/dev`.
 
@@ -70,7 +70,7 @@ class ContainerUsage:
 
 @dataclass(frozen=True)
 class NodeUsage:
-    """What a node has used since its boot.
+    """Resources that a node has used since its boot.
 
     Attributes:
         time: Time of the sample by the node's clock, in seconds since 1970.

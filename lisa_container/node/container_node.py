@@ -18,6 +18,7 @@ from lisa.util.shell import Shell
 from lisa_container.config import ContainerTestConfig
 from lisa_container.container.container import Container
 from lisa_container.container.live import release_lease
+from lisa_container.container.state import find_address
 from lisa_container.escaping import printable
 from lisa_container.masking import KNOWN, protect, secret_values, secrets_in_command
 from lisa_container.node.disks import ContainerFeatures, ContainerTools
@@ -139,9 +140,7 @@ class ContainerNode(GuestNode):
     @property
     def address(self) -> str:
         """IP address of the container, or of its host if the container has none of its own."""
-        networks = self.executor.inspect()["NetworkSettings"]["Networks"] or {}
-        addresses = [network.get("IPAddress") for network in networks.values()]
-        own = next((address for address in addresses if address), "")
+        own = find_address(self.executor.inspect())
         parent = getattr(self.host, "internal_address", "") or "127.0.0.1"
         return own or str(parent)
 

@@ -70,6 +70,29 @@ def open_to_write(path: Path, flags: int) -> int:
     return number
 
 
+def append(path: Path, data: bytes) -> None:
+    """Add data to a record's file at once, so that it survives a kill of this process.
+
+    Args:
+        path: path of the file; the file and its folder are created if they are missing.
+        data: the data.
+
+    Raises:
+        OSError: the file cannot be written; a part of the data may be.
+    """
+    try:
+        file = open_to_write(path, os.O_APPEND)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open_to_write(path, os.O_APPEND)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(file, left) :]
+    finally:
+        os.close(file)
+
+
 def json_line(content: Any) -> bytes:
     """Return a value as one line of JSON.
 

@@ -245,7 +245,7 @@ time.sleep(1000)
 
 
 def test_killed_runner(node: Node, machine: SandboxNode, fresh: Fresh, tmp_path: Path) -> None:
-    """After SIGKILL of the runner, its lease ends its faults in containers of somebody else."""
+    """After SIGKILL of the runner, its lease ends its faults in another run's containers."""
     boxes = [
         ContainerExecutor(node, ContainerTestConfig(image=BUSYBOX), x) for x in ("first", "second")
     ]

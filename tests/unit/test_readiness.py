@@ -86,7 +86,7 @@ def test_illegal(given: Any, message: str) -> None:
 
 @pytest.mark.parametrize("given", [{"log": "up"}, {"healthcheck": True}, {"any": [{"log": "up"}]}])
 def test_placeholder_has_no_log(given: Any) -> None:
-    """A process that only keeps the container running prints nothing and serves nobody."""
+    """A process that only keeps the container running has no log and no HEALTHCHECK."""
     with pytest.raises(ConfigError, match="give init: image"):
         ContainerTestConfig(image="web", ready=given)
     assert ContainerTestConfig(image="web", ready=given, init="image").ready

@@ -58,7 +58,7 @@ def test_network(fault: NetworkFault, vm_node: Node, box: ContainerExecutor) -> 
 
 
 def test_foreign_queue(vm_node: Node, box: ContainerExecutor) -> None:
-    """The queue of somebody else is in the way, and stays."""
+    """A queue that the fault has not made is in the way, and stays."""
     target = Target.of(box.engine, box.id)
     target.run(target.in_network("tc qdisc add dev eth0 root tbf rate 1mbit burst 10k latency 9ms"))
     before = queue(box)

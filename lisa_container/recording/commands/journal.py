@@ -11,7 +11,7 @@ from lisa.util.logger import Logger
 
 from lisa_container.escaping import printable
 from lisa_container.masking import Plain
-from lisa_container.recording.files import describe_error, open_to_write
+from lisa_container.recording.files import append, describe_error, open_to_write
 from lisa_container.recording.records import COMMANDS_FILE, OUTPUT_FOLDER
 from lisa_container.recording.trouble import report_unwritten
 
@@ -51,13 +51,7 @@ class Journal:
         """
         try:
             # The file does not stay open: a run may have a thousand containers.
-            file = self._open()
-            try:
-                left = memoryview(b"\n" + lines if self._is_torn else lines)
-                while left:
-                    left = left[os.write(file, left) :]
-            finally:
-                os.close(file)
+            append(self.folder / COMMANDS_FILE, b"\n" + lines if self._is_torn else lines)
             self._is_torn = False
         except OSError as error:
             self._is_torn = True  # a part of a line may be written
@@ -119,11 +113,3 @@ class Journal:
             message: text from outside, which is escaped.
         """
         self._log.warning(Plain(printable(message)))
-
-    def _open(self) -> int:
-        path = self.folder / COMMANDS_FILE
-        try:
-            return open_to_write(path, os.O_APPEND)
-        except FileNotFoundError:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            return open_to_write(path, os.O_APPEND)
